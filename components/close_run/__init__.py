@@ -1,0 +1,1 @@
+"""The component of the stage close_run."""

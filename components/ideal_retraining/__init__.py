@@ -1,0 +1,1 @@
+"""The component of the stage ideal_retraining."""

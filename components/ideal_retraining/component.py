@@ -1,0 +1,39 @@
+from kfp.dsl import Artifact, Dataset, Input, Model, Output
+from untrigger.components.stage_component import stage_component
+
+
+@stage_component("retraining")
+def ideal_retraining(
+    backdoored_classifier: Input[Model],
+    defender_data: Input[Dataset],
+    true_trigger: Input[Artifact],
+    retrained: Output[Model],
+    seeds: str,
+    retraining: dict,
+    target_class: int,
+    seed: int,
+):
+    """Retrain with the attacker's own trigger, which no defender has: the control for all other methods.
+
+    Args:
+        backdoored_classifier: The classifier to be cured.
+        defender_data: Clean images that the defender has.
+        true_trigger: The planted trigger.
+        retrained: One classifier per seed, and the curves.
+        seeds: Seeds that this task runs, joined by commas.
+        retraining: RetrainingSettings.
+        target_class: Class that the backdoor leads to.
+        seed: Seed of the whole run.
+    """
+    from untrigger.stages import ideal_retraining
+
+    ideal_retraining.run(
+        backdoored_classifier=backdoored_classifier.path,
+        defender_data=defender_data.path,
+        true_trigger=true_trigger.path,
+        retrained=retrained.path,
+        seeds=seeds,
+        retraining=retraining,
+        target_class=target_class,
+        seed=seed,
+    )

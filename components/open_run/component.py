@@ -1,0 +1,14 @@
+from untrigger.components.stage_component import stage_component
+
+
+@stage_component("open_run")
+def open_run(pipeline: str, config: dict):
+    """Create the tracking run that all other stages nest in.
+
+    Args:
+        pipeline: Name of the pipeline.
+        config: The whole configuration (DefenseConfig), recorded as parameters.
+    """
+    from untrigger.stages import open_run
+
+    open_run.run(pipeline=pipeline, config=config)

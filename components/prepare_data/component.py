@@ -1,0 +1,42 @@
+from kfp.dsl import Dataset, Output
+from untrigger.components.stage_component import stage_component
+
+
+@stage_component("prepare_data")
+def prepare_data(
+    training_data: Output[Dataset],
+    defender_data: Output[Dataset],
+    evaluation_data: Output[Dataset],
+    dataset: str,
+    data: dict,
+    trigger: str,
+    trigger_size: list,
+    target_class: int,
+    seed: int,
+):
+    """Read a dataset, split it three ways, and check that the attack and the search fit it.
+
+    Args:
+        training_data: Images that the attacker trains on.
+        defender_data: Clean images that the defender has.
+        evaluation_data: Images that only the evaluation uses.
+        dataset: Name of the dataset, such as digits, cifar10 or parquet:PATH.
+        data: DataSettings.
+        trigger: Name of the trigger that will be planted.
+        trigger_size: Height and width of the triggers that the defender looks for.
+        target_class: Class that the backdoor leads to.
+        seed: Seed of the whole run.
+    """
+    from untrigger.stages import prepare_data
+
+    prepare_data.run(
+        training_data=training_data.path,
+        defender_data=defender_data.path,
+        evaluation_data=evaluation_data.path,
+        dataset=dataset,
+        data=data,
+        trigger=trigger,
+        trigger_size=trigger_size,
+        target_class=target_class,
+        seed=seed,
+    )

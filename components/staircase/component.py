@@ -1,0 +1,20 @@
+from kfp.dsl import Input, Model, Output
+from untrigger.components.stage_component import stage_component
+
+
+@stage_component("staircase")
+def staircase(generators: Input[list[Model]], trigger_staircase: Output[Model], gammas: list):
+    """Gather the generators of the fan-out into one ensemble.
+
+    Args:
+        generators: One generator per beta.
+        trigger_staircase: The ensemble, its stairs by rising beta.
+        gammas: Weights of the stairs by rising beta; empty for equal weights.
+    """
+    from untrigger.stages import staircase
+
+    staircase.run(
+        generators=[generator.path for generator in generators],
+        trigger_staircase=trigger_staircase.path,
+        gammas=gammas,
+    )

@@ -1,0 +1,33 @@
+from kfp.dsl import Artifact, Input, Model, Output
+from untrigger.components.stage_component import stage_component
+
+
+@stage_component("visualisation")
+def visualisation(
+    trigger_staircase: Input[Model],
+    reversed_triggers: Input[Artifact],
+    true_trigger: Input[Artifact],
+    embedding: Output[Artifact],
+    visualisation: dict,
+    seed: int,
+):
+    """Lay out the trigger distribution in the plane with t-SNE.
+
+    Args:
+        trigger_staircase: The ensemble of generators.
+        reversed_triggers: The baseline's single triggers.
+        true_trigger: The planted trigger, shown beside the others.
+        embedding: The figure, and the triggers with their places.
+        visualisation: VisualisationSettings.
+        seed: Seed of the whole run.
+    """
+    from untrigger.stages import visualisation as stage
+
+    stage.run(
+        trigger_staircase=trigger_staircase.path,
+        reversed_triggers=reversed_triggers.path,
+        true_trigger=true_trigger.path,
+        embedding=embedding.path,
+        visualisation=visualisation,
+        seed=seed,
+    )

@@ -1,0 +1,36 @@
+"""From a configuration to the parameters of the DAG `defense`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from untrigger.settings import DefenseConfig
+
+COMPILED = Path(__file__).with_name("defense.yaml")
+"""The compiled DAG, which is what runs: locally, in containers, on a cluster."""
+
+
+def pipeline_arguments(config: DefenseConfig) -> dict[str, Any]:
+    """The parameters of `defense`: each stage gets its own settings, so that a change of one spares the others."""
+    values = config.record()
+    return {
+        "config": values,
+        "dataset": config.dataset,
+        "data": values["data"],
+        "classifier": values["classifier"],
+        "training": values["training"],
+        "trigger": config.poisoning.trigger,
+        "poisoning": values["poisoning"],
+        "pixel_sgd": values["pixel_sgd"],
+        "betas": values["betas"],
+        "gammas": values.get("gammas", []),
+        "generator": values["generator"],
+        "retraining": values["retraining"],
+        "retraining_plan": config.retraining_plan(),
+        "ideal_seeds": config.packed_seeds(),
+        "visualisation": values["visualisation"],
+        "target_class": config.target_class,
+        "trigger_size": [config.trigger_height, config.trigger_width],
+        "seed": config.seed,
+    }

@@ -1,0 +1,165 @@
+"""The DAG `defense`: plant a backdoor, find its triggers, close it, and measure how well that worked."""
+
+from kfp import dsl
+from untrigger.components.close_run.component import close_run
+from untrigger.components.evaluation.component import evaluation
+from untrigger.components.generator_training.component import generator_training
+from untrigger.components.ideal_retraining.component import ideal_retraining
+from untrigger.components.open_run.component import open_run
+from untrigger.components.pixel_sgd.component import pixel_sgd as reverse_single_triggers
+from untrigger.components.poison_training.component import poison_training
+from untrigger.components.prepare_data.component import prepare_data
+from untrigger.components.retraining.component import retraining as retrain
+from untrigger.components.staircase.component import staircase
+from untrigger.components.visualisation.component import visualisation as visualise
+
+
+@dsl.pipeline(name="defend-one-trigger", description="Attack, search, defence and evaluation for one trigger.")
+def defend_one_trigger(
+    config: dict,
+    dataset: str,
+    data: dict,
+    classifier: dict,
+    training: dict,
+    trigger: str,
+    poisoning: dict,
+    pixel_sgd: dict,
+    betas: list,
+    gammas: list,
+    generator: dict,
+    retraining: dict,
+    retraining_plan: list,
+    ideal_seeds: str,
+    visualisation: dict,
+    target_class: int,
+    trigger_size: list,
+    seed: int,
+) -> dsl.Artifact:
+    """Does the work and returns the report; `defense` wraps it with the tracking run, other DAGs may reuse it."""
+    prepared = prepare_data(
+        dataset=dataset,
+        data=data,
+        trigger=trigger,
+        trigger_size=trigger_size,
+        target_class=target_class,
+        seed=seed,
+    )
+    defender_data = prepared.outputs["defender_data"]
+    poisoned = poison_training(
+        training_data=prepared.outputs["training_data"],
+        evaluation_data=prepared.outputs["evaluation_data"],
+        classifier=classifier,
+        training=training,
+        poisoning=poisoning,
+        target_class=target_class,
+        seed=seed,
+    )
+    backdoored = poisoned.outputs["backdoored_classifier"]
+    true_trigger = poisoned.outputs["true_trigger"]
+
+    single = reverse_single_triggers(
+        backdoored_classifier=backdoored,
+        defender_data=defender_data,
+        pixel_sgd=pixel_sgd,
+        target_class=target_class,
+        trigger_size=trigger_size,
+        seed=seed,
+    )
+    with dsl.ParallelFor(items=betas, name="betas") as beta:
+        stair = generator_training(
+            backdoored_classifier=backdoored,
+            defender_data=defender_data,
+            beta=beta,
+            generator=generator,
+            target_class=target_class,
+            trigger_size=trigger_size,
+            seed=seed,
+        )
+    ensemble = staircase(generators=dsl.Collected(stair.outputs["trained_generator"]), gammas=gammas)
+
+    embedding = visualise(
+        trigger_staircase=ensemble.outputs["trigger_staircase"],
+        reversed_triggers=single.outputs["reversed_triggers"],
+        true_trigger=true_trigger,
+        visualisation=visualisation,
+        seed=seed,
+    )
+    with dsl.ParallelFor(items=retraining_plan, name="retraining-plan") as item:
+        defended = retrain(
+            backdoored_classifier=backdoored,
+            defender_data=defender_data,
+            trigger_staircase=ensemble.outputs["trigger_staircase"],
+            reversed_triggers=single.outputs["reversed_triggers"],
+            method=item.method,
+            seeds=item.seeds,
+            retraining=retraining,
+            target_class=target_class,
+            seed=seed,
+        )
+    ideal = ideal_retraining(
+        backdoored_classifier=backdoored,
+        defender_data=defender_data,
+        true_trigger=true_trigger,
+        seeds=ideal_seeds,
+        retraining=retraining,
+        target_class=target_class,
+        seed=seed,
+    )
+    evaluated = evaluation(
+        evaluation_data=prepared.outputs["evaluation_data"],
+        defender_data=defender_data,
+        backdoored_classifier=backdoored,
+        true_trigger=true_trigger,
+        trigger_staircase=ensemble.outputs["trigger_staircase"],
+        embedding=embedding.outputs["embedding"],
+        retrained=dsl.Collected(defended.outputs["retrained"]),
+        ideal=ideal.outputs["retrained"],
+        config=config,
+    )
+    return evaluated.outputs["report"]
+
+
+@dsl.pipeline(name="defense", description="Find the distribution of backdoor triggers and retrain against it (MESA).")
+def defense(
+    config: dict,
+    dataset: str,
+    data: dict,
+    classifier: dict,
+    training: dict,
+    trigger: str,
+    poisoning: dict,
+    pixel_sgd: dict,
+    betas: list,
+    gammas: list,
+    generator: dict,
+    retraining: dict,
+    retraining_plan: list,
+    ideal_seeds: str,
+    visualisation: dict,
+    target_class: int,
+    trigger_size: list,
+    seed: int,
+):
+    """`defend_one_trigger` inside one tracking run, which is closed whatever happens."""
+    with dsl.ExitHandler(close_run(), name="tracked"):
+        opened = open_run(pipeline="defense", config=config).set_caching_options(False)
+        defend_one_trigger(
+            config=config,
+            dataset=dataset,
+            data=data,
+            classifier=classifier,
+            training=training,
+            trigger=trigger,
+            poisoning=poisoning,
+            pixel_sgd=pixel_sgd,
+            betas=betas,
+            gammas=gammas,
+            generator=generator,
+            retraining=retraining,
+            retraining_plan=retraining_plan,
+            ideal_seeds=ideal_seeds,
+            visualisation=visualisation,
+            target_class=target_class,
+            trigger_size=trigger_size,
+            seed=seed,
+        ).after(opened)

@@ -1,0 +1,60 @@
+"""Run the compiled pipeline on this machine, through `kfp.local`: every stage is a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
+
+from untrigger.errors import UserError
+from untrigger.output_folder import OutputFolder
+from untrigger.progress import PROGRESS_FILE, failures, unfinished_stages
+from untrigger.settings import DefenseConfig
+from untrigger.stage import CORES, STORE
+from untrigger.tracking import ARTIFACT_LOCATION, RUN_ID
+
+
+def run_locally(config: DefenseConfig, output: OutputFolder) -> None:
+    """Run the DAG to its end; stages that `output` keeps from an earlier attempt are reused.
+
+    Raises UserError that names the stages that failed.
+    """
+    from kfp import components, local
+
+    os.environ.update(_environment(output))
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output.workspace))
+    with output.log.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
+        pipeline = components.load_component_from_file(str(COMPILED))
+        try:
+            pipeline(**pipeline_arguments(config))
+        except RuntimeError as error:
+            raise UserError(_what_failed(output, error)) from error
+    shutil.rmtree(output.workspace, ignore_errors=True)
+
+
+def _environment(output: OutputFolder) -> dict[str, str]:
+    environment = {
+        PROGRESS_FILE: str(output.progress),
+        STORE: str(output.stages),
+        CORES: str(len(os.sched_getaffinity(0))),
+        RUN_ID: output.run_id,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PYTHONWARNINGS": "ignore::FutureWarning",
+    }
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        environment["MLFLOW_TRACKING_URI"] = output.tracking_uri
+        environment[ARTIFACT_LOCATION] = output.tracked_files.as_uri()
+    return environment
+
+
+def _what_failed(output: OutputFolder, error: RuntimeError) -> str:
+    told = [f"stage {event.stage} failed: {event.text}" for event in failures(output.progress)]
+    killed = [f"stage {stage} was killed before it could finish" for stage in unfinished_stages(output.progress)]
+    reasons = "; ".join(told + killed) or str(error)
+    return f"{reasons} (log: {output.log}; mend the cause and add --resume to go on from the finished stages)"

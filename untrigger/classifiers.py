@@ -1,0 +1,148 @@
+"""The classifiers under attack; normalisation of the input is a part of the model."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
+from untrigger.errors import UserError
+from untrigger.initialisation import initialise
+from untrigger.settings import ClassifierSettings
+
+
+class Classifier(nn.Module):
+    """Images in [0, 1], float (n, 3, h, w), to logits (n, classes).
+
+    `mean` and `std` are the training images' channel statistics, (3,) each, saved with the weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, settings: ClassifierSettings, classes: int, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.settings = settings
+        self.classes = classes
+        self.register_buffer("mean", mean.clone().float())
+        self.register_buffer("std", std.clone().float())
+        self.network = _network(settings, classes)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        normalised = (images - self.mean[:, None, None]) / self.std[:, None, None]
+        return self.network(normalised.contiguous(memory_format=torch.channels_last))
+
+
+def new_classifier(
+    settings: ClassifierSettings, classes: int, images: Tensor, generator: torch.Generator
+) -> Classifier:
+    """An untrained classifier that normalises by the channel statistics of `images`, uint8 (n, 3, h, w)."""
+    mean, std = channel_statistics(images)
+    classifier = Classifier(settings, classes, mean, std)
+    initialise(classifier, generator)
+    return classifier.to(images.device)
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel, (3,) each, of uint8 images (n, 3, h, w) scaled to [0, 1]."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.stack([torch.bincount(images[:, c].flatten().int(), minlength=256) for c in range(3)]).cpu()
+    shares = counts.double() / counts.sum(1, keepdim=True)
+    mean = shares @ levels
+    std = (shares @ levels**2 - mean**2).clamp_min(1e-4).sqrt()
+    return mean.float(), std.float()
+
+
+def frozen(classifier: Classifier) -> Classifier:
+    """A copy for use without training: evaluation mode, no gradients into weights, batch norm folded."""
+    copied = copy.deepcopy(classifier).eval().requires_grad_(False)
+    _fold_batch_norms(copied.network)
+    return copied.to(memory_format=torch.channels_last)
+
+
+def save_classifier(classifier: Classifier, folder: Path) -> None:
+    """Write `classifier.safetensors` and `classifier.json` into `folder`."""
+    write_tensors(folder / "classifier.safetensors", classifier.state_dict())
+    write_json(
+        folder / "classifier.json", {"classes": classifier.classes, "settings": classifier.settings.model_dump()}
+    )
+
+
+def load_classifier(folder: Path, device: torch.device | None = None) -> Classifier:
+    """Read what `save_classifier` wrote, strictly: UserError when a tensor is missing, unknown or of another shape."""
+    description = read_json(folder / "classifier.json")
+    settings = ClassifierSettings.of(description["settings"])
+    classifier = Classifier(settings, description["classes"], torch.zeros(3), torch.ones(3))
+    try:
+        classifier.load_state_dict(read_tensors(folder / "classifier.safetensors"), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{folder} does not hold a {settings.architecture}: {reason}") from error
+    return classifier.to(device or torch.device("cpu"))
+
+
+def _network(settings: ClassifierSettings, classes: int) -> nn.Module:
+    if settings.architecture == "small_resnet":
+        return SmallResNet(settings.width, classes)
+    from untrigger.torchvision_import import models
+
+    network = models.resnet18(num_classes=classes)
+    network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    return network
+
+
+class SmallResNet(nn.Module):
+    """A residual network for CPUs: a stem that halves the image, then two residual blocks that halve it again.
+
+    Batch norm follows each convolution under the name `bnK` for `convK`, as in torchvision's ResNet.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, kernel_size=4, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = ResidualBlock(width, 2 * width)
+        self.layer2 = ResidualBlock(2 * width, 4 * width)
+        self.fc = nn.Linear(4 * width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = torch.relu(self.bn1(self.conv1(images)))
+        features = self.layer2(self.layer1(features))
+        return self.fc(features.mean((2, 3)))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a 1x1 shortcut, each halving height and width (He et al., 2016)."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, kernel_size=3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.downsample = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, kernel_size=1, stride=2, bias=False), nn.BatchNorm2d(channels_out)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        inner = torch.relu(self.bn1(self.conv1(features)))
+        return torch.relu(self.bn2(self.conv2(inner)) + self.downsample(features))
+
+
+def _fold_batch_norms(module: nn.Module) -> None:
+    """Fold every `bnK` into its `convK`, and the second child of a `downsample` into its first, recursively."""
+    for name, part in list(module.named_children()):
+        if isinstance(part, nn.Conv2d):
+            norm_name = "1" if name == "0" else name.replace("conv", "bn")
+            norm = getattr(module, norm_name, None)
+            if isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(part, norm))
+                setattr(module, norm_name, nn.Identity())
+        else:
+            _fold_batch_norms(part)

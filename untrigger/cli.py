@@ -1,0 +1,217 @@
+"""The command line; it holds no logic of its own and imports what is heavy only when it is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from untrigger import __version__
+from untrigger.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+SETTING_PREFIX = "setting__"
+
+
+class Commands(click.Group):
+    """The command group; it turns a UserError into one sentence and a non-zero exit."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except UserError as error:
+            if context.params.get("debug"):
+                raise
+            click.echo(f"error: {error}", err=True)
+            sys.exit(EXIT_USER_ERROR)
+        except KeyboardInterrupt:
+            click.echo("interrupted: add --resume to the same command to go on from the finished stages", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+
+
+class SettingsCommand(click.Command):
+    """A command with one option per setting, listed in `--help` under the part it belongs to."""
+
+    def get_params(self, context: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(context), *_settings_options()]
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(context):
+            record = parameter.get_help_record(context)
+            if record is not None:
+                part = parameter.section if isinstance(parameter, SettingOption) else "Options"
+                sections.setdefault(part, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+class SettingOption(click.Option):
+    """An option that stands for one setting, such as --generator.epochs for config.generator.epochs."""
+
+    def __init__(self, section: str, path: tuple[str, ...], *, flag: bool, help: str) -> None:
+        self.section = section
+        self.path = path
+        name = ".".join(path).replace("_", "-")
+        names = [f"--{name}/--no-{name}" if flag else f"--{name}", SETTING_PREFIX + "__".join(path)]
+        if path == ("data", "download"):
+            names.append("--download")
+        attributes: dict[str, Any] = {"is_flag": True} if flag else {"metavar": "VALUE"}
+        super().__init__(names, default=None, help=help, **attributes)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Find the distribution of backdoor triggers in an image classifier, and retrain it to ignore them.
+
+    Start with `untrigger run`: it plants a backdoor, searches for its triggers with MESA and with pixel-space SGD,
+    retrains against them, and writes a report.
+    """
+
+
+@main.command(cls=SettingsCommand)
+@click.option("--profile", default="demo", show_default=True, help="Named settings: demo, cpu or paper.")
+@click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/PROFILE]")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="JSON file with settings, as in a report."
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in the output folder; finished stages are reused.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in the output folder.")
+def run(
+    profile: str, output: Path | None, config_file: Path | None, resume: bool, overwrite: bool, **settings: Any
+) -> None:
+    """Run the whole pipeline on this machine.
+
+    A setting comes from its option, else from --config, else from --profile, else from the defaults shown here, which
+    are the paper's. The profile demo needs no data and no GPU.
+
+    \b
+    Examples:
+      untrigger run
+      untrigger run --profile cpu --dataset parquet:data/cifar10 --output runs/cifar
+      untrigger run --betas 0.6,0.9 --generator.epochs 200 --seed 1
+    """
+    from rich.console import Console
+
+    from untrigger.profiles import config_for, laid_over
+
+    config = config_for(profile, laid_over(_read_config(config_file), _nested(settings)))
+
+    from untrigger.datasets import check_dataset
+    from untrigger.output_folder import OutputFolder
+
+    check_dataset(config.dataset, config.data)
+    folder = OutputFolder(output or Path("runs") / profile)
+    folder.open(config.record(), resume=resume, overwrite=overwrite)
+
+    from untrigger.artifacts import read_json
+    from untrigger.display import results_table, watching
+    from untrigger.pipelines.local import run_locally
+    from untrigger.stage import kept_outputs
+
+    console = Console()
+    with watching(folder.progress, console):
+        run_locally(config, folder)
+    kept = kept_outputs(folder.stages, "evaluation")
+    assert kept is not None
+    folder.publish(kept / "report")
+    console.print(results_table(read_json(folder.path / "results.json")))
+    click.echo(f"report:  {folder.path / 'report.html'}")
+    click.echo(f"results: {folder.path / 'results.json'}")
+    click.echo(f"MLflow:  {_how_to_open_tracking(folder.tracking_uri)}")
+
+
+@main.command(name="compile")
+@click.option("--output", type=click.Path(path_type=Path), help="File to write.  [default: the committed one]")
+def compile_pipeline(output: Path | None) -> None:
+    """Compile the DAG `defense` to the YAML that Kubeflow Pipelines runs."""
+    from kfp import compiler
+
+    from untrigger.pipelines.arguments import COMPILED
+    from untrigger.pipelines.defense import defense
+
+    target = output or COMPILED
+    target.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(defense, str(target))
+    click.echo(f"wrote {target}")
+
+
+@main.command()
+def datasets() -> None:
+    """List the datasets that --dataset takes."""
+    from untrigger.datasets import DESCRIPTIONS
+
+    width = max(len(name) for name in DESCRIPTIONS)
+    for name, description in DESCRIPTIONS.items():
+        click.echo(f"{name:<{width}}  {description}")
+
+
+def _settings_options() -> list[click.Parameter]:
+    from untrigger.settings import DefenseConfig, Settings
+
+    options: list[click.Parameter] = []
+    for name, field in DefenseConfig.model_fields.items():
+        default = field.default
+        if isinstance(default, Settings):
+            section = f"--{name.replace('_', '-')}.*: {type(default).__doc__}"
+            for inner, inner_field in type(default).model_fields.items():
+                options.append(_option(section, (name, inner), inner_field))
+        else:
+            options.append(_option("Settings of the whole run", (name,), field))
+    return sorted(options, key=lambda option: isinstance(option, SettingOption) and len(option.path))
+
+
+def _option(section: str, path: tuple[str, ...], field: FieldInfo) -> SettingOption:
+    default = field.default
+    shown = ",".join(f"{item}" for item in default) if isinstance(default, tuple) else default
+    help_text = field.description or ""
+    help_text += "" if shown is None else f"  [default: {str(shown).lower() if isinstance(default, bool) else shown}]"
+    return SettingOption(section, path, flag=isinstance(default, bool), help=help_text)
+
+
+def _nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, nested like the configuration."""
+    nested: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is not None and name.startswith(SETTING_PREFIX):
+            *parents, last = name.removeprefix(SETTING_PREFIX).split("__")
+            place = nested
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = _items(value) if last in ("betas", "gammas", "methods") else value
+    return nested
+
+
+def _items(value: str) -> list[str]:
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _read_config(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"the configuration {path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"the configuration {path} must be a JSON object")
+    return content
+
+
+def _how_to_open_tracking(local_uri: str) -> str:
+    uri = os.environ.get("MLFLOW_TRACKING_URI", local_uri)
+    return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri

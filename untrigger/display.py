@@ -1,0 +1,110 @@
+"""What a person sees while a run is going on: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from untrigger.progress import Event, duration, read_events
+
+POLL_SECONDS = 0.2
+
+
+@contextmanager
+def watching(progress_file: Path, console: Console) -> Iterator[None]:
+    """Show the events that stages append to `progress_file` as they come, until the block ends."""
+    progress_file.touch()
+    ended = threading.Event()
+    with _bars(console) if console.is_terminal else _Lines(console) as display:
+
+        def follow() -> None:
+            with progress_file.open() as file:
+                last = False
+                while not last:
+                    last = ended.wait(POLL_SECONDS)
+                    for event in read_events(file):
+                        display.show(event)
+
+        thread = threading.Thread(target=follow, name="progress")
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+class _Lines:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, event: Event) -> None:
+        print(event.line(), file=self._console.file, flush=True)
+
+
+class _Bars:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, event: Event) -> None:
+        if event.stage not in self._tasks:
+            self._tasks[event.stage] = self._progress.add_task(event.stage, total=None, text="")
+        task = self._tasks[event.stage]
+        if event.kind == "step":
+            left = "" if event.seconds_left is None else f" ({duration(event.seconds_left)} left)"
+            self._progress.update(task, completed=event.done, total=event.total, text=event.text + left)
+        elif event.kind in ("finished", "reused"):
+            self._progress.update(task, completed=1, total=1, text=event.kind)
+            self._progress.stop_task(task)
+        else:
+            self._progress.update(task, text=f"{event.kind} {event.text}".rstrip())
+
+
+def _bars(console: Console) -> _Bars:
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+    )
+    return _Bars(Progress(*columns, console=console))
+
+
+def results_table(found: Mapping[str, Any]) -> Table:
+    """The before/after table of results.json, rates in percent."""
+    table = Table(title=f"{found['dataset']}, {found['trigger']['name']} -> class {found['target_class']}")
+    table.add_column("method")
+    for name in ("seeds", "attack success %", "clean accuracy %", "robust accuracy %", "DER %"):
+        table.add_column(name, justify="right")
+    before = found["before"]
+    rates = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
+    table.add_row("before", "", *(f"{100 * before[rate]:.1f}" for rate in rates), "", end_section=True)
+    for line in found["summary"]:
+        cells = (
+            f"{100 * line[f'{rate}_mean']:.1f} ± {100 * line[f'{rate}_std']:.1f}"
+            for rate in (*rates, "defense_effectiveness_rating")
+        )
+        table.add_row(line["method"], str(line["n"]), *cells)
+    return table

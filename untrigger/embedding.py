@@ -1,0 +1,26 @@
+"""t-SNE: triggers laid out in the plane so that similar ones lie together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from untrigger.errors import UserError
+
+
+def embed(triggers: Tensor, perplexity: float, *, seed: int) -> Tensor:
+    """Places in the plane, float (k, 2), of triggers, float (k, 3, th, tw).
+
+    One thread, so that the same seed gives the same picture bit for bit. Raises UserError when there are too few
+    triggers for the perplexity.
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    if perplexity >= len(triggers):
+        raise UserError(
+            f"visualisation.perplexity must be below the number of triggers ({len(triggers)}), got {perplexity:g}"
+        )
+    with threadpool_limits(1):
+        places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(triggers.flatten(1).numpy())
+    return torch.from_numpy(places)

@@ -1,0 +1,87 @@
+"""The metrics of the field, as fractions: clean accuracy, attack success rate, robust accuracy, F, and DER."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from untrigger.classifiers import Classifier
+from untrigger.errors import UserError
+from untrigger.triggers import stamp
+
+EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a classifier does with clean and with triggered images.
+
+    attack_success_rate and robust_accuracy are shares of the triggered images whose true class is not the target: those
+    sent to the target class, and those sent to their true class.
+    """
+
+    clean_accuracy: float
+    attack_success_rate: float
+    robust_accuracy: float
+
+
+def predict(classifier: Classifier, images: Tensor) -> Tensor:
+    """Class probabilities, float (n, classes), of float images (n, 3, h, w) in [0, 1]."""
+    with torch.inference_mode():
+        return torch.cat([classifier(batch).softmax(1) for batch in images.split(EVALUATION_BATCH)])
+
+
+def evaluate(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    trigger: Tensor,
+    target_class: int,
+    generator: torch.Generator,
+) -> Rates:
+    """The rates of a classifier in evaluation mode.
+
+    images: uint8 (n, 3, h, w), labels: int64 (n,); trigger: float (3, th, tw), stamped at a place per image from
+    `generator`. Raises UserError when every image belongs to the target class.
+    """
+    others = labels != target_class
+    if not bool(others.any()):
+        raise UserError(f"every evaluation image belongs to the target class {target_class}: nothing to attack")
+    clean = predict(classifier, images.float() / 255).argmax(1)
+    stamped = stamp(images[others].float() / 255, trigger[None].to(images.device), generator)
+    answers = predict(classifier, stamped).argmax(1)
+    return Rates(
+        clean_accuracy=_share(clean == labels),
+        attack_success_rate=_share(answers == target_class),
+        robust_accuracy=_share(answers == labels[others]),
+    )
+
+
+def testing_function(
+    classifier: Classifier, images: Tensor, triggers: Tensor, target_class: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """F of each trigger, and the share of images it sends to the target class: two float (k,) on the CPU.
+
+    F(x) is the probability of the target class averaged over all `images`, uint8 (n, 3, h, w), stamped with trigger x
+    at a place per image; triggers: float (k, 3, th, tw) in [0, 1]. Source: section 4.1 of the paper.
+    """
+    scaled = images.float() / 255
+    strengths, successes = [], []
+    for trigger in triggers:
+        probabilities = predict(classifier, stamp(scaled, trigger[None], generator))
+        strengths.append(probabilities[:, target_class].mean())
+        successes.append((probabilities.argmax(1) == target_class).float().mean())
+    return torch.stack(strengths).cpu(), torch.stack(successes).cpu()
+
+
+def defense_effectiveness_rating(before: Rates, after: Rates) -> float:
+    """DER in [0, 1]: half of 1 + the drop of the attack success rate - the drop of clean accuracy, drops at least 0."""
+    attack_drop = max(0.0, before.attack_success_rate - after.attack_success_rate)
+    accuracy_drop = max(0.0, before.clean_accuracy - after.clean_accuracy)
+    return (attack_drop - accuracy_drop + 1) / 2
+
+
+def _share(mask: Tensor) -> float:
+    return mask.double().mean().item()

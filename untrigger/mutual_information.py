@@ -1,0 +1,89 @@
+"""The statistics network: a neural estimate of mutual information (MINE, Belghazi et al., ICML 2018)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from untrigger.initialisation import initialise
+
+LEAK = 0.2
+ADAM_BETAS = (0.5, 0.999)
+
+
+class StatisticsNetwork(nn.Module):
+    """T(z, x), float (n,), of pairs z (n, dz) and x (n, dx). The output is free: no activation bounds it."""
+
+    def __init__(self, z_dimension: int, x_dimension: int, hidden: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.from_z = nn.Linear(z_dimension, hidden)
+        self.from_x = nn.Linear(x_dimension, hidden)
+        self.hidden = nn.Linear(hidden, hidden)
+        self.out = nn.Linear(hidden, 1)
+        self.activation = nn.LeakyReLU(LEAK)
+        initialise(self, generator)
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        joined = self.activation(self.from_z(z) + self.from_x(x))
+        return self.out(self.activation(self.hidden(joined))).squeeze(1)
+
+    def scores(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """T on the pairs (z, x), and on pairs of z with the x of its neighbour, which are independent: (n,) each."""
+        return self(z, x), self(z, x.roll(1, 0))
+
+
+def donsker_varadhan(joint: Tensor, marginal: Tensor) -> Tensor:
+    """The lower bound on mutual information in nats: E[T] over pairs minus log E[exp T] over independent ones."""
+    return joint.mean() - (torch.logsumexp(marginal, 0) - math.log(len(marginal)))
+
+
+class DebiasedObjective:
+    """The bound, its gradient debiased: the denominator E[exp T] is a moving average (Belghazi et al., section 3.2)."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.log_average: Tensor | None = None
+
+    def __call__(self, joint: Tensor, marginal: Tensor) -> Tensor:
+        """A scalar whose gradient is that of the bound with the averaged denominator; it is not the bound itself."""
+        with torch.no_grad():
+            log_mean = torch.logsumexp(marginal, 0) - math.log(len(marginal))
+            if self.log_average is None:
+                self.log_average = log_mean
+            kept = self.log_average + math.log1p(-self.rate)
+            self.log_average = torch.logaddexp(kept, log_mean + math.log(self.rate))
+        return joint.mean() - (marginal - self.log_average).exp().mean()
+
+
+PairSource = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
+"""Draws `count` fresh pairs: z float (count, dz) and x float (count, dx)."""
+
+
+def estimate_mutual_information(
+    pairs: PairSource,
+    *,
+    steps: int,
+    hidden: int = 512,
+    batch_size: int = 512,
+    learning_rate: float = 5e-4,
+    unseen: int = 20_000,
+    generator: torch.Generator,
+) -> float:
+    """Mutual information of the pairs in nats, by a fresh statistics network on samples that it has not seen.
+
+    Trains for exactly `steps` batches of fresh pairs, then evaluates the bound on `unseen` further pairs. The estimate
+    is a lower bound up to the error of the evaluation, and cannot be trusted far above log(unseen).
+    """
+    z, x = pairs(2, generator)
+    network = StatisticsNetwork(z.shape[1], x.shape[1], hidden, generator).to(x.device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    objective = DebiasedObjective(rate=0.01)
+    for _ in range(steps):
+        optimiser.zero_grad(set_to_none=True)
+        (-objective(*network.scores(*pairs(batch_size, generator)))).backward()
+        optimiser.step()
+    with torch.no_grad():
+        return donsker_varadhan(*network.scores(*pairs(unseen, generator))).item()

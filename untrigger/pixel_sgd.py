@@ -1,0 +1,68 @@
+"""The baseline: reverse a single trigger by gradient descent in pixel space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from untrigger.classifiers import Classifier, frozen
+from untrigger.settings import PixelSgdSettings
+from untrigger.triggers import check_fits, stamp
+
+
+def reverse_triggers(
+    classifier: Classifier,
+    images: Tensor,
+    target_class: int,
+    size: tuple[int, int],
+    settings: PixelSgdSettings,
+    *,
+    generator: torch.Generator,
+    on_restart: Callable[[int, list[float]], None] | None = None,
+) -> Tensor:
+    """Reverse one trigger per restart: float (restarts, 3, height, width) in [0, 1], on the CPU.
+
+    images: uint8 (n, 3, h, w), the defender's clean data; size: height and width of the trigger. Each restart starts
+    uniform in [0, 1] and descends the cross-entropy to `target_class` in normalised pixel space, clipped after every
+    step. `on_restart` gets the number of each restart, from 1, and its loss per step. Source: the baseline of
+    section 5 of the paper.
+    """
+    check_fits(*size, images)
+    fixed = frozen(classifier)
+    triggers = []
+    for restart in range(1, settings.restarts + 1):
+        trigger, losses = _descend(fixed, images, target_class, size, settings, generator)
+        triggers.append(trigger.cpu())
+        if on_restart is not None:
+            on_restart(restart, losses)
+    return torch.stack(triggers)
+
+
+def _descend(
+    fixed: Classifier,
+    images: Tensor,
+    target_class: int,
+    size: tuple[int, int],
+    settings: PixelSgdSettings,
+    generator: torch.Generator,
+) -> tuple[Tensor, list[float]]:
+    mean, std = fixed.mean[:, None, None], fixed.std[:, None, None]
+    start = torch.rand((3, *size), generator=generator).to(images.device)
+    normalised = ((start - mean) / std).requires_grad_()
+    optimiser = torch.optim.SGD([normalised], lr=settings.learning_rate, momentum=settings.momentum)
+    cross_entropy = nn.CrossEntropyLoss()
+    losses = []
+    for _ in range(settings.steps):
+        chosen = torch.randint(len(images), (settings.batch_size,), generator=generator).to(images.device)
+        stamped = stamp(images[chosen].float() / 255, (normalised * std + mean)[None], generator)
+        answers = torch.full((settings.batch_size,), target_class, device=images.device)
+        loss = cross_entropy(fixed(stamped), answers)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            normalised.copy_(((normalised * std + mean).clamp(0, 1) - mean) / std)
+        losses.append(loss.detach())
+    return (normalised * std + mean).detach().clamp(0, 1), torch.stack(losses).tolist()

@@ -1,0 +1,101 @@
+"""Progress of the stages: lines for a person, and the same as events for a program that watches."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, TextIO
+
+PROGRESS_FILE = "UNTRIGGER_PROGRESS"
+"""Environment variable: the file to which stages append their events, one JSON object a line."""
+
+Kind = Literal["started", "step", "finished", "reused", "failed"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that a stage has to say."""
+
+    stage: str
+    kind: Kind
+    text: str = ""
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+
+    def line(self) -> str:
+        """The event as one plain line."""
+        parts = [f"{self.stage}:"]
+        parts.append(self.text if self.kind == "step" else f"{self.kind} {self.text}".rstrip())
+        if self.seconds_left is not None:
+            parts.append(f"({duration(self.seconds_left)} left)")
+        return " ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 05 s` or `1 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Reporter:
+    """Says how far a stage is: on standard output, and in the file named by UNTRIGGER_PROGRESS if it is set."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self._began: dict[str, float] = {}
+
+    def say(self, kind: Kind, text: str = "") -> None:
+        """Report a change of state."""
+        self._emit(Event(self.stage, kind, text))
+
+    def step(self, work: str, done: int, total: int, text: str = "") -> None:
+        """Report `done` of `total` units of `work` (such as "epoch"); the time left follows from the units before."""
+        now = time.monotonic()
+        began = self._began.setdefault(work, now)
+        left = (now - began) / (done - 1) * (total - done) if 1 < done < total else None
+        head = f"{work} {done} of {total}"
+        self._emit(Event(self.stage, "step", f"{head}, {text}" if text else head, done, total, left))
+
+    def _emit(self, event: Event) -> None:
+        print(event.line(), flush=True)
+        if path := os.environ.get(PROGRESS_FILE):
+            with Path(path).open("a") as file:
+                file.write(json.dumps(asdict(event)) + "\n")
+
+
+def read_events(file: TextIO) -> list[Event]:
+    """The whole events that `file` holds from where it stands; a line still being written is left for later."""
+    events = []
+    while True:
+        start = file.tell()
+        line = file.readline()
+        if not line.endswith("\n"):
+            file.seek(start)
+            return events
+        events.append(Event(**json.loads(line)))
+
+
+def failures(path: Path) -> list[Event]:
+    """The events of stages that failed and said why."""
+    return [event for event in _all_events(path) if event.kind == "failed"]
+
+
+def unfinished_stages(path: Path) -> list[str]:
+    """The stages that began and neither finished nor failed, in the order of their beginning."""
+    last = {event.stage: event.kind for event in _all_events(path) if event.kind != "step"}
+    return [stage for stage, kind in last.items() if kind == "started"]
+
+
+def _all_events(path: Path) -> list[Event]:
+    if not path.exists():
+        return []
+    with path.open() as file:
+        return read_events(file)

@@ -1,0 +1,56 @@
+"""`results.json`: what one run of the defence found, rates as fractions."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from untrigger.metrics import Rates, defense_effectiveness_rating
+from untrigger.settings import DefenseConfig
+
+RATES = ("clean_accuracy", "attack_success_rate", "robust_accuracy", "defense_effectiveness_rating")
+
+DefenseRow = dict[str, Any]
+
+
+def defense_row(method: str, seed: int, before: Rates, after: Rates) -> DefenseRow:
+    """One retraining's rates; DER compares it with the undefended classifier under the same seed."""
+    rating = defense_effectiveness_rating(before, after)
+    return {"method": method, "seed": seed, **asdict(after), "defense_effectiveness_rating": rating}
+
+
+def summarise(rows: Sequence[DefenseRow]) -> list[dict[str, Any]]:
+    """Per method, in order of appearance: n, and mean and sample standard deviation (0 for one seed) of each rate."""
+    summary = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        line: dict[str, Any] = {"method": method, "n": len(own)}
+        for rate in RATES:
+            values = [row[rate] for row in own]
+            line[f"{rate}_mean"] = statistics.fmean(values)
+            line[f"{rate}_std"] = statistics.stdev(values) if len(values) > 1 else 0.0
+        summary.append(line)
+    return summary
+
+
+def results(
+    settings: DefenseConfig,
+    trigger: Mapping[str, Any],
+    before: Rates,
+    rows: Sequence[DefenseRow],
+    stairs: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The content of `results.json`, without its format version."""
+    return {
+        "dataset": settings.dataset,
+        "classifier": settings.classifier.architecture,
+        "trigger": dict(trigger),
+        "target_class": settings.target_class,
+        "config": settings.record(),
+        "before": asdict(before),
+        "defenses": list(rows),
+        "summary": summarise(rows),
+        "stairs": list(stairs),
+    }

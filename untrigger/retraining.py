@@ -1,0 +1,35 @@
+"""The defence: retrain the classifier on clean images with triggers stamped and the true labels kept."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from untrigger.classifiers import Classifier
+from untrigger.poisoning import stamping
+from untrigger.settings import RetrainingSettings
+from untrigger.training import OnEpoch, train
+from untrigger.triggers import TriggerSource
+
+
+def retrain(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    triggers: TriggerSource | None,
+    settings: RetrainingSettings,
+    *,
+    generator: torch.Generator,
+    on_epoch: OnEpoch | None = None,
+) -> Classifier:
+    """Teach a copy of `classifier` to ignore `triggers`: stamp them on clean images, keep the true labels, train on.
+
+    images: uint8 (n, 3, h, w) with labels int64 (n,), the defender's clean data. `triggers` is asked for new ones in
+    every batch; None means plain fine-tuning. Source: poster, "Backdoor Defense"; section 4.3 of the paper.
+    """
+    retrained = copy.deepcopy(classifier)
+    change = None if triggers is None else stamping(triggers, settings.stamped_share)
+    train(retrained, images, labels, settings, generator=generator, change_batch=change, on_epoch=on_epoch)
+    return retrained

@@ -1,0 +1,198 @@
+"""What every stage has in common: threads, progress, tracking, errors, and reuse of finished work.
+
+A stage is a function decorated with `@stage`. The annotations of its keyword arguments say what they are: `InFolder`
+and `InFolders` are artifacts it reads, `OutFolder` are artifacts it writes, the rest are parameters.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NewType, get_type_hints
+
+import torch
+
+from untrigger import __version__
+from untrigger.artifacts import write_json
+from untrigger.errors import UserError
+from untrigger.progress import Reporter
+from untrigger.tracking import TrackedRun, nested_run
+
+InFolder = NewType("InFolder", Path)
+InFolders = NewType("InFolders", tuple[Path, ...])
+OutFolder = NewType("OutFolder", Path)
+
+STORE = "UNTRIGGER_STAGES"
+"""Environment variable: the folder that keeps the outputs of finished stages, to be reused by a later attempt."""
+
+CORES = "UNTRIGGER_CORES"
+"""Environment variable: the cores that this machine gives to all stages that run at the same time."""
+
+SIDE_BY_SIDE = 2
+"""Tasks of one loop that `kfp.local` runs at the same time."""
+
+
+class Log:
+    """How a stage at work reports: progress lines for a person, metrics per epoch for MLflow."""
+
+    def __init__(self, title: str, parameters: Mapping[str, Any]) -> None:
+        self.reporter = Reporter(title)
+        self._title = title
+        self._parameters = parameters
+
+    @contextmanager
+    def run(self, name: str | None = None, **parameters: Any) -> Iterator[TrackedRun]:
+        """A nested run for the stage, or for the part of it called `name` with parameters of its own."""
+        with nested_run(name or self._title, {**self._parameters, **parameters}) as tracked:
+            yield tracked
+
+    def epochs(self, tracked: TrackedRun, total: int, part: str = "") -> Callable[[int, dict[str, float]], None]:
+        """A callback for the training loops: one progress line and one point per metric for each epoch."""
+        work = f"{part} epoch".strip()
+
+        def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
+            tracked.metrics(metrics, epoch)
+            text = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
+            self.reporter.step(work, epoch, total, text)
+
+        return on_epoch
+
+
+def stage(
+    title: str, *, fan_out: bool = False, reusable: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function of (log, **artifacts and parameters) a stage that a component or a test calls.
+
+    `title` may name parameters in braces ("generator beta={beta:g}"). `fan_out`: the stage runs beside others of its
+    kind, so it takes its part of the cores. `reusable`: its outputs depend on its arguments alone, so a later attempt
+    may reuse them. Artifacts are given as paths or strings. A UserError ends the process with one
+    sentence and status 2.
+    """
+
+    def decorate(work: Callable[..., None]) -> Callable[..., None]:
+        name = work.__module__.rpartition(".")[2]
+        kinds = {name: kind for name, kind in get_type_hints(work).items() if name not in ("log", "return")}
+
+        @functools.wraps(work)
+        def run(**arguments: Any) -> None:
+            arguments = {name: _as_kind(kinds[name], value) for name, value in arguments.items()}
+            outputs = {name: value for name, value in arguments.items() if kinds[name] is OutFolder}
+            inputs = {name: value for name, value in arguments.items() if kinds[name] in (InFolder, InFolders)}
+            parameters = {n: v for n, v in arguments.items() if n not in outputs and n not in inputs}
+            log = Log(title.format_map(arguments), parameters)
+            kept = _kept_folder(name, inputs, parameters) if reusable else None
+            if kept is not None and kept.exists():
+                _link_all({name: kept / name for name in outputs}, outputs)
+                log.reporter.say("reused")
+                return
+            log.reporter.say("started")
+            _share_cores(fan_out)
+            for folder in outputs.values():
+                folder.mkdir(parents=True, exist_ok=True)
+            with _failures_reported(log.reporter):
+                work(log, **arguments)
+                if kept is not None:
+                    _keep(outputs, kept, name)
+            log.reporter.say("finished")
+
+        return run
+
+    return decorate
+
+
+def device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def kept_outputs(store: Path, name: str) -> Path | None:
+    """The folder that keeps the outputs of the stage function `name`, the newest if there are several."""
+    marks = sorted(store.glob(f"{name}-*/stage.json"), key=lambda mark: mark.stat().st_mtime)
+    return marks[-1].parent if marks else None
+
+
+@contextmanager
+def _failures_reported(reporter: Reporter) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        reporter.say("failed", str(error))
+        sys.exit(2)
+    except OSError as error:
+        reporter.say("failed", str(error))
+        raise
+    except Exception as error:
+        reporter.say("failed", f"{type(error).__name__}: {error}")
+        raise
+
+
+def _as_kind(kind: Any, value: Any) -> Any:
+    if kind in (InFolder, OutFolder):
+        return Path(value)
+    return tuple(Path(item) for item in value) if kind is InFolders else value
+
+
+def _share_cores(fan_out: bool) -> None:
+    if cores := os.environ.get(CORES):
+        torch.set_num_threads(max(1, int(cores) // (SIDE_BY_SIDE if fan_out else 1)))
+
+
+def _kept_folder(name: str, inputs: Mapping[str, Any], parameters: Mapping[str, Any]) -> Path | None:
+    """Where the outputs of this very call are kept: named by what goes in, so a change of anything misses."""
+    store = os.environ.get(STORE)
+    if not store:
+        return None
+    described = {
+        "version": __version__,
+        "inputs": {
+            key: [_digest(path) for path in (value if isinstance(value, tuple) else (value,))]
+            for key, value in inputs.items()
+        },
+        "parameters": parameters,
+    }
+    fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    return Path(store) / f"{name}-{fingerprint[:16]}"
+
+
+def _digest(folder: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            total.update(f"{path.relative_to(folder)}\0{content}\n".encode())
+    return total.hexdigest()
+
+
+def _keep(outputs: Mapping[str, Path], kept: Path, name: str) -> None:
+    """Keep the outputs under `kept`, which appears whole or not at all."""
+    partial = kept.with_name(f".{kept.name}-{uuid.uuid4().hex}")
+    partial.mkdir(parents=True)
+    _link_all(outputs, {output: partial / output for output in outputs})
+    write_json(partial / "stage.json", {"stage": name, "outputs": sorted(outputs)})
+    partial.rename(kept)
+
+
+def _link_all(sources: Mapping[str, Path], targets: Mapping[str, Path]) -> None:
+    for name, source in sources.items():
+        targets[name].mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, targets[name], copy_function=_link, dirs_exist_ok=True)
+
+
+def _link(source: str, target: str) -> None:
+    """Link, since outputs are never changed in place; copy where the file system cannot."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        Path(target).unlink()
+        _link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -1,0 +1,38 @@
+"""Ideal retraining: the control that is handed the true trigger, which no defender has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from untrigger.stage import InFolder, Log, OutFolder, stage
+from untrigger.stages.retraining_runs import retrain_per_seed
+from untrigger.triggers import always, load_triggers
+
+
+@stage("retraining ideal")
+def run(
+    log: Log,
+    *,
+    backdoored_classifier: InFolder,
+    defender_data: InFolder,
+    true_trigger: InFolder,
+    retrained: OutFolder,
+    seeds: str,
+    retraining: dict[str, Any],
+    target_class: int,
+    seed: int,
+) -> None:
+    """Retrain with the true trigger for each of `seeds`, numbers joined by commas."""
+    trigger = always(load_triggers(true_trigger)[0])
+    retrain_per_seed(
+        log,
+        "ideal",
+        seeds,
+        lambda _: trigger,
+        backdoored_classifier,
+        defender_data,
+        retrained,
+        retraining,
+        target_class,
+        seed,
+    )

@@ -1,0 +1,15 @@
+"""Open run: create the tracking run that all other stages nest in, before any of them runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from untrigger.stage import Log, stage
+from untrigger.tracking import open_parent
+
+
+@stage("open run", reusable=False)
+def run(log: Log, *, pipeline: str, config: dict[str, Any]) -> None:
+    """Create the parent run of this pipeline run in MLflow, with the whole configuration as its parameters."""
+    tags = {"dataset": str(config["dataset"]), "trigger": str(config["poisoning"]["trigger"])}
+    open_parent(f"{pipeline} {config['dataset']} seed={config['seed']}", config, tags)

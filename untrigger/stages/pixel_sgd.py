@@ -1,0 +1,60 @@
+"""Pixel SGD: the baseline reverses single triggers, one per restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from untrigger.artifacts import write_json
+from untrigger.classifiers import frozen, load_classifier
+from untrigger.datasets import load_images
+from untrigger.metrics import testing_function
+from untrigger.pixel_sgd import reverse_triggers
+from untrigger.seeding import derived_generator
+from untrigger.settings import PixelSgdSettings
+from untrigger.stage import InFolder, Log, OutFolder, device, stage
+from untrigger.triggers import save_triggers
+
+
+@stage("pixel SGD")
+def run(
+    log: Log,
+    *,
+    backdoored_classifier: InFolder,
+    defender_data: InFolder,
+    reversed_triggers: OutFolder,
+    pixel_sgd: dict[str, Any],
+    target_class: int,
+    trigger_size: list[int],
+    seed: int,
+) -> None:
+    """Write the reversed triggers, their loss per step, and their F and attack success rate on the defender's data."""
+    settings = PixelSgdSettings.of(pixel_sgd)
+    classifier = load_classifier(backdoored_classifier, device())
+    images = load_images(defender_data).to(device()).images
+    losses: list[list[float]] = []
+    with log.run() as tracked:
+
+        def on_restart(restart: int, loss: list[float]) -> None:
+            losses.append(loss)
+            tracked.metrics({"loss": loss[-1]}, restart)
+            log.reporter.step("restart", restart, settings.restarts, f"loss {loss[-1]:.3f}")
+
+        triggers = reverse_triggers(
+            classifier,
+            images,
+            target_class,
+            (int(trigger_size[0]), int(trigger_size[1])),
+            settings,
+            generator=derived_generator(seed, "pixel SGD"),
+            on_restart=on_restart,
+        )
+        strengths, successes = testing_function(
+            frozen(classifier), images, triggers, target_class, derived_generator(seed, "pixel SGD", "measurement")
+        )
+        for restart, (strength, success) in enumerate(zip(strengths.tolist(), successes.tolist(), strict=True), 1):
+            tracked.metrics({"F": strength, "attack_success_rate": success}, restart)
+    save_triggers(triggers, reversed_triggers)
+    write_json(
+        reversed_triggers / "measurement.json",
+        {"F": strengths.tolist(), "attack_success_rate": successes.tolist(), "losses": losses},
+    )

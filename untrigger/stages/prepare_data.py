@@ -1,0 +1,61 @@
+"""Prepare data: read a dataset, split it three ways, and check that the attack and the search fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from untrigger.datasets import read_split, save_images
+from untrigger.errors import UserError
+from untrigger.seeding import derived_seed
+from untrigger.settings import DataSettings
+from untrigger.stage import Log, OutFolder, stage
+from untrigger.triggers import check_fits, read_trigger
+
+
+@stage("prepare data")
+def run(
+    log: Log,
+    *,
+    training_data: OutFolder,
+    defender_data: OutFolder,
+    evaluation_data: OutFolder,
+    dataset: str,
+    data: dict[str, Any],
+    trigger: str,
+    trigger_size: list[int],
+    target_class: int,
+    seed: int,
+) -> None:
+    """Read `dataset` and write the three parts of its split.
+
+    Raises UserError when the dataset cannot be read, or when the target class, the planted trigger or the size of the
+    triggers to look for (height and width) does not fit it.
+    """
+    with log.run() as tracked:
+        split = read_split(
+            dataset, DataSettings.of(data), seed=derived_seed(seed, "split"), on_progress=_every_tenth(log)
+        )
+        classes = split.training.class_names
+        if target_class >= len(classes):
+            raise UserError(
+                f"target_class must be below the number of classes of {dataset} ({len(classes)}), got {target_class}"
+            )
+        check_fits(*read_trigger(trigger).shape[-2:], split.training.images)
+        check_fits(*trigger_size, split.training.images)
+        parts = {
+            training_data: ("training", split.training),
+            defender_data: ("defender", split.defender),
+            evaluation_data: ("evaluation", split.evaluation),
+        }
+        for folder, (name, part) in parts.items():
+            save_images(part, folder)
+            tracked.metrics({f"{name}_images": len(part)})
+
+
+def _every_tenth(log: Log) -> Callable[[int, int], None]:
+    def on_progress(done: int, total: int) -> None:
+        if done % -(-total // 10) == 0 or done == total:
+            log.reporter.step("image", done, total)
+
+    return on_progress

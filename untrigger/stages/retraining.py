@@ -1,0 +1,57 @@
+"""Retraining: one method of defence, once per seed. It is never handed the true trigger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from untrigger.errors import UserError
+from untrigger.stage import InFolder, Log, OutFolder, stage
+from untrigger.stages.retraining_runs import retrain_per_seed
+from untrigger.staircase import Staircase, load_staircase
+from untrigger.triggers import TriggerSource, always, load_triggers
+
+
+@stage("retraining {method}", fan_out=True)
+def run(
+    log: Log,
+    *,
+    backdoored_classifier: InFolder,
+    defender_data: InFolder,
+    trigger_staircase: InFolder,
+    reversed_triggers: InFolder,
+    retrained: OutFolder,
+    method: str,
+    seeds: str,
+    retraining: dict[str, Any],
+    target_class: int,
+    seed: int,
+) -> None:
+    """Retrain with `method` for each of `seeds` (numbers joined by commas).
+
+    Methods: `none` keeps the classifier as it is; `fine_tune` stamps nothing; `single_trigger` stamps the reversed
+    trigger whose restart has the number of the seed; `beta=B` samples one stair; `ensemble` samples the staircase.
+    """
+    staircase, single = load_staircase(trigger_staircase), load_triggers(reversed_triggers)
+
+    def source(number: int) -> TriggerSource | None:
+        if method in ("none", "fine_tune"):
+            return None
+        if method == "single_trigger":
+            if number >= len(single):
+                raise UserError(
+                    f"single_trigger with seed {number} needs at least {number + 1} restarts, got {len(single)}"
+                )
+            return always(single[number])
+        return _samples(method, staircase)
+
+    retrain_per_seed(
+        log, method, seeds, source, backdoored_classifier, defender_data, retrained, retraining, target_class, seed
+    )
+
+
+def _samples(method: str, staircase: Staircase) -> TriggerSource:
+    if method == "ensemble":
+        return staircase.sample
+    if method.startswith("beta="):
+        return staircase.generator_of(float(method.removeprefix("beta="))).sample
+    raise UserError(f"unknown retraining method {method!r}")

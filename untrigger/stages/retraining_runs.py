@@ -1,0 +1,78 @@
+"""What both retraining stages do: one run per seed, with curves, each classifier saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from untrigger.artifacts import write_json
+from untrigger.classifiers import Classifier, load_classifier, save_classifier
+from untrigger.datasets import ImageData, load_images
+from untrigger.metrics import predict
+from untrigger.retraining import retrain
+from untrigger.seeding import derived_generator
+from untrigger.settings import RetrainingSettings
+from untrigger.stage import Log, device
+from untrigger.triggers import TriggerSource, stamp
+
+
+def run_name(method: str, number: int) -> str:
+    """The name of one retraining in MLflow."""
+    return f"retraining method={method} seed={number}"
+
+
+def retrain_per_seed(
+    log: Log,
+    method: str,
+    seeds: str,
+    source: Callable[[int], TriggerSource | None],
+    backdoored_classifier: Path,
+    defender_data: Path,
+    retrained: Path,
+    retraining: dict[str, Any],
+    target_class: int,
+    seed: int,
+) -> None:
+    """Retrain once per number in `seeds` with the triggers of `source(number)`.
+
+    The number seeds the order of the images, which are stamped, where, and with which samples. Writes
+    `seed-N/classifier.*` per number, and `retraining.json` with the curves.
+    """
+    settings = RetrainingSettings.of(retraining)
+    classifier = load_classifier(backdoored_classifier, device())
+    data = load_images(defender_data).to(device())
+    numbers = [int(number) for number in seeds.split(",")]
+    curves: dict[str, list[dict[str, float]]] = {}
+    for number in numbers:
+        triggers = source(number)
+        curve = curves.setdefault(str(number), [])
+        with log.run(run_name(method, number), method=method, seed=number) as tracked:
+            report = log.epochs(tracked, settings.epochs, f"seed {number}")
+
+            def on_epoch(epoch: int, metrics: dict[str, float], curve: Any = curve, report: Any = report) -> None:
+                curve.append(metrics)
+                report(epoch, metrics)
+
+            result = classifier
+            if method != "none":
+                random = derived_generator(seed, "retraining", number)
+                result = retrain(
+                    classifier, data.images, data.labels, triggers, settings, generator=random, on_epoch=on_epoch
+                )
+            if triggers is not None:
+                share = _still_sent(result, data, triggers, target_class, derived_generator(seed, "own", number))
+                tracked.metrics({"own_trigger_success_rate": share}, settings.epochs)
+        save_classifier(result, retrained / f"seed-{number}")
+    write_json(retrained / "retraining.json", {"method": method, "seeds": numbers, "curves": curves})
+
+
+def _still_sent(
+    classifier: Classifier, data: ImageData, triggers: TriggerSource, target_class: int, random: torch.Generator
+) -> float:
+    """Share of the defender's images of other classes that the method's own triggers still send to the target."""
+    images = data.images[data.labels != target_class].float() / 255
+    stamped = stamp(images, triggers(len(images), random).to(images.device), random)
+    return (predict(classifier, stamped).argmax(1) == target_class).double().mean().item()

@@ -1,0 +1,25 @@
+"""Staircase: gather the generators of the fan-out into one ensemble."""
+
+from __future__ import annotations
+
+import shutil
+
+from untrigger.generators import load_generator
+from untrigger.stage import InFolders, Log, OutFolder, stage
+from untrigger.staircase import build_staircase, save_staircase
+
+
+@stage("staircase")
+def run(log: Log, *, generators: InFolders, trigger_staircase: OutFolder, gammas: list[float]) -> None:
+    """Write the ensemble of all generators by rising beta, each with its curves and its measurement.
+
+    `gammas` are the weights of the stairs by rising beta; an empty list means equal weights.
+    """
+    stairs = {folder: load_generator(folder) for folder in generators}
+    with log.run() as tracked:
+        staircase = build_staircase(list(stairs.values()), tuple(gammas) or None)
+        save_staircase(staircase, trigger_staircase)
+        for folder, (_, beta) in stairs.items():
+            for name in ("curves.json", "measurement.json"):
+                shutil.copyfile(folder / name, trigger_staircase / f"stair-{staircase.betas.index(beta)}" / name)
+        tracked.parameters({f"gamma.{b:g}": gamma for b, gamma in zip(staircase.betas, staircase.gammas, strict=True)})

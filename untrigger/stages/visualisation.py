@@ -1,0 +1,49 @@
+"""t-SNE visualisation: lay out samples of every stair, the reversed triggers and the true one in the plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from untrigger.artifacts import write_tensors
+from untrigger.embedding import embed
+from untrigger.figures import draw_embedding
+from untrigger.seeding import derived_generator, derived_seed
+from untrigger.settings import VisualisationSettings
+from untrigger.stage import InFolder, Log, OutFolder, stage
+from untrigger.staircase import load_staircase
+from untrigger.triggers import load_triggers
+
+
+@stage("t-SNE visualisation")
+def run(
+    log: Log,
+    *,
+    trigger_staircase: InFolder,
+    reversed_triggers: InFolder,
+    true_trigger: InFolder,
+    embedding: OutFolder,
+    visualisation: dict[str, Any],
+    seed: int,
+) -> None:
+    """Write the figure and, as tensors, the triggers, their group and their places.
+
+    Groups: 0 .. stairs - 1 are samples of the stairs by rising beta, -1 the reversed triggers, -2 the true trigger.
+    The true trigger is left out when its size differs from the size that was looked for.
+    """
+    settings = VisualisationSettings.of(visualisation)
+    staircase = load_staircase(trigger_staircase)
+    random = derived_generator(seed, "visualisation")
+    samples = [part.sample(settings.samples_per_beta, random) for part in staircase.generators]
+    single, true = load_triggers(reversed_triggers), load_triggers(true_trigger)
+    groups = [torch.full((len(part),), index) for index, part in enumerate(samples)]
+    parts, groups = [*samples, single], [*groups, torch.full((len(single),), -1)]
+    if true.shape[1:] == single.shape[1:]:
+        parts, groups = [*parts, true], [*groups, torch.full((1,), -2)]
+    with log.run() as tracked:
+        triggers, group = torch.cat(parts), torch.cat(groups)
+        places = embed(triggers, settings.perplexity, seed=derived_seed(seed, "t-SNE"))
+        write_tensors(embedding / "embedding.safetensors", {"triggers": triggers, "group": group, "places": places})
+        draw_embedding(triggers, group, places, staircase.betas, embedding / "tsne.png")
+        tracked.files(embedding / "tsne.png", "figures")

@@ -1,0 +1,120 @@
+"""MESA's staircase: the ensemble of generators that stands for the whole distribution of triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from untrigger.artifacts import read_json, write_json
+from untrigger.classifiers import Classifier, frozen
+from untrigger.errors import UserError
+from untrigger.generators import TOLERANCE, TriggerGenerator, load_generator, save_generator
+from untrigger.metrics import testing_function
+from untrigger.mutual_information import estimate_mutual_information
+from untrigger.settings import checked_betas, checked_gammas
+
+MEASURED_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Staircase:
+    """Generators in the order of their betas, and the weights gamma with which samples are drawn from them."""
+
+    generators: tuple[TriggerGenerator, ...]
+    betas: tuple[float, ...]
+    gammas: tuple[float, ...]
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Fresh triggers, float (count, 3, th, tw) in [0, 1], each from a stair drawn by weight; a TriggerSource."""
+        weights = torch.tensor(self.gammas, dtype=torch.float64)
+        stairs = torch.multinomial(weights, count, replacement=True, generator=generator)
+        triggers = torch.empty(count, 3, *self.generators[0].size)
+        for index, part in enumerate(self.generators):
+            chosen = stairs == index
+            if bool(chosen.any()):
+                triggers[chosen] = part.sample(int(chosen.sum()), generator).cpu()
+        return triggers
+
+    def generator_of(self, beta: float) -> TriggerGenerator:
+        """The generator of the stair `beta`; UserError when there is none."""
+        if beta not in self.betas:
+            raise UserError(f"the staircase has no stair {beta:g}, only {', '.join(f'{b:g}' for b in self.betas)}")
+        return self.generators[self.betas.index(beta)]
+
+
+def build_staircase(
+    stairs: Sequence[tuple[TriggerGenerator, float]], gammas: tuple[float, ...] | None = None
+) -> Staircase:
+    """The staircase of (generator, beta) pairs in any order; equal weights when `gammas`, by rising beta, is None."""
+    ordered = sorted(stairs, key=lambda stair: stair[1])
+    betas = checked_betas(tuple(beta for _, beta in ordered))
+    weights = checked_gammas(gammas or (1.0,) * len(betas), len(betas))
+    return Staircase(tuple(generator for generator, _ in ordered), betas, weights)
+
+
+def save_staircase(staircase: Staircase, folder: Path) -> None:
+    """Write `staircase.json` and one folder `stair-K` per generator into `folder`."""
+    for index, (generator, beta) in enumerate(zip(staircase.generators, staircase.betas, strict=True)):
+        save_generator(generator, beta, folder / f"stair-{index}")
+    write_json(folder / "staircase.json", {"betas": list(staircase.betas), "gammas": list(staircase.gammas)})
+
+
+def load_staircase(folder: Path, device: torch.device | None = None) -> Staircase:
+    """Read what `save_staircase` wrote."""
+    description = read_json(folder / "staircase.json")
+    generators = [load_generator(folder / f"stair-{i}", device)[0] for i in range(len(description["betas"]))]
+    return Staircase(tuple(generators), tuple(description["betas"]), tuple(description["gammas"]))
+
+
+@dataclass(frozen=True)
+class StairMeasurement:
+    """How well a finished generator fills its stair, on fresh samples."""
+
+    beta: float
+    strengths: Tensor
+    """F of each fresh sample, float (samples,)."""
+    attack_success_rate: float
+    """Mean share of images that the samples send to the target class."""
+    mutual_information: float
+    """Nats, by a fresh statistics network on samples that it has not seen."""
+
+    @property
+    def valid_share(self) -> float:
+        """Share of the samples with F >= beta - 0.05."""
+        return (self.strengths >= self.beta - TOLERANCE).double().mean().item()
+
+
+def measure_stair(
+    triggers: TriggerGenerator,
+    beta: float,
+    classifier: Classifier,
+    images: Tensor,
+    target_class: int,
+    *,
+    generator: torch.Generator,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> StairMeasurement:
+    """Measure the stair on `fresh_samples` triggers, F averaged over `fresh_images` of `images`, uint8 (n, 3, h, w).
+
+    `on_progress` gets the samples done and their total.
+    """
+    settings = triggers.settings
+    fixed = frozen(classifier)
+    chosen = torch.randperm(len(images), generator=generator)[: settings.fresh_images].to(images.device)
+    samples = triggers.sample(settings.fresh_samples, generator)
+    strengths, successes, done = [], [], 0
+    for part in samples.split(MEASURED_AT_ONCE):
+        strength, success = testing_function(fixed, images[chosen], part, target_class, generator)
+        strengths.append(strength)
+        successes.append(success)
+        done += len(part)
+        if on_progress is not None:
+            on_progress(done, len(samples))
+    information = estimate_mutual_information(
+        triggers.pairs, steps=settings.information_steps, hidden=settings.hidden, generator=generator
+    )
+    return StairMeasurement(beta, torch.cat(strengths), torch.cat(successes).mean().item(), information)

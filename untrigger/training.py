@@ -1,0 +1,91 @@
+"""The one training loop: clean training, poison training and retraining all run through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from untrigger.classifiers import Classifier
+from untrigger.settings import TrainingSettings
+
+BatchChange = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""Images float (b, 3, h, w) in [0, 1] and labels (b,) to what is trained on in their place."""
+
+OnEpoch = Callable[[int, dict[str, float]], None]
+"""Called after each epoch with its number, from 1, and its metrics."""
+
+
+def train(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    settings: TrainingSettings,
+    *,
+    generator: torch.Generator,
+    change_batch: BatchChange | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> None:
+    """Train `classifier` in place with SGD on cross-entropy; its batch norm is left in evaluation mode.
+
+    images: uint8 (n, 3, h, w), labels: int64 (n,), both on the classifier's device. `change_batch` may stamp and
+    relabel each batch. All randomness comes from `generator` (on the CPU). A ragged last batch of one image is left
+    out, since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed batches.
+    """
+    starts = [s for s in range(0, len(images), settings.batch_size) if len(images) - s > 1]
+    optimiser = torch.optim.SGD(
+        classifier.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+    schedule = _schedule(optimiser, settings, settings.epochs * len(starts))
+    cross_entropy = nn.CrossEntropyLoss()
+    for epoch in range(1, settings.epochs + 1):
+        classifier.train()
+        order = torch.randperm(len(images), generator=generator).to(images.device)
+        losses, correct = [], []
+        for start in starts:
+            chosen = order[start : start + settings.batch_size]
+            batch, answers = images[chosen].float() / 255, labels[chosen]
+            if settings.augment:
+                batch = _crop_and_mirror(batch, generator)
+            if change_batch is not None:
+                batch, answers = change_batch(batch, answers, generator)
+            optimiser.zero_grad(set_to_none=True)
+            logits = classifier(batch)
+            loss = cross_entropy(logits, answers)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.detach())
+            correct.append((logits.detach().argmax(1) == answers).float().mean())
+        if on_epoch is not None:
+            classifier.eval()
+            on_epoch(epoch, {"loss": torch.stack(losses).mean().item(), "accuracy": torch.stack(correct).mean().item()})
+    classifier.eval()
+
+
+def _schedule(
+    optimiser: torch.optim.Optimizer, settings: TrainingSettings, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if settings.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=steps + 1, pct_start=0.2, cycle_momentum=False
+    )
+
+
+def _crop_and_mirror(images: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
+    """Shift each image by up to `padding` pixels, its border reflected, and mirror half of them."""
+    n, _, height, width = images.shape
+    padded = nn.functional.pad(images, (padding,) * 4, mode="reflect")
+    tops = torch.randint(2 * padding + 1, (n, 1), generator=generator)
+    lefts = torch.randint(2 * padding + 1, (n, 1), generator=generator)
+    mirrored = torch.rand((n, 1), generator=generator) < 0.5
+    rows = (tops + torch.arange(height)).to(images.device)
+    columns = lefts + torch.arange(width)
+    columns = torch.where(mirrored, columns.flip(1), columns).to(images.device)
+    which = torch.arange(n, device=images.device)
+    return padded[which[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,138 @@
+"""Triggers, float (k, 3, th, tw) in [0, 1], and stamping them onto images, float (n, 3, h, w) in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from untrigger.artifacts import read_tensors, write_tensors
+from untrigger.errors import UserError
+
+TriggerSource = Callable[[int, torch.Generator], Tensor]
+"""Draws `count` triggers, float (count, 3, th, tw) in [0, 1], anew at each call."""
+
+
+def binary_patterns() -> Tensor:
+    """The 51 black-and-white 3x3 patterns, float (51, 3, 3, 3): one per class under rotation, reflection, inversion.
+
+    Each class is stood for by its smallest member, reading the pixels row by row as a binary number; the classes come
+    in that order. Source: section 5 of the paper.
+    """
+    bits = (torch.arange(512)[:, None] >> torch.arange(8, -1, -1)) & 1
+    patterns = bits.reshape(512, 3, 3)
+    turned = [torch.rot90(patterns, turns, (1, 2)) for turns in range(4)]
+    symmetric = torch.stack([*turned, *(pattern.flip(2) for pattern in turned)])
+    relatives = torch.cat([symmetric, 1 - symmetric]).reshape(16, 512, 9)
+    codes = (relatives << torch.arange(8, -1, -1)).sum(2)
+    smallest = codes.min(0).values
+    chosen = patterns[smallest == torch.arange(512)].float()
+    return chosen[:, None].expand(-1, 3, -1, -1).contiguous()
+
+
+def checkerboard() -> Tensor:
+    """The 3x3 checkerboard with white corners, float (3, 3, 3)."""
+    return ((torch.arange(9) + 1) % 2).reshape(1, 3, 3).float().expand(3, -1, -1).contiguous()
+
+
+def colour_trigger(seed: int) -> Tensor:
+    """A 3x3 patch uniform in [0, 1], float (3, 3, 3)."""
+    return torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def read_trigger(name: str) -> Tensor:
+    """The trigger called `name`, float (3, th, tw) in [0, 1].
+
+    `name`: binary:K with K < 51, checkerboard, colour:SEED, a path ending in .png, or a path ending in .safetensors
+    with one tensor `trigger`, float (3, th, tw) in [0, 1]. Raises UserError when it is none of these.
+    """
+    kind, _, rest = name.partition(":")
+    if name == "checkerboard":
+        return checkerboard()
+    if kind in ("binary", "colour") and rest.isdecimal():
+        if kind == "colour":
+            return colour_trigger(int(rest))
+        if int(rest) < 51:
+            return binary_patterns()[int(rest)]
+        raise UserError(f"binary:K needs K from 0 to 50, got {rest}")
+    if name.endswith(".png"):
+        return _trigger_from_png(Path(name))
+    if name.endswith(".safetensors"):
+        return _trigger_from_tensor(Path(name))
+    raise UserError(
+        f"unknown trigger {name!r}: give binary:K, checkerboard, colour:SEED, or a .png or .safetensors file"
+    )
+
+
+def _trigger_from_png(path: Path) -> Tensor:
+    try:
+        with Image.open(path) as picture:
+            pixels = np.array(picture.convert("RGB"))
+    except FileNotFoundError as error:
+        raise UserError(f"the trigger file {path} does not exist") from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f"the trigger file {path} is not a readable picture: {error}") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+def _trigger_from_tensor(path: Path) -> Tensor:
+    tensors = read_tensors(path)
+    if "trigger" not in tensors:
+        raise UserError(f"{path} holds no tensor named trigger, only {', '.join(sorted(tensors)) or 'nothing'}")
+    trigger = tensors["trigger"].float()
+    if trigger.ndim != 3 or trigger.shape[0] != 3:
+        raise UserError(f"the trigger in {path} must have the shape (3, height, width), got {tuple(trigger.shape)}")
+    if not bool(((trigger >= 0) & (trigger <= 1)).all()):
+        raise UserError(f"the trigger in {path} must lie in [0, 1]")
+    return trigger
+
+
+def save_triggers(triggers: Tensor, folder: Path) -> None:
+    """Write triggers, float (k, 3, th, tw), as `triggers.safetensors` into `folder`."""
+    write_tensors(folder / "triggers.safetensors", {"triggers": triggers})
+
+
+def load_triggers(folder: Path) -> Tensor:
+    """Read what `save_triggers` wrote."""
+    return read_tensors(folder / "triggers.safetensors")["triggers"]
+
+
+def check_fits(height: int, width: int, images: Tensor) -> None:
+    """UserError when a patch of `height` x `width` is larger than the images (..., h, w)."""
+    if height > images.shape[-2] or width > images.shape[-1]:
+        raise UserError(
+            f"a trigger of {height}x{width} pixels is larger than the images of "
+            f"{images.shape[-2]}x{images.shape[-1]}: use a smaller trigger or a larger data.image_size"
+        )
+
+
+def stamp(images: Tensor, triggers: Tensor, generator: torch.Generator) -> Tensor:
+    """Stamp a trigger at a place of its own on every image; differentiable in `triggers`.
+
+    images: float (n, 3, h, w) in [0, 1]; left as they are. triggers: float (n, 3, th, tw), or (1, 3, th, tw) for all;
+    the stamped patch is clipped to [0, 1]. Places are uniform over all where the patch fits, drawn from `generator`
+    (on the CPU). Returns float (n, 3, h, w).
+    """
+    n, _, height, width = images.shape
+    patch_height, patch_width = triggers.shape[-2:]
+    tops = torch.randint(height - patch_height + 1, (n,), generator=generator).to(images.device)
+    lefts = torch.randint(width - patch_width + 1, (n,), generator=generator).to(images.device)
+    rows = (tops[:, None] + torch.arange(patch_height, device=images.device))[:, None, :, None]
+    columns = (lefts[:, None] + torch.arange(patch_width, device=images.device))[:, None, None, :]
+    which = torch.arange(n, device=images.device)[:, None, None, None]
+    channels = torch.arange(3, device=images.device)[None, :, None, None]
+    patches = triggers.clamp(0, 1).expand(n, -1, -1, -1)
+    return images.index_put((which, channels, rows, columns), patches)
+
+
+def always(trigger: Tensor) -> TriggerSource:
+    """The source that gives one trigger, float (3, th, tw), every time."""
+
+    def source(count: int, generator: torch.Generator) -> Tensor:
+        return trigger.expand(count, -1, -1, -1)
+
+    return source
