@@ -121,7 +121,7 @@ def run(
     from untrigger.pipelines.local import run_locally
     from untrigger.stage import kept_outputs
 
-    console = Console()
+    console = Console(file=sys.stdout)
     with watching(folder.progress, console):
         run_locally(config, folder)
     kept = kept_outputs(folder.stages, "evaluation")

@@ -162,10 +162,17 @@ class _StairTraining:
 
         valid = (strengths >= self.beta - TOLERANCE).float().mean()
         if self.settings.constraint == "dual_ascent":
-            surplus_limit = 1 - self.settings.valid_share
-            missing = (self.settings.valid_share - valid).clamp(max=surplus_limit)
-            self.multiplier += self.settings.multiplier_rate * missing
+            self._adapt_multiplier(valid)
         return torch.stack([strengths.mean(), valid, hinge, information, success, self.multiplier]).detach()
+
+    def _adapt_multiplier(self, valid: Tensor) -> None:
+        settings = self.settings
+        # A deficit counts no more than the largest surplus there can be: else the first steps, without any valid
+        # sample, would outweigh the rest of the training.
+        missing = (settings.valid_share - valid).clamp(max=1 - settings.valid_share)
+        # The hinge pulls samples below beta up with the weight 1 / alpha; the multiplier must not win against it.
+        lowest = -0.5 / settings.alpha
+        self.multiplier = (self.multiplier + settings.multiplier_rate * missing).clamp(min=lowest)
 
     def _testing_function(self, images: Tensor, triggers: Tensor) -> tuple[Tensor, Tensor]:
         """F of each trigger over its own share of `images`, and the share of all images sent to the target class."""

@@ -1,0 +1,100 @@
+"""Classifiers: shapes, sizes, saving, folding."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from untrigger.classifiers import Classifier, frozen, load_classifier, new_classifier, save_classifier
+from untrigger.datasets import ImageData
+from untrigger.errors import UserError
+from untrigger.settings import ClassifierSettings
+
+
+def make(architecture: Literal["resnet18", "small_resnet"], images: torch.Tensor, seed: int = 0) -> Classifier:
+    settings = ClassifierSettings(architecture=architecture)
+    return new_classifier(settings, 10, images, torch.Generator().manual_seed(seed))
+
+
+def shake_norms(classifier: Classifier) -> None:
+    """Give batch norm statistics that folding has to respect."""
+    generator = torch.Generator().manual_seed(5)
+    for name, tensor in classifier.state_dict().items():
+        if "running_mean" in name or name.endswith("running_var"):
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parameters"), [("resnet18", 11_173_962), ("small_resnet", 290_762)], ids=lambda x: str(x)
+)
+def test_the_networks_have_the_sizes_they_promise(
+    architecture: Literal["resnet18", "small_resnet"], parameters: int, tiny_images: ImageData
+) -> None:
+    classifier = make(architecture, tiny_images.images)
+    assert sum(p.numel() for p in classifier.parameters()) == parameters
+    assert classifier(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "small_resnet"])
+def test_freezing_folds_every_batch_norm_and_changes_no_answer(
+    architecture: Literal["resnet18", "small_resnet"], tiny_images: ImageData
+) -> None:
+    classifier = make(architecture, tiny_images.images)
+    shake_norms(classifier)
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    fixed = frozen(classifier)
+    assert torch.allclose(fixed(images), classifier.eval()(images), rtol=1e-3, atol=1e-3)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in fixed.modules())
+    assert not any(p.requires_grad for p in fixed.parameters())
+    assert any(p.requires_grad for p in classifier.parameters())
+
+
+def test_the_input_is_normalised_by_the_statistics_of_the_training_images(tiny_images: ImageData) -> None:
+    classifier = make("small_resnet", tiny_images.images)
+    scaled = tiny_images.images.double() / 255
+    assert classifier.mean.tolist() == pytest.approx(scaled.mean((0, 2, 3)).tolist(), abs=1e-6)
+    assert classifier.std.tolist() == pytest.approx(scaled.std((0, 2, 3), correction=0).tolist(), abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_the_global_state(tiny_images: ImageData) -> None:
+    torch.manual_seed(1)
+    first = make("small_resnet", tiny_images.images)
+    torch.manual_seed(2)
+    again, other = make("small_resnet", tiny_images.images), make("small_resnet", tiny_images.images, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(first.network.conv1.weight, other.network.conv1.weight)  # type: ignore[union-attr]
+
+
+def test_a_saved_classifier_gives_the_same_answers(tmp_path: Path, tiny_classifier: Classifier) -> None:
+    shake_norms(tiny_classifier)
+    save_classifier(tiny_classifier, tmp_path)
+    images = torch.rand(4, 3, 16, 16)
+    assert torch.equal(load_classifier(tmp_path).eval()(images), tiny_classifier(images))
+
+
+def test_a_classifier_with_a_missing_or_foreign_tensor_is_refused(tmp_path: Path, tiny_classifier: Classifier) -> None:
+    save_classifier(tiny_classifier, tmp_path)
+    file = tmp_path / "classifier.safetensors"
+    tensors = load_file(file)
+    save_file({name: t for name, t in tensors.items() if name != "network.fc.bias"}, file)
+    with pytest.raises(UserError, match=r"network\.fc\.bias"):
+        load_classifier(tmp_path)
+    save_file({**tensors, "network.backdoor": torch.zeros(1)}, file)
+    with pytest.raises(UserError, match=r"network\.backdoor"):
+        load_classifier(tmp_path)
+
+
+def test_damaged_files_and_other_formats_are_refused(tmp_path: Path, tiny_classifier: Classifier) -> None:
+    save_classifier(tiny_classifier, tmp_path)
+    (tmp_path / "classifier.safetensors").write_bytes(b"\x80\x04not tensors")
+    with pytest.raises(UserError, match="not a valid safetensors file"):
+        load_classifier(tmp_path)
+    description = json.loads((tmp_path / "classifier.json").read_text())
+    (tmp_path / "classifier.json").write_text(json.dumps({**description, "format": 99}))
+    with pytest.raises(UserError, match="format 99"):
+        load_classifier(tmp_path)

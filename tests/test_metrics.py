@@ -1,0 +1,92 @@
+"""The metrics, by hand-computed cases."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from untrigger.classifiers import Classifier
+from untrigger.errors import UserError
+from untrigger.metrics import Rates, defense_effectiveness_rating, evaluate, testing_function
+from untrigger.results import defense_row, summarise
+
+RATES = Rates(clean_accuracy=0.9, attack_success_rate=0.8, robust_accuracy=0.1)
+
+
+class BrightnessClassifier(nn.Module):
+    """Class 0 when any pixel is white, else class 1 for dark images and class 2 for others."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        white = (images == 1).flatten(1).any(1)
+        dark = images.flatten(1).mean(1) < 0.3
+        answers = torch.where(white, 0, torch.where(dark, 1, 2))
+        return nn.functional.one_hot(answers, 3).float() * 20
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    return cast(Classifier, BrightnessClassifier())
+
+
+@pytest.fixture
+def images() -> Tensor:
+    levels = torch.tensor([10, 10, 120, 120, 120])
+    return levels.to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8).contiguous()
+
+
+def test_rates_by_hand(classifier: Classifier, images: Tensor, random: torch.Generator) -> None:
+    # Truth: 1, 1, 2, 2, 0. Clean answers: 1, 1, 2, 2, 2, so four of five are right.
+    labels = torch.tensor([1, 1, 2, 2, 0])
+    opening = evaluate(classifier, images, labels, torch.ones(3, 2, 2), 0, random)
+    assert opening == Rates(clean_accuracy=0.8, attack_success_rate=1.0, robust_accuracy=0.0)
+    harmless = evaluate(classifier, images, labels, torch.full((3, 1, 1), 0.4), 0, random)
+    assert harmless == Rates(clean_accuracy=0.8, attack_success_rate=0.0, robust_accuracy=1.0)
+
+
+def test_images_of_the_target_class_do_not_count_as_attacked(
+    classifier: Classifier, images: Tensor, random: torch.Generator
+) -> None:
+    labels = torch.tensor([0, 0, 0, 0, 2])
+    rates = evaluate(classifier, images, labels, torch.zeros(3, 1, 1), 0, random)
+    assert rates.attack_success_rate == 0.0 and rates.robust_accuracy == 1.0
+    with pytest.raises(UserError, match="every evaluation image belongs to the target class 0"):
+        evaluate(classifier, images, torch.zeros(5, dtype=torch.int64), torch.zeros(3, 1, 1), 0, random)
+
+
+def test_the_testing_function_tells_strong_triggers_from_weak_ones(
+    classifier: Classifier, images: Tensor, random: torch.Generator
+) -> None:
+    triggers = torch.stack([torch.ones(3, 2, 2), torch.full((3, 2, 2), 0.4)])
+    strengths, successes = testing_function(classifier, images, triggers, 0, random)
+    assert strengths.tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert successes.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("after", "rating"),
+    [
+        (Rates(0.9, 0.0, 0.8), 0.9),  # (0.8 - 0 + 1) / 2
+        (Rates(0.7, 0.0, 0.8), 0.8),  # (0.8 - 0.2 + 1) / 2
+        (Rates(1.0, 0.9, 0.1), 0.5),  # neither drop: (0 - 0 + 1) / 2
+        (Rates(0.4, 0.9, 0.1), 0.25),  # (0 - 0.5 + 1) / 2
+    ],
+)
+def test_the_defense_effectiveness_rating_by_hand(after: Rates, rating: float) -> None:
+    assert defense_effectiveness_rating(RATES, after) == pytest.approx(rating)
+
+
+def test_the_summary_gives_mean_and_sample_deviation_per_method() -> None:
+    rows: list[dict[str, Any]] = [
+        defense_row("ensemble", 0, RATES, Rates(0.8, 0.0, 0.7)),
+        defense_row("ensemble", 1, RATES, Rates(0.9, 0.2, 0.7)),
+        defense_row("none", 0, RATES, RATES),
+    ]
+    ensemble, none = summarise(rows)
+    assert (ensemble["method"], ensemble["n"]) == ("ensemble", 2)
+    assert ensemble["attack_success_rate_mean"] == pytest.approx(0.1)
+    assert ensemble["attack_success_rate_std"] == pytest.approx(0.2 / 2**0.5)
+    assert none["clean_accuracy_std"] == 0.0
+    assert none["defense_effectiveness_rating_mean"] == pytest.approx(0.5)

@@ -1,0 +1,270 @@
+"""The training loop, the attack, the defences and the searches, on tiny images."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from untrigger.classifiers import Classifier
+from untrigger.datasets import ImageData
+from untrigger.generators import train_generator
+from untrigger.metrics import evaluate
+from untrigger.pixel_sgd import reverse_triggers
+from untrigger.poisoning import plant_backdoor, stamping
+from untrigger.retraining import retrain
+from untrigger.settings import (
+    CleanTrainingSettings,
+    GeneratorSettings,
+    PixelSgdSettings,
+    PoisoningSettings,
+    RetrainingSettings,
+)
+from untrigger.staircase import build_staircase, measure_stair
+from untrigger.training import train
+from untrigger.triggers import always, checkerboard
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+CLEAN = CleanTrainingSettings(epochs=6, batch_size=16, learning_rate=0.05, augment=False)
+ATTACK = PoisoningSettings(epochs=20, batch_size=16, learning_rate=0.05, poisoned_share=0.3, schedule="one_cycle")
+
+
+@pytest.fixture(scope="module")
+def backdoored(tiny_images: ImageData) -> Classifier:
+    from untrigger.classifiers import new_classifier
+    from untrigger.settings import ClassifierSettings
+
+    settings = ClassifierSettings(architecture="small_resnet", width=8)
+    classifier = new_classifier(settings, 3, tiny_images.images, seeded(2))
+    train(classifier, tiny_images.images, tiny_images.labels, CLEAN, generator=seeded())
+    plant_backdoor(classifier, tiny_images.images, tiny_images.labels, checkerboard(), 0, ATTACK, generator=seeded(1))
+    return classifier
+
+
+def state(classifier: Classifier) -> list[Tensor]:
+    return [tensor.clone() for tensor in classifier.state_dict().values()]
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_clean_training_learns_and_reports_every_epoch(tiny_classifier: Classifier, tiny_images: ImageData) -> None:
+    seen: list[tuple[int, dict[str, float]]] = []
+    train(
+        tiny_classifier,
+        tiny_images.images,
+        tiny_images.labels,
+        CLEAN,
+        generator=seeded(),
+        on_epoch=lambda epoch, metrics: seen.append((epoch, metrics)),
+    )
+    assert [epoch for epoch, _ in seen] == [1, 2, 3, 4, 5, 6]
+    assert seen[-1][1]["loss"] < seen[0][1]["loss"]
+    assert seen[-1][1]["accuracy"] > 0.9
+    assert not tiny_classifier.training
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_training_is_the_same_bit_for_bit_with_the_same_seed(augment: bool, tiny_images: ImageData) -> None:
+    from untrigger.classifiers import new_classifier
+    from untrigger.settings import ClassifierSettings
+
+    settings = CLEAN.model_copy(update={"augment": augment, "epochs": 2})
+
+    def trained(seed: int) -> list[Tensor]:
+        classifier = new_classifier(
+            ClassifierSettings(architecture="small_resnet", width=4), 3, tiny_images.images, seeded(2)
+        )
+        train(classifier, tiny_images.images, tiny_images.labels, settings, generator=seeded(seed))
+        return state(classifier)
+
+    first = trained(3)
+    assert same(first, trained(3))
+    assert not same(first, trained(4))
+
+
+def test_a_last_batch_of_one_image_does_not_break_batch_norm(
+    tiny_classifier: Classifier, tiny_images: ImageData
+) -> None:
+    settings = CLEAN.model_copy(update={"epochs": 1, "batch_size": 17})
+    train(tiny_classifier, tiny_images.images[:18], tiny_images.labels[:18], settings, generator=seeded())
+    assert all(torch.isfinite(tensor).all() for tensor in state(tiny_classifier))
+
+
+def test_stamping_poisons_the_stated_share_and_relabels_only_those(random: torch.Generator) -> None:
+    images, labels = torch.zeros(4000, 3, 8, 8), torch.ones(4000, dtype=torch.int64)
+    stamped, relabelled = stamping(always(torch.ones(3, 3, 3)), 0.25, relabel=0)(images, labels, random)
+    changed = stamped.flatten(1).any(1)
+    assert changed.double().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(relabelled == 0, changed)
+    stamped, kept = stamping(always(torch.ones(3, 3, 3)), 0.25)(images, labels, random)
+    assert stamped.any() and torch.equal(kept, labels)
+    assert stamping(always(torch.ones(3, 3, 3)), 0.0, relabel=0)(images, labels, random)[0] is images
+
+
+def test_poison_training_plants_a_backdoor_and_keeps_clean_accuracy(
+    backdoored: Classifier, tiny_images: ImageData
+) -> None:
+    rates = evaluate(backdoored, tiny_images.images, tiny_images.labels, checkerboard(), 0, seeded(9))
+    assert rates.attack_success_rate > 0.9
+    assert rates.clean_accuracy > 0.9
+
+
+def test_retraining_with_the_true_trigger_closes_the_backdoor_and_leaves_the_given_classifier(
+    backdoored: Classifier, tiny_images: ImageData
+) -> None:
+    before = state(backdoored)
+    settings = RetrainingSettings(epochs=15, batch_size=16, learning_rate=0.02, stamped_share=0.5)
+    data = (tiny_images.images, tiny_images.labels)
+    cured = retrain(backdoored, *data, always(checkerboard()), settings, generator=seeded(4))
+    rates = evaluate(cured, *data, checkerboard(), 0, seeded(9))
+    assert rates.attack_success_rate < 0.2
+    assert rates.clean_accuracy > 0.9
+    assert same(state(backdoored), before)
+
+
+def test_reversed_triggers_open_the_backdoor_and_lie_in_range(backdoored: Classifier, tiny_images: ImageData) -> None:
+    settings = PixelSgdSettings(restarts=3, steps=60, batch_size=64, learning_rate=0.5)
+    found: list[int] = []
+    triggers = reverse_triggers(
+        backdoored,
+        tiny_images.images,
+        0,
+        (3, 3),
+        settings,
+        generator=seeded(6),
+        on_restart=lambda restart, losses: found.append(len(losses)),
+    )
+    assert triggers.shape == (3, 3, 3, 3)
+    assert triggers.min() >= 0 and triggers.max() <= 1
+    assert found == [60, 60, 60]
+    assert not torch.equal(triggers[0], triggers[1])
+    rates = [
+        evaluate(backdoored, tiny_images.images, tiny_images.labels, trigger, 0, seeded(9)).attack_success_rate
+        for trigger in triggers
+    ]
+    assert max(rates) > 0.8
+
+
+GENERATOR = GeneratorSettings(
+    hidden=64,
+    epochs=40,
+    batch_size=96,
+    images_per_trigger=8,
+    entropy_batch_size=128,
+    learning_rate=3e-3,
+    constraint="dual_ascent",
+    alpha=0.05,
+    multiplier_rate=1.0,
+    fresh_samples=60,
+    fresh_images=60,
+    information_steps=150,
+)
+
+
+def test_a_generator_fills_its_stair_with_different_triggers(backdoored: Classifier, tiny_images: ImageData) -> None:
+    curve: list[dict[str, float]] = []
+    triggers = train_generator(
+        backdoored,
+        tiny_images.images,
+        0.6,
+        0,
+        (3, 3),
+        GENERATOR,
+        generator=seeded(),
+        on_epoch=lambda epoch, metrics: curve.append(metrics),
+    )
+    measured = measure_stair(triggers, 0.6, backdoored, tiny_images.images, 0, generator=seeded(8))
+    assert len(curve) == 40
+    assert measured.valid_share > 0.8
+    assert measured.mutual_information > 0.3
+    samples = triggers.sample(50, seeded(3))
+    assert samples.min() >= 0 and samples.max() <= 1
+    assert samples.std(0).mean() > 0.01
+
+
+def one_step_metrics(beta: float, tiny_classifier: Classifier, images: Tensor, **changes: object) -> dict[str, float]:
+    settings = GENERATOR.model_copy(update={"epochs": 1, "batch_size": 96, "trigger_noise": 0.0, **changes})
+    seen: list[dict[str, float]] = []
+    train_generator(
+        tiny_classifier,
+        images,
+        beta,
+        0,
+        (3, 3),
+        settings,
+        generator=seeded(),
+        on_epoch=lambda epoch, metrics: seen.append(metrics),
+    )
+    return seen[0]
+
+
+def test_the_hinge_is_the_mean_shortfall_below_beta(tiny_classifier: Classifier, tiny_images: ImageData) -> None:
+    high = one_step_metrics(0.99, tiny_classifier, tiny_images.images)
+    low = one_step_metrics(0.01, tiny_classifier, tiny_images.images)
+    assert high["F"] == low["F"], "the first step's triggers do not depend on beta"
+    assert high["hinge"] == pytest.approx(0.99 - high["F"], abs=1e-5)
+    assert low["hinge"] == 0.0
+    assert (high["valid_share"], low["valid_share"]) == (0.0, 1.0)
+
+
+def test_the_multiplier_rises_without_valid_samples_and_falls_with_too_many(
+    tiny_classifier: Classifier, tiny_images: ImageData
+) -> None:
+    assert one_step_metrics(0.99, tiny_classifier, tiny_images.images)["multiplier"] == pytest.approx(0.1)
+    assert one_step_metrics(0.01, tiny_classifier, tiny_images.images)["multiplier"] == pytest.approx(-0.1)
+    fixed = one_step_metrics(0.99, tiny_classifier, tiny_images.images, constraint="fixed_alpha")
+    assert fixed["multiplier"] == 0.0
+
+
+def test_more_weight_on_entropy_gives_more_mutual_information(backdoored: Classifier, tiny_images: ImageData) -> None:
+    def information(alpha: float) -> float:
+        settings = GENERATOR.model_copy(update={"constraint": "fixed_alpha", "alpha": alpha, "epochs": 25})
+        last: dict[str, float] = {}
+        train_generator(
+            backdoored,
+            tiny_images.images,
+            0.9,
+            0,
+            (3, 3),
+            settings,
+            generator=seeded(),
+            on_epoch=lambda epoch, metrics: last.update(metrics),
+        )
+        return last["mutual_information"]
+
+    assert information(1.0) > information(0.001) + 0.2
+
+
+def test_generator_samples_do_not_depend_on_the_batch_they_are_drawn_in(
+    tiny_classifier: Classifier, tiny_images: ImageData
+) -> None:
+    settings = GENERATOR.model_copy(update={"epochs": 1})
+    triggers = train_generator(tiny_classifier, tiny_images.images, 0.5, 0, (2, 4), settings, generator=seeded())
+    z = triggers.draw_noise(6, seeded(1))
+    together = triggers(z).detach()
+    assert together.shape == (6, 3, 2, 4)
+    assert torch.allclose(together[2:3], triggers(z[2:3]).detach(), atol=1e-6)
+
+
+def test_the_ensemble_draws_its_stairs_by_weight(tiny_classifier: Classifier, tiny_images: ImageData) -> None:
+    settings = GENERATOR.model_copy(update={"epochs": 1})
+    stairs = []
+    for beta in (0.9, 0.5):
+        generator = train_generator(tiny_classifier, tiny_images.images, beta, 0, (3, 3), settings, generator=seeded())
+        with torch.no_grad():
+            generator.out.weight.zero_()
+            generator.out.bias.fill_(math.log(beta / (1 - beta)))
+        stairs.append((generator, beta))
+    staircase = build_staircase(stairs, gammas=(1.0, 3.0))
+    assert staircase.betas == (0.5, 0.9)
+    samples = staircase.sample(2000, seeded(2))
+    assert (samples[:, 0, 0, 0] > 0.7).double().mean().item() == pytest.approx(0.75, abs=0.04)
+    assert staircase.generator_of(0.9) is stairs[0][0]

@@ -1,0 +1,119 @@
+"""Triggers and stamping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from untrigger.errors import UserError
+from untrigger.triggers import binary_patterns, check_fits, checkerboard, colour_trigger, read_trigger, stamp
+
+
+def test_there_are_51_classes_of_binary_patterns_and_each_of_the_512_belongs_to_exactly_one() -> None:
+    patterns = binary_patterns()
+    assert patterns.shape == (51, 3, 3, 3)
+
+    def relatives(pattern: torch.Tensor) -> set[tuple[float, ...]]:
+        turned = [torch.rot90(pattern, k) for k in range(4)]
+        shapes = turned + [t.flip(1) for t in turned]
+        return {tuple(s.flatten().tolist()) for shape in shapes for s in (shape, 1 - shape)}
+
+    classes = [relatives(pattern[0]) for pattern in patterns]
+    assert sum(len(members) for members in classes) == 512
+    assert len(set.union(*classes)) == 512
+
+
+def test_binary_patterns_are_grey() -> None:
+    patterns = binary_patterns()
+    assert torch.equal(patterns[:, 0], patterns[:, 1]) and torch.equal(patterns[:, 0], patterns[:, 2])
+
+
+def test_a_stamped_image_differs_only_inside_the_patch(random: torch.Generator) -> None:
+    images = torch.rand(50, 3, 12, 10, generator=random) * 0.5
+    trigger = torch.full((1, 3, 2, 4), 0.9)
+    stamped = stamp(images, trigger, random)
+    for before, after in zip(images, stamped, strict=True):
+        rows, columns = (before != after).any(0).nonzero().T
+        assert (rows.max() - rows.min() + 1, columns.max() - columns.min() + 1) == (2, 4)
+        patch = after[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert torch.equal(patch, trigger[0])
+        assert int((before != after).any(0).sum()) == 8
+
+
+def test_every_place_where_the_patch_fits_is_reached_alike(random: torch.Generator) -> None:
+    stamped = stamp(torch.zeros(4000, 3, 4, 5), torch.ones(1, 3, 3, 3), random)
+    corners = [(top, left) for top in range(2) for left in range(3)]
+    counts = [int(stamped[:, 0, top : top + 3, left : left + 3].flatten(1).all(1).sum()) for top, left in corners]
+    assert sum(counts) == 4000
+    assert min(counts) > 4000 / 6 * 0.8
+
+
+def test_the_places_differ_between_the_images_of_a_batch(random: torch.Generator) -> None:
+    stamped = stamp(torch.zeros(20, 3, 16, 16), torch.ones(1, 3, 3, 3), random)
+    assert len({tuple(image.flatten().tolist()) for image in stamped}) > 10
+
+
+def test_the_gradient_of_stamping_reaches_each_trigger_and_only_its_pixels(random: torch.Generator) -> None:
+    images = torch.rand(4, 3, 8, 8, generator=random, dtype=torch.float64)
+    triggers = (0.2 + 0.6 * torch.rand(4, 3, 2, 2, generator=random, dtype=torch.float64)).requires_grad_()
+    weights = torch.rand(4, 3, 8, 8, generator=random, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda t: (stamp(images, t, torch.Generator().manual_seed(3)) * weights).sum(), [triggers]
+    )
+
+
+def test_a_patch_outside_the_pixel_range_is_clipped(random: torch.Generator) -> None:
+    stamped = stamp(torch.full((3, 3, 5, 5), 0.5), torch.tensor([-1.0, 0.5, 2.0])[None, :, None, None], random)
+    assert stamped.min() == 0 and stamped.max() == 1
+
+
+def test_stamping_leaves_the_given_images_as_they_are(random: torch.Generator) -> None:
+    images = torch.zeros(2, 3, 6, 6)
+    stamp(images, torch.ones(1, 3, 3, 3), random)
+    assert not images.any()
+
+
+def test_triggers_are_found_by_name(tmp_path: Path) -> None:
+    assert torch.equal(read_trigger("checkerboard"), checkerboard())
+    assert torch.equal(read_trigger("binary:8"), binary_patterns()[8])
+    assert torch.equal(read_trigger("colour:4"), colour_trigger(4))
+    assert not torch.equal(read_trigger("colour:5"), colour_trigger(4))
+    Image.new("RGB", (5, 2), (255, 0, 51)).save(tmp_path / "patch.png")
+    picture = read_trigger(str(tmp_path / "patch.png"))
+    assert picture.shape == (3, 2, 5)
+    assert picture[:, 0, 0].tolist() == pytest.approx([1.0, 0.0, 0.2])
+    save_file({"trigger": torch.full((3, 4, 4), 0.25)}, tmp_path / "patch.safetensors")
+    assert torch.equal(read_trigger(str(tmp_path / "patch.safetensors")), torch.full((3, 4, 4), 0.25))
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("binary:51", "binary:K needs K from 0 to 50, got 51"),
+        ("star", "unknown trigger 'star'"),
+        ("missing.png", "missing.png does not exist"),
+        ("missing.safetensors", "cannot read missing.safetensors"),
+    ],
+)
+def test_a_bad_trigger_is_named(name: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence.replace("(", r"\(")):
+        read_trigger(name)
+
+
+def test_a_trigger_out_of_range_or_of_a_wrong_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "patch.safetensors"
+    save_file({"trigger": torch.full((3, 2, 2), 1.5)}, path)
+    with pytest.raises(UserError, match=r"must lie in \[0, 1\]"):
+        read_trigger(str(path))
+    save_file({"trigger": torch.zeros(2, 2)}, path)
+    with pytest.raises(UserError, match=r"shape \(3, height, width\)"):
+        read_trigger(str(path))
+
+
+def test_a_trigger_larger_than_the_image_is_refused() -> None:
+    with pytest.raises(UserError, match="33x3 pixels is larger than the images of 32x32"):
+        check_fits(33, 3, torch.zeros(1, 3, 32, 32))
