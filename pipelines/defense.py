@@ -139,7 +139,7 @@ def defense(
     target_class: int,
     trigger_size: list,
     seed: int,
-):
+) -> None:
     """`defend_one_trigger` inside one tracking run, which is closed whatever happens."""
     with dsl.ExitHandler(close_run(), name="tracked"):
         opened = open_run(pipeline="defense", config=config).set_caching_options(False)

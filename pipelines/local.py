@@ -9,6 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import click
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 
 from untrigger.errors import UserError
@@ -56,5 +57,5 @@ def _environment(output: OutputFolder) -> dict[str, str]:
 def _what_failed(output: OutputFolder, error: RuntimeError) -> str:
     told = [f"stage {event.stage} failed: {event.text}" for event in failures(output.progress)]
     killed = [f"stage {stage} was killed before it could finish" for stage in unfinished_stages(output.progress)]
-    reasons = "; ".join(told + killed) or str(error)
+    reasons = "; ".join(told + killed) or click.unstyle(str(error)).rstrip(".")
     return f"{reasons} (log: {output.log}; mend the cause and add --resume to go on from the finished stages)"

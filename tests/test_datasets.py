@@ -135,7 +135,7 @@ def test_a_truncated_picture_is_named_by_its_row(tmp_path: Path) -> None:
 
 def test_a_missing_label_is_named_by_its_row(tmp_path: Path) -> None:
     write_shard(tmp_path / "a.parquet", [picture(1)] * 3, [0, None, 1])
-    with pytest.raises(UserError, match="row 1 of .* has the label None"):
+    with pytest.raises(UserError, match=r"row 1 of .* has the label None"):
         read_split(f"parquet:{tmp_path}", SETTINGS, seed=0)
 
 
@@ -183,12 +183,12 @@ def test_cifar_is_read_only_with_the_published_sums(tmp_path: Path, monkeypatch:
 
     def batch(start: int, count: int) -> bytes:
         data = np.repeat(np.arange(start, start + count, dtype=np.uint8)[:, None], 3072, axis=1)
-        return pickle.dumps({b"data": data, b"labels": [i % 2 for i in range(count)]}, protocol=2)
+        return pickle.dumps({b"data": data, b"labels": [i % 2 for i in range(count)]}, protocol=4)
 
     files = {
         "batch_1": batch(0, 20),
         "test": batch(100, 40),
-        "meta": pickle.dumps({b"label_names": [b"cat", b"dog"]}, 2),
+        "meta": pickle.dumps({b"label_names": [b"cat", b"dog"]}, protocol=4),
     }
     sums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
     for name, content in files.items():

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from untrigger import metrics
 from untrigger.classifiers import Classifier
 from untrigger.errors import UserError
-from untrigger.metrics import Rates, defense_effectiveness_rating, evaluate, testing_function
+from untrigger.metrics import Rates, defense_effectiveness_rating, evaluate
 from untrigger.results import defense_row, summarise
 
 RATES = Rates(clean_accuracy=0.9, attack_success_rate=0.8, robust_accuracy=0.1)
@@ -60,7 +61,7 @@ def test_the_testing_function_tells_strong_triggers_from_weak_ones(
     classifier: Classifier, images: Tensor, random: torch.Generator
 ) -> None:
     triggers = torch.stack([torch.ones(3, 2, 2), torch.full((3, 2, 2), 0.4)])
-    strengths, successes = testing_function(classifier, images, triggers, 0, random)
+    strengths, successes = metrics.testing_function(classifier, images, triggers, 0, random)
     assert strengths.tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
     assert successes.tolist() == [1.0, 0.0]
 

@@ -116,4 +116,4 @@ def test_a_trigger_out_of_range_or_of_a_wrong_shape_is_refused(tmp_path: Path) -
 
 def test_a_trigger_larger_than_the_image_is_refused() -> None:
     with pytest.raises(UserError, match="33x3 pixels is larger than the images of 32x32"):
-        check_fits(33, 3, torch.zeros(1, 3, 32, 32))
+        check_fits((33, 3), torch.zeros(1, 3, 32, 32))

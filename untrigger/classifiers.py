@@ -31,7 +31,7 @@ class Classifier(nn.Module):
         self.register_buffer("mean", mean.clone().float())
         self.register_buffer("std", std.clone().float())
         self.network = _network(settings, classes)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types no module formats
 
     def forward(self, images: Tensor) -> Tensor:
         normalised = (images - self.mean[:, None, None]) / self.std[:, None, None]
@@ -62,7 +62,7 @@ def frozen(classifier: Classifier) -> Classifier:
     """A copy for use without training: evaluation mode, no gradients into weights, batch norm folded."""
     copied = copy.deepcopy(classifier).eval().requires_grad_(False)
     _fold_batch_norms(copied.network)
-    return copied.to(memory_format=torch.channels_last)
+    return copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:

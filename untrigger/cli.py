@@ -111,8 +111,10 @@ def run(
 
     from untrigger.datasets import check_dataset
     from untrigger.output_folder import OutputFolder
+    from untrigger.triggers import read_trigger
 
     check_dataset(config.dataset, config.data)
+    read_trigger(config.poisoning.trigger)
     folder = OutputFolder(output or Path("runs") / profile)
     folder.open(config.record(), resume=resume, overwrite=overwrite)
 

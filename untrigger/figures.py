@@ -36,13 +36,22 @@ def draw_embedding(triggers: Tensor, group: Tensor, places: Tensor, betas: Seque
     for index, beta in enumerate(betas):
         colour = _stair_colour(index, betas)
         members = (group == index).nonzero().squeeze(1)
-        axes.scatter(*places[members].T.numpy(), s=10, color=colour, alpha=0.6, label=f"generator beta={beta:g}")
+        axes.scatter(
+            places[members, 0].numpy(),
+            places[members, 1].numpy(),
+            s=10,
+            color=colour,
+            alpha=0.6,
+            label=f"generator beta={beta:g}",
+        )
         for member in members[:THUMBNAILS_PER_STAIR].tolist():
             _thumbnail(axes, triggers[member], places[member], colour, size=12)
     for mark, label, colour in ((-1, "single reversed trigger", SINGLE_COLOUR), (-2, "true trigger", TRUE_COLOUR)):
         members = (group == mark).nonzero().squeeze(1)
         if len(members):
-            axes.scatter(*places[members].T.numpy(), s=60, color=colour, marker="s", label=label)
+            axes.scatter(
+                places[members, 0].numpy(), places[members, 1].numpy(), s=60, color=colour, marker="s", label=label
+            )
         for member in members.tolist():
             _thumbnail(axes, triggers[member], places[member], colour, size=26)
     axes.set(xticks=[], yticks=[], title="Triggers that open the backdoor (t-SNE of their pixels)")

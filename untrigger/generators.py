@@ -102,7 +102,7 @@ def train_generator(
     Metrics per epoch: `F` and `valid_share` of the triggers in its steps, `hinge`, `mutual_information` (nats),
     `attack_success_rate` of the triggers, `multiplier`. Returns the generator in evaluation mode.
     """
-    check_fits(*size, images)
+    check_fits(size, images)
     if len(images) < settings.batch_size:
         raise UserError(
             f"generator.batch_size {settings.batch_size} is larger than the defender's {len(images)} images"
@@ -140,9 +140,9 @@ class _StairTraining:
         self.triggers.to(device).train()
         pixels = 3 * math.prod(size)
         self.statistics = StatisticsNetwork(settings.noise_dimension, pixels, settings.hidden, generator).to(device)
-        adam = {"lr": settings.learning_rate, "betas": ADAM_BETAS}
-        self.generator_optimiser = torch.optim.Adam(self.triggers.parameters(), **adam)
-        self.statistics_optimiser = torch.optim.Adam(self.statistics.parameters(), **adam)
+        rate = settings.learning_rate
+        self.generator_optimiser = torch.optim.Adam(self.triggers.parameters(), lr=rate, betas=ADAM_BETAS)
+        self.statistics_optimiser = torch.optim.Adam(self.statistics.parameters(), lr=rate, betas=ADAM_BETAS)
         self.objective = DebiasedObjective(settings.moving_average_rate)
         self.multiplier = torch.zeros((), device=device)
 
@@ -185,6 +185,7 @@ class _StairTraining:
     def finished(self) -> TriggerGenerator:
         """The generator in evaluation mode, its batch norm set to the statistics of its final weights."""
         for norm in self.triggers.norms:
+            assert isinstance(norm, nn.BatchNorm1d)
             norm.reset_running_stats()
             norm.momentum = None
         with torch.no_grad():

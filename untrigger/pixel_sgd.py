@@ -29,7 +29,7 @@ def reverse_triggers(
     step. `on_restart` gets the number of each restart, from 1, and its loss per step. Source: the baseline of
     section 5 of the paper.
     """
-    check_fits(*size, images)
+    check_fits(size, images)
     fixed = frozen(classifier)
     triggers = []
     for restart in range(1, settings.restarts + 1):

@@ -50,17 +50,17 @@ class Reporter:
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
-        self._began: dict[str, float] = {}
+        self._first: dict[str, tuple[float, int]] = {}
 
     def say(self, kind: Kind, text: str = "") -> None:
         """Report a change of state."""
         self._emit(Event(self.stage, kind, text))
 
     def step(self, work: str, done: int, total: int, text: str = "") -> None:
-        """Report `done` of `total` units of `work` (such as "epoch"); the time left follows from the units before."""
+        """Report `done` of `total` units of `work` (such as "epoch"); the time left follows from those before."""
         now = time.monotonic()
-        began = self._began.setdefault(work, now)
-        left = (now - began) / (done - 1) * (total - done) if 1 < done < total else None
+        began, skipped = self._first.setdefault(work, (now, done))
+        left = (now - began) / (done - skipped) * (total - done) if skipped < done < total else None
         head = f"{work} {done} of {total}"
         self._emit(Event(self.stage, "step", f"{head}, {text}" if text else head, done, total, left))
 
@@ -73,7 +73,7 @@ class Reporter:
 
 def read_events(file: TextIO) -> list[Event]:
     """The whole events that `file` holds from where it stands; a line still being written is left for later."""
-    events = []
+    events: list[Event] = []
     while True:
         start = file.tell()
         line = file.readline()

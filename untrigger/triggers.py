@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +101,9 @@ def load_triggers(folder: Path) -> Tensor:
     return read_tensors(folder / "triggers.safetensors")["triggers"]
 
 
-def check_fits(height: int, width: int, images: Tensor) -> None:
-    """UserError when a patch of `height` x `width` is larger than the images (..., h, w)."""
+def check_fits(size: Sequence[int], images: Tensor) -> None:
+    """UserError when a patch of `size`, its height and width, is larger than the images (..., h, w)."""
+    height, width = size
     if height > images.shape[-2] or width > images.shape[-1]:
         raise UserError(
             f"a trigger of {height}x{width} pixels is larger than the images of "

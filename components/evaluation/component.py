@@ -1,3 +1,5 @@
+"""The component of the stage `evaluation`."""
+
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
@@ -14,7 +16,7 @@ def evaluation(
     ideal: Input[Model],
     report: Output[Artifact],
     config: dict,
-):
+) -> None:
     """Measure every classifier with the true trigger, and write the report.
 
     Args:

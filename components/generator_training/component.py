@@ -1,3 +1,5 @@
+"""The component of the stage `generator_training`."""
+
 from kfp.dsl import Dataset, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
@@ -12,7 +14,7 @@ def generator_training(
     target_class: int,
     trigger_size: list,
     seed: int,
-):
+) -> None:
     """Train the generator of one stair, F >= beta, and measure how well the stair is filled.
 
     Args:

@@ -1,1 +1,0 @@
-"""The component of the stage ideal_retraining."""

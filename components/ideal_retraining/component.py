@@ -1,3 +1,5 @@
+"""The component of the stage `ideal_retraining`."""
+
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
@@ -12,7 +14,7 @@ def ideal_retraining(
     retraining: dict,
     target_class: int,
     seed: int,
-):
+) -> None:
     """Retrain with the attacker's own trigger, which no defender has: the control for all other methods.
 
     Args:

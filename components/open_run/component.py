@@ -1,8 +1,10 @@
+"""The component of the stage `open_run`."""
+
 from untrigger.components.stage_component import stage_component
 
 
 @stage_component("open_run")
-def open_run(pipeline: str, config: dict):
+def open_run(pipeline: str, config: dict) -> None:
     """Create the tracking run that all other stages nest in.
 
     Args:

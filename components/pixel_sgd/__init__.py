@@ -1,1 +1,0 @@
-"""The component of the stage pixel_sgd."""

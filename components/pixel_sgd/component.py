@@ -1,3 +1,5 @@
+"""The component of the stage `pixel_sgd`."""
+
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
@@ -11,7 +13,7 @@ def pixel_sgd(
     target_class: int,
     trigger_size: list,
     seed: int,
-):
+) -> None:
     """Reverse single triggers by gradient descent in pixel space, one per restart.
 
     Args:

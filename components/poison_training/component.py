@@ -1,3 +1,5 @@
+"""The component of the stage `poison_training`."""
+
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
@@ -13,7 +15,7 @@ def poison_training(
     poisoning: dict,
     target_class: int,
     seed: int,
-):
+) -> None:
     """Train a classifier clean, then plant the backdoor in it.
 
     Args:

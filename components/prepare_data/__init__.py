@@ -1,1 +1,0 @@
-"""The component of the stage prepare_data."""

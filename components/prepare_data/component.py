@@ -1,3 +1,5 @@
+"""The component of the stage `prepare_data`."""
+
 from kfp.dsl import Dataset, Output
 from untrigger.components.stage_component import stage_component
 
@@ -13,7 +15,7 @@ def prepare_data(
     trigger_size: list,
     target_class: int,
     seed: int,
-):
+) -> None:
     """Read a dataset, split it three ways, and check that the attack and the search fit it.
 
     Args:

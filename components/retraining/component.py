@@ -1,3 +1,5 @@
+"""The component of the stage `retraining`."""
+
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
@@ -14,7 +16,7 @@ def retraining(
     retraining: dict,
     target_class: int,
     seed: int,
-):
+) -> None:
     """Retrain with one method of defence, once per seed. It is never handed the true trigger.
 
     Args:

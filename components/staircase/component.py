@@ -1,9 +1,11 @@
+"""The component of the stage `staircase`."""
+
 from kfp.dsl import Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
 
 @stage_component("staircase")
-def staircase(generators: Input[list[Model]], trigger_staircase: Output[Model], gammas: list):
+def staircase(generators: Input[list[Model]], trigger_staircase: Output[Model], gammas: list) -> None:
     """Gather the generators of the fan-out into one ensemble.
 
     Args:

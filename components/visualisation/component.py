@@ -1,3 +1,5 @@
+"""The component of the stage `visualisation`."""
+
 from kfp.dsl import Artifact, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
@@ -10,7 +12,7 @@ def visualisation(
     embedding: Output[Artifact],
     visualisation: dict,
     seed: int,
-):
+) -> None:
     """Lay out the trigger distribution in the plane with t-SNE.
 
     Args:

@@ -41,8 +41,8 @@ def run(
             raise UserError(
                 f"target_class must be below the number of classes of {dataset} ({len(classes)}), got {target_class}"
             )
-        check_fits(*read_trigger(trigger).shape[-2:], split.training.images)
-        check_fits(*trigger_size, split.training.images)
+        check_fits(read_trigger(trigger).shape[-2:], split.training.images)
+        check_fits([int(side) for side in trigger_size], split.training.images)
         parts = {
             training_data: ("training", split.training),
             defender_data: ("defender", split.defender),

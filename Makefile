@@ -1,0 +1,34 @@
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+IN_VENV := . $(VENV)/bin/activate &&
+
+.PHONY: help demo test test-unit test-browser lint clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(READY)  ## Run the whole job on built-in data: a few minutes on two CPU cores
+	$(IN_VENV) untrigger run --profile demo --output runs/demo --overwrite
+
+test: $(READY) lint  ## Run all tests but the browser's
+	$(IN_VENV) pytest -m "not browser"
+
+test-unit: $(READY)  ## Run the quick tests only
+	$(IN_VENV) pytest -m "not browser and not pipeline"
+
+test-browser: $(READY)  ## Open the report in headless Chromium (needs chromium and chromedriver)
+	$(IN_VENV) pytest -m browser
+
+lint: $(READY)  ## Check style and types
+	$(IN_VENV) ruff check . && ruff format --check . && mypy
+
+clean:  ## Remove the virtual environment (runs/ stays)
+	rm -rf $(VENV) build *.egg-info
+
+# torch goes first and alone: with a torch installed, torchvision takes no other.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(IN_VENV) pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(IN_VENV) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	touch $@

@@ -1,0 +1,5 @@
+"""`python -m benchmarks`: the measurements behind the README's figures."""
+
+from benchmarks.cli import main
+
+main()

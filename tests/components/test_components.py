@@ -1,0 +1,226 @@
+"""Every component, called as KFP calls it: through its function, with artifacts that have paths."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+from safetensors.torch import load_file
+from untrigger.components.close_run.component import close_run
+from untrigger.components.evaluation.component import evaluation
+from untrigger.components.generator_training.component import generator_training
+from untrigger.components.ideal_retraining.component import ideal_retraining
+from untrigger.components.open_run.component import open_run
+from untrigger.components.pixel_sgd.component import pixel_sgd
+from untrigger.components.poison_training.component import poison_training
+from untrigger.components.prepare_data.component import prepare_data
+from untrigger.components.retraining.component import retraining
+from untrigger.components.staircase.component import staircase
+from untrigger.components.visualisation.component import visualisation
+from untrigger.pipelines.arguments import pipeline_arguments
+
+from tests.pipeline_config import tiny_config
+
+CONFIG = tiny_config()
+ARGUMENTS = pipeline_arguments(CONFIG)
+SEARCH = {name: ARGUMENTS[name] for name in ("target_class", "trigger_size", "seed")}
+DEFENCE = {name: ARGUMENTS[name] for name in ("retraining", "target_class", "seed")}
+
+
+def artifact(folder: Path, name: str, kind: type[dsl.Artifact] = dsl.Artifact) -> Any:
+    return kind(name=name, uri=str(folder / name))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All stages run once, in the order of the DAG; the artifacts by name."""
+    root = tmp_path_factory.mktemp("artifacts")
+    made: dict[str, Any] = {}
+
+    def output(name: str) -> Any:
+        made[name] = artifact(root, name)
+        return made[name]
+
+    prepare_data.python_func(
+        training_data=output("training_data"),
+        defender_data=output("defender_data"),
+        evaluation_data=output("evaluation_data"),
+        **{name: ARGUMENTS[name] for name in ("dataset", "data", "trigger", "trigger_size", "target_class", "seed")},
+    )
+    poison_training.python_func(
+        training_data=made["training_data"],
+        evaluation_data=made["evaluation_data"],
+        backdoored_classifier=output("backdoored"),
+        true_trigger=output("true_trigger"),
+        **{name: ARGUMENTS[name] for name in ("classifier", "training", "poisoning", "target_class", "seed")},
+    )
+    suspect = {"backdoored_classifier": made["backdoored"], "defender_data": made["defender_data"]}
+    pixel_sgd.python_func(**suspect, reversed_triggers=output("reversed"), pixel_sgd=ARGUMENTS["pixel_sgd"], **SEARCH)
+    for beta in ARGUMENTS["betas"]:
+        generator_training.python_func(
+            **suspect,
+            trained_generator=output(f"generator-{beta}"),
+            beta=beta,
+            generator=ARGUMENTS["generator"],
+            **SEARCH,
+        )
+    staircase.python_func(
+        generators=[made[f"generator-{beta}"] for beta in ARGUMENTS["betas"]],
+        trigger_staircase=output("staircase"),
+        gammas=[1.0, 2.0],
+    )
+    visualisation.python_func(
+        trigger_staircase=made["staircase"],
+        reversed_triggers=made["reversed"],
+        true_trigger=made["true_trigger"],
+        embedding=output("embedding"),
+        visualisation=ARGUMENTS["visualisation"],
+        seed=0,
+    )
+    for item in ARGUMENTS["retraining_plan"]:
+        retraining.python_func(
+            **suspect,
+            trigger_staircase=made["staircase"],
+            reversed_triggers=made["reversed"],
+            retrained=output(f"retrained-{item['method']}"),
+            **item,
+            **DEFENCE,
+        )
+    ideal_retraining.python_func(
+        **suspect, true_trigger=made["true_trigger"], retrained=output("ideal"), seeds="0,1", **DEFENCE
+    )
+    evaluation.python_func(
+        evaluation_data=made["evaluation_data"],
+        **suspect,
+        true_trigger=made["true_trigger"],
+        trigger_staircase=made["staircase"],
+        embedding=made["embedding"],
+        retrained=[made[f"retrained-{item['method']}"] for item in ARGUMENTS["retraining_plan"]],
+        ideal=made["ideal"],
+        report=output("report"),
+        config=ARGUMENTS["config"],
+    )
+    return made
+
+
+def content(artifact: Any, name: str) -> Any:
+    return json.loads((Path(artifact.path) / name).read_text())
+
+
+def test_prepare_data_writes_the_three_parts(work: dict[str, Any]) -> None:
+    counts = [content(work[f"{part}_data"], "images.json")["count"] for part in ("training", "defender", "evaluation")]
+    assert counts == [1257, 270, 270]
+
+
+def test_poison_training_writes_the_classifier_its_curves_and_the_trigger(work: dict[str, Any]) -> None:
+    curves = content(work["backdoored"], "curves.json")
+    assert len(curves["clean"]) == 1 and len(curves["poisoned"]) == 2
+    assert {"loss", "clean_accuracy", "attack_success_rate"} <= curves["poisoned"][0].keys()
+    assert load_file(Path(work["true_trigger"].path) / "triggers.safetensors")["triggers"].shape == (1, 3, 3, 3)
+
+
+def test_pixel_sgd_writes_one_trigger_per_restart_and_its_strength(work: dict[str, Any]) -> None:
+    measured = content(work["reversed"], "measurement.json")
+    assert len(measured["F"]) == len(measured["attack_success_rate"]) == len(measured["losses"]) == 2
+    assert load_file(Path(work["reversed"].path) / "triggers.safetensors")["triggers"].shape == (2, 3, 3, 3)
+
+
+def test_generator_training_measures_its_stair(work: dict[str, Any]) -> None:
+    measured = content(work["generator-0.9"], "measurement.json")
+    assert len(measured["F"]) == 10
+    assert measured["fresh_F"] == pytest.approx(sum(measured["F"]) / 10)
+    assert {"F", "mutual_information", "valid_share"} <= content(work["generator-0.9"], "curves.json")["generator"][
+        0
+    ].keys()
+
+
+def test_the_staircase_orders_its_stairs_by_beta(work: dict[str, Any]) -> None:
+    assert content(work["staircase"], "staircase.json")["betas"] == [0.5, 0.9]
+    assert content(work["staircase"], "stair-1/measurement.json") == content(work["generator-0.9"], "measurement.json")
+
+
+def test_visualisation_lays_out_every_group(work: dict[str, Any]) -> None:
+    tensors = load_file(Path(work["embedding"].path) / "embedding.safetensors")
+    assert tensors["group"].unique().tolist() == [-2, -1, 0, 1]
+    assert tensors["places"].shape == (10 + 10 + 2 + 1, 2)
+    assert (Path(work["embedding"].path) / "tsne.png").stat().st_size > 1000
+
+
+def test_retraining_keeps_the_classifier_with_none_and_changes_it_with_every_other_method(
+    work: dict[str, Any],
+) -> None:
+    def weights(name: str, folder: str) -> Any:
+        return load_file(Path(work[name].path) / folder / "classifier.safetensors")["network.fc.weight"].tolist()
+
+    original = weights("backdoored", ".")
+    assert weights("retrained-none", "seed-0") == original
+    variants = [
+        weights(name, f"seed-{seed}")
+        for name in (
+            "retrained-fine_tune",
+            "retrained-single_trigger",
+            "retrained-ensemble",
+            "retrained-beta=0.5",
+            "ideal",
+        )
+        for seed in (0, 1)
+    ]
+    assert all(variants[i] != variants[j] for i in range(len(variants)) for j in range(i))
+    assert original not in variants
+
+
+def test_evaluation_writes_what_a_reader_gets(work: dict[str, Any]) -> None:
+    found = content(work["report"], "results.json")
+    assert found["format"] == 1
+    assert found["dataset"] == "digits" and found["classifier"] == "small_resnet"
+    assert found["trigger"]["name"] == "checkerboard"
+    assert set(found["before"]) == {"clean_accuracy", "attack_success_rate", "robust_accuracy"}
+    methods = ["none", "fine_tune", "single_trigger", "beta=0.9", "beta=0.5", "ensemble", "ideal"]
+    assert [line["method"] for line in found["summary"]] == methods
+    assert [(row["method"], row["seed"]) for row in found["defenses"]] == [(m, s) for m in methods for s in (0, 1)]
+    assert all(0 <= value <= 1 for row in found["defenses"] for k, value in row.items() if k not in ("method", "seed"))
+    assert found["config"]["generator"]["hidden"] == 16
+    report = Path(work["report"].path)
+    assert (report / "report.html").read_text().count("data:image/png;base64,") == 7
+    assert (report / "classifier" / "classifier.safetensors").exists()
+
+
+def test_undefended_rates_with_seed_0_are_the_rates_before(work: dict[str, Any]) -> None:
+    found = content(work["report"], "results.json")
+    none = found["defenses"][0]
+    assert {name: none[name] for name in found["before"]} == found["before"]
+    assert none["defense_effectiveness_rating"] == 0.5
+
+
+def test_single_trigger_with_a_seed_beyond_the_restarts_is_refused(
+    work: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit:
+        retraining.python_func(
+            backdoored_classifier=work["backdoored"],
+            defender_data=work["defender_data"],
+            trigger_staircase=work["staircase"],
+            reversed_triggers=work["reversed"],
+            retrained=artifact(tmp_path, "retrained"),
+            method="single_trigger",
+            seeds="5",
+            **DEFENCE,
+        )
+    assert exit.value.code == 2
+    assert "needs at least 6 restarts, got 2" in capsys.readouterr().out
+
+
+def test_the_tracking_components_do_nothing_without_a_server() -> None:
+    open_run.python_func(pipeline="defense", config=ARGUMENTS["config"])
+    close_run.python_func(
+        status=dsl.PipelineTaskFinalStatus(
+            state="SUCCEEDED",
+            pipeline_job_resource_name="",
+            pipeline_task_name="",
+            error_code=None,
+            error_message=None,
+        )
+    )

@@ -1,0 +1,109 @@
+"""The compiled DAG: what depends on what, and who is handed the true trigger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfp import compiler
+from untrigger.pipelines.arguments import COMPILED
+from untrigger.pipelines.defense import defense
+
+
+@pytest.fixture(scope="module")
+def spec() -> dict[str, Any]:
+    return next(yaml.safe_load_all(COMPILED.read_text()))
+
+
+def tasks(spec: dict[str, Any], component: str) -> dict[str, Any]:
+    return spec["components"][component]["dag"]["tasks"]
+
+
+@pytest.fixture(scope="module")
+def work(spec: dict[str, Any]) -> dict[str, Any]:
+    """The tasks of the inner pipeline."""
+    return tasks(spec, "comp-defend-one-trigger")
+
+
+def test_the_committed_yaml_is_what_the_code_compiles_to(tmp_path: Path) -> None:
+    compiler.Compiler().compile(defense, str(tmp_path / "defense.yaml"))
+    assert (tmp_path / "defense.yaml").read_text() == COMPILED.read_text(), "run `untrigger compile`"
+
+
+@pytest.mark.parametrize(
+    ("task", "after"),
+    [
+        ("poison-training", {"prepare-data"}),
+        ("pixel-sgd", {"prepare-data", "poison-training"}),
+        ("for-loop-betas", {"prepare-data", "poison-training"}),
+        ("staircase", {"for-loop-betas"}),
+        ("visualisation", {"staircase", "pixel-sgd", "poison-training"}),
+        ("for-loop-retraining-plan", {"prepare-data", "poison-training", "pixel-sgd", "staircase"}),
+        ("ideal-retraining", {"prepare-data", "poison-training"}),
+    ],
+)
+def test_each_stage_waits_for_exactly_what_it_reads(work: dict[str, Any], task: str, after: set[str]) -> None:
+    assert {loop_name(work, name) for name in work[real_name(work, task)]["dependentTasks"]} == after
+
+
+def real_name(work: dict[str, Any], name: str) -> str:
+    if not name.startswith("for-loop-"):
+        return name
+    return next(task for task, spec in work.items() if loop_name(work, task) == name)
+
+
+def loop_name(work: dict[str, Any], task: str) -> str:
+    iterator = work[task].get("parameterIterator")
+    if iterator is None:
+        return task
+    parameter = iterator["items"]["inputParameter"].removeprefix("pipelinechannel--")
+    return f"for-loop-{parameter.replace('_', '-')}"
+
+
+def inputs_of(task: dict[str, Any]) -> set[str]:
+    return {
+        artifact.get("taskOutputArtifact", {}).get("outputArtifactKey", artifact.get("componentInputArtifact", ""))
+        for artifact in task.get("inputs", {}).get("artifacts", {}).values()
+    }
+
+
+def test_no_stage_of_the_defender_is_handed_the_true_trigger(spec: dict[str, Any], work: dict[str, Any]) -> None:
+    defender = ("pixel-sgd", "for-loop-betas", "staircase", "for-loop-retraining-plan")
+    for name in defender:
+        assert not any("true_trigger" in given for given in inputs_of(work[real_name(work, name)])), name
+    with_trigger = {name for name, task in work.items() if any("true_trigger" in i for i in inputs_of(task))}
+    assert with_trigger == {"visualisation", "ideal-retraining", "evaluation"}
+
+
+def test_only_the_evaluation_and_the_attackers_curves_see_the_evaluation_data(work: dict[str, Any]) -> None:
+    seen_by = {name for name, task in work.items() if any("evaluation_data" in given for given in inputs_of(task))}
+    assert seen_by == {"poison-training", "evaluation"}
+
+
+def test_the_fan_outs_run_over_pipeline_parameters(work: dict[str, Any]) -> None:
+    loops = {
+        task["parameterIterator"]["items"]["inputParameter"] for task in work.values() if "parameterIterator" in task
+    }
+    assert loops == {"pipelinechannel--betas", "pipelinechannel--retraining_plan"} or loops == {
+        "betas",
+        "retraining_plan",
+    }
+
+
+def test_the_tracking_run_is_opened_first_and_closed_whatever_happens(spec: dict[str, Any]) -> None:
+    outer = spec["root"]["dag"]["tasks"]
+    assert outer["close-run"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    handled = tasks(spec, outer["exit-handler-1"]["componentRef"]["name"])
+    assert handled["defend-one-trigger"]["dependentTasks"] == ["open-run"]
+    assert "enableCache" not in handled["open-run"].get("cachingOptions", {})
+
+
+def test_every_stage_has_an_image_of_its_own_and_installs_nothing(spec: dict[str, Any]) -> None:
+    executors = spec["deploymentSpec"]["executors"]
+    assert len(executors) == 11
+    for name, executor in executors.items():
+        stage = name.removeprefix("exec-").replace("ideal-retraining", "retraining")
+        assert executor["container"]["image"] == f"untrigger/{stage}:0.1.0"
+        assert "pip install" not in " ".join(executor["container"]["command"])
