@@ -26,13 +26,13 @@ def run(
     trigger = always(load_triggers(true_trigger)[0])
     retrain_per_seed(
         log,
-        "ideal",
-        seeds,
         lambda _: trigger,
-        backdoored_classifier,
-        defender_data,
-        retrained,
-        retraining,
-        target_class,
-        seed,
+        method="ideal",
+        seeds=seeds,
+        backdoored_classifier=backdoored_classifier,
+        defender_data=defender_data,
+        retrained=retrained,
+        retraining=retraining,
+        target_class=target_class,
+        seed=seed,
     )

@@ -45,7 +45,16 @@ def run(
         return _samples(method, staircase)
 
     retrain_per_seed(
-        log, method, seeds, source, backdoored_classifier, defender_data, retrained, retraining, target_class, seed
+        log,
+        source,
+        method=method,
+        seeds=seeds,
+        backdoored_classifier=backdoored_classifier,
+        defender_data=defender_data,
+        retrained=retrained,
+        retraining=retraining,
+        target_class=target_class,
+        seed=seed,
     )
 
 

@@ -1,4 +1,4 @@
-"""What both retraining stages do: one run per seed, with curves, each classifier saved."""
+"""What both retraining stages do: one retraining per seed, with curves, each classifier saved."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def run_name(method: str, number: int) -> str:
 
 def retrain_per_seed(
     log: Log,
+    source: Callable[[int], TriggerSource | None],
+    *,
     method: str,
     seeds: str,
-    source: Callable[[int], TriggerSource | None],
     backdoored_classifier: Path,
     defender_data: Path,
     retrained: Path,
@@ -36,7 +37,7 @@ def retrain_per_seed(
     target_class: int,
     seed: int,
 ) -> None:
-    """Retrain once per number in `seeds` with the triggers of `source(number)`.
+    """Retrain once per number in `seeds`, joined by commas, with the triggers of `source(number)`.
 
     The number seeds the order of the images, which are stamped, where, and with which samples. Writes
     `seed-N/classifier.*` per number, and `retraining.json` with the curves.
