@@ -16,8 +16,10 @@ def main() -> None:
 @click.argument("run_folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--seeds", default=3, show_default=True, help="Generator seeds per stair.")
 @click.option("--first-seed", default=100, show_default=True, help="The first of them; a run itself uses its own.")
-def stairs(run_folder: Path, seeds: int, first_seed: int) -> None:
+@click.option("--alpha", type=float, help="Train with the paper's constraint, fixed_alpha, at this alpha.")
+def stairs(run_folder: Path, seeds: int, first_seed: int, alpha: float | None) -> None:
     """Does each generator fill its stair? Trains the stairs of a finished run anew with other seeds."""
     from benchmarks.stairs import measure_stairs
 
-    measure_stairs(run_folder, range(first_seed, first_seed + seeds))
+    changes = {} if alpha is None else {"constraint": "fixed_alpha", "alpha": alpha}
+    measure_stairs(run_folder, range(first_seed, first_seed + seeds), changes)

@@ -24,7 +24,7 @@ def pipeline_arguments(config: DefenseConfig) -> dict[str, Any]:
         "poisoning": values["poisoning"],
         "pixel_sgd": values["pixel_sgd"],
         "betas": values["betas"],
-        "gammas": values.get("gammas", []),
+        "gammas": _gammas_by_rising_beta(config),
         "generator": values["generator"],
         "retraining": values["retraining"],
         "retraining_plan": config.retraining_plan(),
@@ -34,3 +34,10 @@ def pipeline_arguments(config: DefenseConfig) -> dict[str, Any]:
         "trigger_size": [config.trigger_height, config.trigger_width],
         "seed": config.seed,
     }
+
+
+def _gammas_by_rising_beta(config: DefenseConfig) -> list[float]:
+    """The weights in the order of the staircase, whatever the order in which the betas were given."""
+    if config.gammas is None:
+        return []
+    return [gamma for _, gamma in sorted(zip(config.betas, config.gammas, strict=True))]

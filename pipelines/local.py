@@ -17,7 +17,7 @@ from untrigger.output_folder import OutputFolder
 from untrigger.progress import PROGRESS_FILE, failures, unfinished_stages
 from untrigger.settings import DefenseConfig
 from untrigger.stage import CORES, STORE
-from untrigger.tracking import ARTIFACT_LOCATION, RUN_ID
+from untrigger.tracking import ARTIFACT_LOCATION, RUN_ID, close_parent
 
 
 def run_locally(config: DefenseConfig, output: OutputFolder) -> None:
@@ -34,6 +34,9 @@ def run_locally(config: DefenseConfig, output: OutputFolder) -> None:
         pipeline = components.load_component_from_file(str(COMPILED))
         try:
             pipeline(**pipeline_arguments(config))
+        except KeyboardInterrupt:
+            close_parent(succeeded=False)
+            raise
         except RuntimeError as error:
             raise UserError(_what_failed(output, error)) from error
     shutil.rmtree(output.workspace, ignore_errors=True)

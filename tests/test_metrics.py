@@ -61,9 +61,20 @@ def test_the_testing_function_tells_strong_triggers_from_weak_ones(
     classifier: Classifier, images: Tensor, random: torch.Generator
 ) -> None:
     triggers = torch.stack([torch.ones(3, 2, 2), torch.full((3, 2, 2), 0.4)])
-    strengths, successes = metrics.testing_function(classifier, images, triggers, 0, random)
+    strengths, successes = metrics.testing_function(classifier, images, torch.ones(5), triggers, 0, random)
     assert strengths.tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
     assert successes.tolist() == [1.0, 0.0]
+
+
+def test_f_counts_all_images_and_the_success_rate_only_those_of_other_classes(
+    classifier: Classifier, images: Tensor, random: torch.Generator
+) -> None:
+    images = images.clone()
+    images[0] = 255  # white already: goes to class 0 with any trigger
+    labels = torch.tensor([0, 1, 2, 2, 2])
+    strengths, successes = metrics.testing_function(classifier, images, labels, torch.zeros(1, 3, 1, 1), 0, random)
+    assert strengths.tolist() == pytest.approx([0.2], abs=1e-6)
+    assert successes.tolist() == [0.0]
 
 
 @pytest.mark.parametrize(

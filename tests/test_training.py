@@ -10,7 +10,7 @@ from torch import Tensor
 
 from untrigger.classifiers import Classifier
 from untrigger.datasets import ImageData
-from untrigger.generators import train_generator
+from untrigger.generators import TriggerGenerator, train_generator
 from untrigger.metrics import evaluate
 from untrigger.pixel_sgd import reverse_triggers
 from untrigger.poisoning import plant_backdoor, stamping
@@ -155,7 +155,7 @@ def test_reversed_triggers_open_the_backdoor_and_lie_in_range(backdoored: Classi
 
 GENERATOR = GeneratorSettings(
     hidden=64,
-    epochs=40,
+    epochs=120,
     batch_size=96,
     images_per_trigger=8,
     entropy_batch_size=128,
@@ -174,6 +174,7 @@ def test_a_generator_fills_its_stair_with_different_triggers(backdoored: Classif
     triggers = train_generator(
         backdoored,
         tiny_images.images,
+        tiny_images.labels,
         0.6,
         0,
         (3, 3),
@@ -181,8 +182,8 @@ def test_a_generator_fills_its_stair_with_different_triggers(backdoored: Classif
         generator=seeded(),
         on_epoch=lambda epoch, metrics: curve.append(metrics),
     )
-    measured = measure_stair(triggers, 0.6, backdoored, tiny_images.images, 0, generator=seeded(8))
-    assert len(curve) == 40
+    measured = measure_stair(triggers, 0.6, backdoored, tiny_images.images, tiny_images.labels, 0, generator=seeded(8))
+    assert len(curve) == 120
     assert measured.valid_share > 0.8
     assert measured.mutual_information > 0.3
     samples = triggers.sample(50, seeded(3))
@@ -190,12 +191,13 @@ def test_a_generator_fills_its_stair_with_different_triggers(backdoored: Classif
     assert samples.std(0).mean() > 0.01
 
 
-def one_step_metrics(beta: float, tiny_classifier: Classifier, images: Tensor, **changes: object) -> dict[str, float]:
+def one_step_metrics(beta: float, tiny_classifier: Classifier, data: ImageData, **changes: object) -> dict[str, float]:
     settings = GENERATOR.model_copy(update={"epochs": 1, "batch_size": 96, "trigger_noise": 0.0, **changes})
     seen: list[dict[str, float]] = []
     train_generator(
         tiny_classifier,
-        images,
+        data.images,
+        data.labels,
         beta,
         0,
         (3, 3),
@@ -207,8 +209,8 @@ def one_step_metrics(beta: float, tiny_classifier: Classifier, images: Tensor, *
 
 
 def test_the_hinge_is_the_mean_shortfall_below_beta(tiny_classifier: Classifier, tiny_images: ImageData) -> None:
-    high = one_step_metrics(0.99, tiny_classifier, tiny_images.images)
-    low = one_step_metrics(0.01, tiny_classifier, tiny_images.images)
+    high = one_step_metrics(0.99, tiny_classifier, tiny_images)
+    low = one_step_metrics(0.01, tiny_classifier, tiny_images)
     assert high["F"] == low["F"], "the first step's triggers do not depend on beta"
     assert high["hinge"] == pytest.approx(0.99 - high["F"], abs=1e-5)
     assert low["hinge"] == 0.0
@@ -218,9 +220,9 @@ def test_the_hinge_is_the_mean_shortfall_below_beta(tiny_classifier: Classifier,
 def test_the_multiplier_rises_without_valid_samples_and_falls_with_too_many(
     tiny_classifier: Classifier, tiny_images: ImageData
 ) -> None:
-    assert one_step_metrics(0.99, tiny_classifier, tiny_images.images)["multiplier"] == pytest.approx(0.1)
-    assert one_step_metrics(0.01, tiny_classifier, tiny_images.images)["multiplier"] == pytest.approx(-0.1)
-    fixed = one_step_metrics(0.99, tiny_classifier, tiny_images.images, constraint="fixed_alpha")
+    assert one_step_metrics(0.99, tiny_classifier, tiny_images)["multiplier"] == pytest.approx(0.1)
+    assert one_step_metrics(0.01, tiny_classifier, tiny_images)["multiplier"] == pytest.approx(-0.1)
+    fixed = one_step_metrics(0.99, tiny_classifier, tiny_images, constraint="fixed_alpha")
     assert fixed["multiplier"] == 0.0
 
 
@@ -232,6 +234,7 @@ def test_where_the_hinge_is_satisfied_training_maximises_the_entropy(
     train_generator(
         backdoored,
         tiny_images.images,
+        tiny_images.labels,
         0.001,
         0,
         (3, 3),
@@ -244,11 +247,16 @@ def test_where_the_hinge_is_satisfied_training_maximises_the_entropy(
     assert curve[-1]["mutual_information"] > 0.5
 
 
+def barely_trained(classifier: Classifier, data: ImageData, beta: float, size: tuple[int, int]) -> TriggerGenerator:
+    """A generator after a single epoch."""
+    settings = GENERATOR.model_copy(update={"epochs": 1})
+    return train_generator(classifier, data.images, data.labels, beta, 0, size, settings, generator=seeded())
+
+
 def test_generator_samples_do_not_depend_on_the_batch_they_are_drawn_in(
     tiny_classifier: Classifier, tiny_images: ImageData
 ) -> None:
-    settings = GENERATOR.model_copy(update={"epochs": 1})
-    triggers = train_generator(tiny_classifier, tiny_images.images, 0.5, 0, (2, 4), settings, generator=seeded())
+    triggers = barely_trained(tiny_classifier, tiny_images, 0.5, (2, 4))
     z = triggers.draw_noise(6, seeded(1))
     together = triggers(z).detach()
     assert together.shape == (6, 3, 2, 4)
@@ -256,10 +264,9 @@ def test_generator_samples_do_not_depend_on_the_batch_they_are_drawn_in(
 
 
 def test_the_ensemble_draws_its_stairs_by_weight(tiny_classifier: Classifier, tiny_images: ImageData) -> None:
-    settings = GENERATOR.model_copy(update={"epochs": 1})
     stairs = []
     for beta in (0.9, 0.5):
-        generator = train_generator(tiny_classifier, tiny_images.images, beta, 0, (3, 3), settings, generator=seeded())
+        generator = barely_trained(tiny_classifier, tiny_images, beta, (3, 3))
         with torch.no_grad():
             generator.out.weight.zero_()
             generator.out.bias.fill_(math.log(beta / (1 - beta)))

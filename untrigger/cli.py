@@ -17,6 +17,7 @@ from untrigger.errors import UserError
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+EXIT_FAILURE = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 SETTING_PREFIX = "setting__"
@@ -33,9 +34,16 @@ class Commands(click.Group):
                 raise
             click.echo(f"error: {error}", err=True)
             sys.exit(EXIT_USER_ERROR)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except KeyboardInterrupt:
             click.echo("interrupted: add --resume to the same command to go on from the finished stages", err=True)
             sys.exit(EXIT_INTERRUPTED)
+        except Exception as error:
+            if context.params.get("debug"):
+                raise
+            click.echo(f"error: {type(error).__name__}: {error} (--debug shows where)", err=True)
+            sys.exit(EXIT_FAILURE)
 
 
 class SettingsCommand(click.Command):
@@ -81,7 +89,13 @@ def main(debug: bool) -> None:
     """
 
 
+def _debug_too(context: click.Context, _: click.Parameter, given: bool) -> None:
+    if given:
+        context.find_root().params["debug"] = True
+
+
 @main.command(cls=SettingsCommand)
+@click.option("--debug", is_flag=True, expose_value=False, callback=_debug_too, help="Show the traceback of an error.")
 @click.option("--profile", default="demo", show_default=True, help="Named settings: demo, cpu or paper.")
 @click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/PROFILE]")
 @click.option(
@@ -109,14 +123,15 @@ def run(
 
     config = config_for(profile, laid_over(_read_config(config_file), _nested(settings)))
 
-    from untrigger.datasets import check_dataset
+    from untrigger.datasets import check_dataset, dataset_files
     from untrigger.output_folder import OutputFolder
-    from untrigger.triggers import read_trigger
+    from untrigger.triggers import read_trigger, trigger_files
 
     check_dataset(config.dataset, config.data)
     read_trigger(config.poisoning.trigger)
     folder = OutputFolder(output or Path("runs") / profile)
-    folder.open(config.record(), resume=resume, overwrite=overwrite)
+    sources = [*dataset_files(config.dataset), *trigger_files(config.poisoning.trigger)]
+    folder.open(config.record(), sources, resume=resume, overwrite=overwrite)
 
     from untrigger.artifacts import read_json
     from untrigger.display import results_table, watching
@@ -127,9 +142,11 @@ def run(
     with watching(folder.progress, console):
         run_locally(config, folder)
     kept = kept_outputs(folder.stages, "evaluation")
-    assert kept is not None
+    if kept is None:
+        raise UserError(f"the evaluation left no outputs in {folder.stages}: see {folder.log}")
     folder.publish(kept / "report")
     console.print(results_table(read_json(folder.path / "results.json")))
+    folder.close()
     click.echo(f"report:  {folder.path / 'report.html'}")
     click.echo(f"results: {folder.path / 'results.json'}")
     click.echo(f"MLflow:  {_how_to_open_tracking(folder.tracking_uri)}")

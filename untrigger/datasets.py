@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
@@ -89,6 +89,18 @@ def check_dataset(name: str, settings: DataSettings) -> None:
         raise UserError(f"unknown dataset {name!r}: give one of {', '.join(DESCRIPTIONS)}")
 
 
+def dataset_files(name: str) -> list[Path]:
+    """The files that the dataset `name` is read from; none for a built-in one."""
+    kind, _, place = name.partition(":")
+    if kind == "parquet":
+        return _parquet_files(Path(place))
+    if kind == "folder":
+        return sorted(path for path in Path(place).rglob("*") if path.is_file())
+    if kind in ("cifar10", "cifar100"):
+        return sorted((Path(place or "data") / _cifar_files(kind).base_folder).glob("*"))
+    return []
+
+
 def read_split(name: str, settings: DataSettings, *, seed: int, on_progress: OnProgress | None = None) -> Split:
     """Read the dataset `name` and split it, stratified by class.
 
@@ -99,7 +111,7 @@ def read_split(name: str, settings: DataSettings, *, seed: int, on_progress: OnP
     check_dataset(name, settings)
     kind, _, place = name.partition(":")
     readers: dict[str, Callable[[], tuple[ImageData, ImageData | None]]] = {
-        "digits": lambda: (_read_digits(), None),
+        "digits": lambda: (_read_digits(settings.image_size), None),
         "cifar10": lambda: _read_cifar("cifar10", Path(place or "data"), settings),
         "cifar100": lambda: _read_cifar("cifar100", Path(place or "data"), settings),
         "parquet": lambda: _read_parquet(Path(place), settings, on_progress),
@@ -127,13 +139,14 @@ def _divide(data: ImageData, share: float, seed: int) -> tuple[ImageData, ImageD
     return data.subset(first), data.subset(second)
 
 
-def _read_digits() -> ImageData:
+def _read_digits(size: int | None) -> ImageData:
     from sklearn.datasets import load_digits
 
     pixels = torch.from_numpy(load_digits().images).float()[:, None] / 16
     enlarged = torch.nn.functional.interpolate(pixels, size=(32, 32), mode="bilinear", align_corners=False)
     images = (enlarged * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
-    return ImageData(images, torch.from_numpy(load_digits().target).long(), tuple(str(digit) for digit in range(10)))
+    labels = torch.from_numpy(load_digits().target).long()
+    return ImageData(_resized(images, size), labels, tuple(str(digit) for digit in range(10)))
 
 
 # CIFAR in torchvision's on-disk layout
@@ -228,7 +241,10 @@ def _read_parquet(
     test_files = [file for file in files if file.name.startswith("test")]
     if len(test_files) == len(files):
         test_files = []
-    training = _read_shards([file for file in files if file not in test_files], settings)
+    train_files = [file for file in files if file.name.startswith("train")] if test_files else files
+    if not train_files:
+        raise UserError(f"{path} has test shards but none whose name begins with train")
+    training = _read_shards(train_files, settings)
     test = _read_shards(test_files, settings)
     names = _parquet_class_names(files[0], settings)
     classes = names or tuple(str(label) for label in range(max(training.labels + test.labels) + 1))
@@ -390,7 +406,7 @@ def _decode(encoded: _Encoded, size: int | None, on_progress: OnProgress | None)
         try:
             with Image.open(content if isinstance(content, Path) else io.BytesIO(content)) as picture:
                 coloured = picture.convert("RGB")
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        except Exception as error:  # Pillow raises errors of many kinds over damaged or hostile bytes
             raise UserError(f"{place} does not hold a readable image: {str(error).split(' <')[0]}") from error
         return np.asarray(coloured if size is None else coloured.resize((size, size), Image.Resampling.BILINEAR))
 
@@ -414,4 +430,8 @@ def _decode(encoded: _Encoded, size: int | None, on_progress: OnProgress | None)
 def _resized(images: Tensor, size: int | None) -> Tensor:
     if size is None or images.shape[-2:] == (size, size):
         return images
-    return torch.nn.functional.interpolate(images.float(), (size, size), mode="bilinear").round().to(torch.uint8)
+    resized = (
+        torch.nn.functional.interpolate(part.float(), (size, size), mode="bilinear").round().to(torch.uint8)
+        for part in images.split(1000)
+    )
+    return torch.cat(list(resized))

@@ -42,7 +42,7 @@ def draw_embedding(triggers: Tensor, group: Tensor, places: Tensor, betas: Seque
             s=10,
             color=colour,
             alpha=0.6,
-            label=f"generator beta={beta:g}",
+            label=f"generator beta={beta}",
         )
         for member in members[:THUMBNAILS_PER_STAIR].tolist():
             _thumbnail(axes, triggers[member], places[member], colour, size=12)
@@ -82,7 +82,7 @@ def draw_samples(triggers: Tensor, beta: float, path: Path, columns: int = 20) -
         axis.axis("off")
     for axis, trigger in zip(axes.flat, triggers, strict=False):
         _show(axis, trigger)
-    figure.suptitle(f"samples of the generator for beta = {beta:g}", fontsize=10)
+    figure.suptitle(f"samples of the generator for beta = {beta}", fontsize=10)
     _save(figure, path)
 
 
@@ -97,10 +97,10 @@ def draw_stairs(
     for index, beta in enumerate(betas):
         colour = _stair_colour(index, betas)
         epochs = range(1, len(curves[index]) + 1)
-        axes[0].plot(epochs, [point["F"] for point in curves[index]], color=colour, label=f"beta = {beta:g}")
+        axes[0].plot(epochs, [point["F"] for point in curves[index]], color=colour, label=f"beta = {beta}")
         axes[0].axhline(beta, color=colour, linestyle=":", linewidth=1)
         axes[1].plot(epochs, [point["mutual_information"] for point in curves[index]], color=colour)
-        axes[2].hist(fresh[index], bins=[b / 50 for b in range(51)], color=colour, alpha=0.6, label=f"beta = {beta:g}")
+        axes[2].hist(fresh[index], bins=[b / 50 for b in range(51)], color=colour, alpha=0.6, label=f"beta = {beta}")
         axes[2].axvline(beta - TOLERANCE, color=colour, linestyle=":", linewidth=1)
     axes[0].set(title="F of the triggers in training", xlabel="epoch", ylim=(0, 1))
     axes[0].legend(frameon=False)
@@ -144,7 +144,7 @@ def draw_training(
     axes[1].set(title="planting the backdoor", xlabel="epoch", ylim=(0, 1.02))
     for method, curve in retraining.items():
         axes[2].plot(range(1, len(curve) + 1), [point["loss"] for point in curve], label=method)
-    axes[2].set(title="loss in retraining (seed 0)", xlabel="epoch")
+    axes[2].set(title="loss in retraining (first seed)", xlabel="epoch")
     for axis in axes:
         axis.legend(frameon=False, fontsize=8)
     _save(figure, path)

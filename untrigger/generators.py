@@ -80,6 +80,7 @@ class TriggerGenerator(nn.Module):
 def train_generator(
     classifier: Classifier,
     images: Tensor,
+    labels: Tensor,
     beta: float,
     target_class: int,
     size: tuple[int, int],
@@ -90,8 +91,8 @@ def train_generator(
 ) -> TriggerGenerator:
     """Train the generator of the stair `beta`: maximise its entropy while F(G(z)) >= beta.
 
-    images: uint8 (n, 3, h, w), the defender's clean data. F of each trigger in a step is averaged over
-    `settings.images_per_trigger` images; the hinge max(0, beta - F) is taken per trigger. The loss is
+    images: uint8 (n, 3, h, w), labels: int64 (n,), the defender's clean data. F of each trigger in a step is averaged
+    over `settings.images_per_trigger` images; the hinge max(0, beta - F) is taken per trigger. The loss is
     hinge / alpha - I, which is equation 4 of the paper divided by alpha; I is the bound of the statistics network.
 
     With `dual_ascent` the loss has a further term -multiplier * F. The multiplier rises while fewer than
@@ -111,7 +112,8 @@ def train_generator(
     for epoch in range(1, settings.epochs + 1):
         order = torch.randperm(len(images), generator=generator).to(images.device)
         whole = len(images) - len(images) % settings.batch_size
-        steps = [stair.step(images[chosen].float() / 255) for chosen in order[:whole].split(settings.batch_size)]
+        batches = order[:whole].split(settings.batch_size)
+        steps = [stair.step(images[chosen].float() / 255, labels[chosen]) for chosen in batches]
         if on_epoch is not None:
             means = torch.stack(steps).mean(0).tolist()
             on_epoch(epoch, dict(zip(_StairTraining.METRICS, means, strict=True)))
@@ -146,12 +148,12 @@ class _StairTraining:
         self.objective = DebiasedObjective(settings.moving_average_rate)
         self.multiplier = torch.zeros((), device=device)
 
-    def step(self, images: Tensor) -> Tensor:
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step of the generator and one of the statistics network; returns METRICS as one tensor."""
         tried = len(images) // self.settings.images_per_trigger
         z = self.triggers.draw_noise(max(tried, self.settings.entropy_batch_size), self.random)
         triggers = self.triggers(z)
-        strengths, success = self._testing_function(images, triggers[:tried])
+        strengths, success = self._testing_function(images, labels, triggers[:tried])
         hinge = (self.beta - strengths).clamp_min(0).mean()
         x = triggers.flatten(1)
         information = donsker_varadhan(*self.statistics.scores(z, x))
@@ -174,13 +176,15 @@ class _StairTraining:
         lowest = -0.5 / settings.alpha
         self.multiplier = (self.multiplier + settings.multiplier_rate * missing).clamp(min=lowest)
 
-    def _testing_function(self, images: Tensor, triggers: Tensor) -> tuple[Tensor, Tensor]:
-        """F of each trigger over its own share of `images`, and the share of all images sent to the target class."""
+    def _testing_function(self, images: Tensor, labels: Tensor, triggers: Tensor) -> tuple[Tensor, Tensor]:
+        """F of each trigger over its own share of `images`, and the attack success rate of them all."""
         repeated = triggers.repeat_interleave(self.settings.images_per_trigger, 0)
         noise = torch.randn(repeated.shape, generator=self.random).to(repeated.device)
         logits = self.fixed(stamp(images, repeated + self.settings.trigger_noise * noise, self.random))
         strengths = logits.softmax(1)[:, self.target_class].view(len(triggers), -1).mean(1)
-        return strengths, (logits.argmax(1) == self.target_class).float().mean()
+        others = (labels != self.target_class).float()
+        sent = (logits.argmax(1) == self.target_class).float()
+        return strengths, (sent * others).sum() / others.sum().clamp_min(1)
 
     def finished(self) -> TriggerGenerator:
         """The generator in evaluation mode, its batch norm set to the statistics of its final weights."""

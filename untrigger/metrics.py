@@ -60,19 +60,27 @@ def evaluate(
 
 
 def testing_function(
-    classifier: Classifier, images: Tensor, triggers: Tensor, target_class: int, generator: torch.Generator
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    triggers: Tensor,
+    target_class: int,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """F of each trigger, and the share of images it sends to the target class: two float (k,) on the CPU.
+    """F of each trigger, and its attack success rate: two float (k,) on the CPU.
 
     F(x) is the probability of the target class averaged over all `images`, uint8 (n, 3, h, w), stamped with trigger x
-    at a place per image; triggers: float (k, 3, th, tw) in [0, 1]. Source: section 4.1 of the paper.
+    at a place per image. Like the paper's, it counts images of the target class too; the attack success rate counts
+    images of other classes only, by `labels`, int64 (n,). triggers: float (k, 3, th, tw) in [0, 1]. Source: section
+    4.1 of the paper.
     """
+    others = labels != target_class
     scaled = images.float() / 255
     strengths, successes = [], []
     for trigger in triggers:
         probabilities = predict(classifier, stamp(scaled, trigger[None], generator))
         strengths.append(probabilities[:, target_class].mean())
-        successes.append((probabilities.argmax(1) == target_class).float().mean())
+        successes.append((probabilities.argmax(1) == target_class)[others].float().mean())
     return torch.stack(strengths).cpu(), torch.stack(successes).cpu()
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import fcntl
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
 
 PUBLISHED = ("results.json", "report.html", "figures", "classifier")
+WORKING = ("stages", "workspace", "pipeline.log", "progress.jsonl")
 
 
 class OutputFolder:
-    """One run's folder. Only what a run writes itself is ever deleted from it."""
+    """One run's folder. Only what a run of untrigger wrote itself is ever deleted from it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
@@ -25,38 +26,45 @@ class OutputFolder:
         self.progress = self.path / "progress.jsonl"
         self.tracking_uri = f"sqlite:///{self.path / 'mlflow.db'}"
         self.tracked_files = self.path / "mlartifacts"
-        self._description = self.path / "run.json"
         self.run_id = ""
+        self._description = self.path / "run.json"
+        self._lock: IO[str] | None = None
 
-    def open(self, config: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+    def open(self, config: dict[str, Any], sources: list[Path], *, resume: bool, overwrite: bool) -> None:
         """Make the folder ready for a run of `config`; UserError when that would cost or mix up earlier results.
 
-        An earlier run's folder is refused unless `resume` (same configuration: its finished stages are reused) or
-        `overwrite` (its results are deleted; its tracking data stays).
+        An earlier run's folder is refused unless `resume` (its finished stages are reused wherever nothing that goes
+        into them has changed) or `overwrite` (its results are deleted; its tracking data stays). `sources` are the
+        files that the run reads from outside; a resumed run must find them unchanged.
         """
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other: choose one")
-        self._check_writable()
-        if self._description.exists() and resume:
-            earlier = read_json(self._description)
-            if earlier["config"] != config:
-                differing = ", ".join(sorted(_differences(earlier["config"], config)))
-                raise UserError(f"cannot resume {self.path}: it holds a run with other settings ({differing})")
-            self.run_id = earlier["run_id"]
-        elif self._description.exists() and not overwrite:
+        self._lock = self._locked()
+        state = _state(sources)
+        earlier = read_json(self._description) if self._description.exists() else None
+        if earlier is None:
+            self._check_unused(resume)
+        elif resume:
+            if earlier["sources"] != state:
+                raise UserError(
+                    f"cannot resume {self.path}: the dataset or the trigger file has changed since; use --overwrite"
+                )
+            self.run_id = earlier["run_id"] if earlier["config"] == config else ""
+        elif overwrite:
+            self._delete(*PUBLISHED, "stages", "pipeline.log", "run.json")
+        else:
             raise UserError(
                 f"{self.path} already holds a run: add --resume to go on with it, --overwrite to replace it, "
                 "or choose another --output"
             )
-        else:
-            taken = [name for name in PUBLISHED if (self.path / name).exists()]
-            if taken and not overwrite:
-                raise UserError(f"{self.path} already holds {', '.join(taken)}: choose another --output")
-            self._delete_earlier_run()
-            self.run_id = uuid.uuid4().hex
-            write_json(self._description, {"run_id": self.run_id, "config": config})
-        self.progress.unlink(missing_ok=True)
-        shutil.rmtree(self.workspace, ignore_errors=True)
+        self._delete("progress.jsonl", "workspace")
+        self.run_id = self.run_id or uuid.uuid4().hex
+        write_json(self._description, {"run_id": self.run_id, "config": config, "sources": state})
+
+    def close(self) -> None:
+        """Let others use the folder."""
+        if self._lock is not None:
+            self._lock.close()
 
     def publish(self, report: Path) -> None:
         """Bring the outputs of the evaluation stage in `report` to the top of the folder."""
@@ -68,32 +76,34 @@ class OutputFolder:
             else:
                 shutil.copyfile(source, target)
 
-    def _check_writable(self) -> None:
+    def _locked(self) -> IO[str]:
+        """The folder's lock, held until this process ends; UserError when it cannot be written or is taken."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / f".probe-{uuid.uuid4().hex}"
-            probe.touch()
-            probe.unlink()
+            lock = (self.path / "run.lock").open("w")
         except OSError as error:
-            raise UserError(
-                f"cannot write to the output folder {self.path}: {os.strerror(error.errno or 0)}"
-            ) from error
+            raise UserError(f"cannot write to the output folder {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"another run is at work in {self.path}: wait for it or choose another --output") from error
+        return lock
 
-    def _delete_earlier_run(self) -> None:
-        for name in (*PUBLISHED, "stages", "pipeline.log", "run.json"):
-            entry = self.path / name
+    def _check_unused(self, resume: bool) -> None:
+        if resume:
+            raise UserError(f"{self.path} holds no run to resume: start it without --resume")
+        taken = [name for name in (*PUBLISHED, *WORKING) if (self.path / name).exists()]
+        if taken:
+            raise UserError(f"{self.path} already holds {', '.join(taken)} of another origin: choose another --output")
+
+    def _delete(self, *names: str) -> None:
+        for entry in (self.path / name for name in names):
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
 
 
-def _differences(first: dict[str, Any], second: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for name in {*first, *second}:
-        one, other = first.get(name), second.get(name)
-        if isinstance(one, dict) and isinstance(other, dict):
-            found += _differences(one, other, f"{prefix}{name}.")
-        elif one != other:
-            found.append(f"{prefix}{name}")
-    return found
+def _state(sources: list[Path]) -> dict[str, list[int]]:
+    """Size and time of change of each file: enough to see that it is not the same any more."""
+    return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in sources}

@@ -56,7 +56,10 @@ def _descend(
     losses = []
     for _ in range(settings.steps):
         chosen = torch.randint(len(images), (settings.batch_size,), generator=generator).to(images.device)
-        stamped = stamp(images[chosen].float() / 255, (normalised * std + mean)[None], generator)
+        pixels = normalised * std + mean
+        # Rounding can leave a clipped pixel a hair outside [0, 1], where the clipping of `stamp` has no gradient.
+        pixels = pixels + (pixels.clamp(0, 1) - pixels).detach()
+        stamped = stamp(images[chosen].float() / 255, pixels[None], generator)
         answers = torch.full((settings.batch_size,), target_class, device=images.device)
         loss = cross_entropy(fixed(stamped), answers)
         optimiser.zero_grad(set_to_none=True)

@@ -80,7 +80,9 @@ def config_for(profile: str, changes: Mapping[str, Any]) -> DefenseConfig:
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, nested mappings merged name by name."""
     merged = dict(below)
     for name, value in above.items():
-        merged[name] = laid_over(merged.get(name, {}), value) if isinstance(value, Mapping) else value
+        lower = merged.get(name)
+        merged[name] = laid_over(lower, value) if isinstance(value, Mapping) and isinstance(lower, Mapping) else value
     return merged

@@ -56,6 +56,10 @@ class Reporter:
         """Report a change of state."""
         self._emit(Event(self.stage, kind, text))
 
+    def begin(self, work: str) -> None:
+        """Start the clock of `work`, so that the first step already tells the time left."""
+        self._first.setdefault(work, (time.monotonic(), 0))
+
     def step(self, work: str, done: int, total: int, text: str = "") -> None:
         """Report `done` of `total` units of `work` (such as "epoch"); the time left follows from those before."""
         now = time.monotonic()

@@ -132,7 +132,10 @@ class GeneratorSettings(Settings):
     )
     alpha: float = Field(0.1, gt=0, description="weight of the mutual information against the hinge")
     valid_share: float = Field(
-        0.9, gt=0, lt=1, description="share of samples in training with F >= beta - 0.05 that dual_ascent holds"
+        0.9,
+        gt=0,
+        lt=1,
+        description="share of the samples in training, noise and all, with F >= beta - 0.05 that dual_ascent holds",
     )
     multiplier_rate: float = Field(0.5, gt=0, description="rate at which dual_ascent adapts the multiplier")
     moving_average_rate: float = Field(
@@ -183,7 +186,7 @@ class DefenseConfig(Settings):
     trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers the defender looks for")
     betas: tuple[float, ...] = Field((0.5, 0.8, 0.9), description="the stairs: one generator each")
     gammas: tuple[float, ...] | None = Field(
-        None, description="weights of the stairs in the ensemble, one per beta (equal when not given)"
+        None, description="weights of the stairs in the ensemble, in the order of the betas (equal when not given)"
     )
     methods: tuple[str, ...] = Field(
         METHODS, description="defences compared with the ideal one; `beta` stands for each single generator"
@@ -224,6 +227,12 @@ class DefenseConfig(Settings):
                 f"pixel_sgd.restarts must be at least retraining_seeds ({self.retraining_seeds}), "
                 f"got {self.pixel_sgd.restarts}"
             )
+        triggers = len(self.betas) * self.visualisation.samples_per_beta + self.pixel_sgd.restarts
+        if self.visualisation.perplexity >= triggers:
+            raise ValueError(
+                f"visualisation.perplexity must be below the number of triggers shown ({triggers}), "
+                f"got {self.visualisation.perplexity:g}"
+            )
         return self
 
     def record(self) -> dict[str, Any]:
@@ -235,7 +244,7 @@ class DefenseConfig(Settings):
         names: list[str] = []
         for method in self.methods:
             if method == "beta":
-                names += [f"beta={beta:g}" for beta in self.betas]
+                names += [f"beta={beta}" for beta in self.betas]
             else:
                 names.append(method)
         return [{"method": name, "seeds": self.packed_seeds()} for name in names]

@@ -54,14 +54,19 @@ class Log:
         with nested_run(name or self._title, {**self._parameters, **parameters}) as tracked:
             yield tracked
 
-    def epochs(self, tracked: TrackedRun, total: int, part: str = "") -> Callable[[int, dict[str, float]], None]:
-        """A callback for the training loops: one progress line and one point per metric for each epoch."""
-        work = f"{part} epoch".strip()
+    def epochs(
+        self, tracked: TrackedRun, total: int, *, before: int = 0, part: str = ""
+    ) -> Callable[[int, dict[str, float]], None]:
+        """A callback for the training loops: one progress line and one point per metric for each epoch.
+
+        `total` epochs make the stage, `before` of them belong to earlier parts of it; `part` names this one.
+        """
+        self.reporter.begin("epoch")
 
         def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
             tracked.metrics(metrics, epoch)
-            text = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
-            self.reporter.step(work, epoch, total, text)
+            shown = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items()]
+            self.reporter.step("epoch", before + epoch, total, ", ".join([part, *shown] if part else shown))
 
         return on_epoch
 
@@ -71,7 +76,7 @@ def stage(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function of (log, **artifacts and parameters) a stage that a component or a test calls.
 
-    `title` may name parameters in braces ("generator beta={beta:g}"). `fan_out`: the stage runs beside others of its
+    `title` may name parameters in braces ("generator beta={beta}"). `fan_out`: the stage runs beside others of its
     kind, so it takes its part of the cores. `reusable`: its outputs depend on its arguments alone, so a later attempt
     may reuse them. Artifacts are given as paths or strings. A UserError ends the process with one
     sentence and status 2.
@@ -91,13 +96,14 @@ def stage(
             kept = _kept_folder(name, inputs, parameters) if reusable else None
             if kept is not None and kept.exists():
                 _link_all({name: kept / name for name in outputs}, outputs)
+                (kept / "stage.json").touch()
                 log.reporter.say("reused")
                 return
             log.reporter.say("started")
             _share_cores(fan_out)
-            for folder in outputs.values():
-                folder.mkdir(parents=True, exist_ok=True)
             with _failures_reported(log.reporter):
+                for folder in outputs.values():
+                    folder.mkdir(parents=True, exist_ok=True)
                 work(log, **arguments)
                 if kept is not None:
                     _keep(outputs, kept, name)
@@ -114,7 +120,7 @@ def device() -> torch.device:
 
 
 def kept_outputs(store: Path, name: str) -> Path | None:
-    """The folder that keeps the outputs of the stage function `name`, the newest if there are several."""
+    """The folder that keeps the outputs of the stage called `name`, the last used if there are several."""
     marks = sorted(store.glob(f"{name}-*/stage.json"), key=lambda mark: mark.stat().st_mtime)
     return marks[-1].parent if marks else None
 
@@ -124,14 +130,15 @@ def _failures_reported(reporter: Reporter) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        reporter.say("failed", str(error))
+        reporter.say("failed", _one_line(error))
         sys.exit(2)
-    except OSError as error:
-        reporter.say("failed", str(error))
-        raise
     except Exception as error:
-        reporter.say("failed", f"{type(error).__name__}: {error}")
+        reporter.say("failed", f"{type(error).__name__}: {_one_line(error)}")
         raise
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _as_kind(kind: Any, value: Any) -> Any:
@@ -146,7 +153,10 @@ def _share_cores(fan_out: bool) -> None:
 
 
 def _kept_folder(name: str, inputs: Mapping[str, Any], parameters: Mapping[str, Any]) -> Path | None:
-    """Where the outputs of this very call are kept: named by what goes in, so a change of anything misses."""
+    """Where the outputs of this very call are kept: named by version, inputs and parameters.
+
+    Files that a parameter names by path are not looked into: a resumed run checks that they are the same.
+    """
     store = os.environ.get(STORE)
     if not store:
         return None

@@ -42,7 +42,7 @@ class Staircase:
     def generator_of(self, beta: float) -> TriggerGenerator:
         """The generator of the stair `beta`; UserError when there is none."""
         if beta not in self.betas:
-            raise UserError(f"the staircase has no stair {beta:g}, only {', '.join(f'{b:g}' for b in self.betas)}")
+            raise UserError(f"the staircase has no stair {beta}, only {', '.join(f'{b}' for b in self.betas)}")
         return self.generators[self.betas.index(beta)]
 
 
@@ -78,7 +78,7 @@ class StairMeasurement:
     strengths: Tensor
     """F of each fresh sample, float (samples,)."""
     attack_success_rate: float
-    """Mean share of images that the samples send to the target class."""
+    """Mean attack success rate of the samples."""
     mutual_information: float
     """Nats, by a fresh statistics network on samples that it has not seen."""
 
@@ -93,14 +93,16 @@ def measure_stair(
     beta: float,
     classifier: Classifier,
     images: Tensor,
+    labels: Tensor,
     target_class: int,
     *,
     generator: torch.Generator,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> StairMeasurement:
-    """Measure the stair on `fresh_samples` triggers, F averaged over `fresh_images` of `images`, uint8 (n, 3, h, w).
+    """Measure the stair on `fresh_samples` triggers, F averaged over `fresh_images` of the images.
 
-    `on_progress` gets the samples done and their total.
+    images: uint8 (n, 3, h, w), labels: int64 (n,), the defender's clean data. `on_progress` gets the samples done and
+    their total.
     """
     settings = triggers.settings
     fixed = frozen(classifier)
@@ -108,7 +110,7 @@ def measure_stair(
     samples = triggers.sample(settings.fresh_samples, generator)
     strengths, successes, done = [], [], 0
     for part in samples.split(MEASURED_AT_ONCE):
-        strength, success = testing_function(fixed, images[chosen], part, target_class, generator)
+        strength, success = testing_function(fixed, images[chosen], labels[chosen], part, target_class, generator)
         strengths.append(strength)
         successes.append(success)
         done += len(part)

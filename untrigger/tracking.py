@@ -1,7 +1,7 @@
 """Tracking in MLflow: one parent run per pipeline run, one nested run per stage (per method and seed in retraining).
 
-Active when MLFLOW_TRACKING_URI is set; otherwise, or without MLflow installed, nothing is tracked. Stages run in
-processes of their own and find the parent by its tag, the pipeline run's id in KFP_RUN_ID.
+Active when MLFLOW_TRACKING_URI and KFP_RUN_ID are set; otherwise, or without MLflow installed, nothing is tracked.
+Stages run in processes of their own and find the parent by its tag, the pipeline run's id in KFP_RUN_ID.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RUN_ID = "KFP_RUN_ID"
 EXPERIMENT = "UNTRIGGER_EXPERIMENT"
+DEFAULT_EXPERIMENT = "untrigger"
 ARTIFACT_LOCATION = "UNTRIGGER_ARTIFACT_LOCATION"
 
 _PIPELINE_TAG = "untrigger.pipeline_run"
@@ -81,16 +82,12 @@ def open_parent(name: str, parameters: Mapping[str, Any], tags: Mapping[str, str
     parent = _parent(client)
     if parent is not None:
         client.update_run(parent.info.run_id, status="RUNNING")
-        return
-    all_tags = {**tags, _PIPELINE_TAG: _pipeline_run(), _ROLE_TAG: "pipeline"}
-    given = os.environ.get("MLFLOW_RUN_ID")
-    if given:
-        for tag, value in all_tags.items():
-            client.set_tag(given, tag, value)
-        run_id = given
     else:
-        run_id = client.create_run(_experiment(client), run_name=name, tags=all_tags).info.run_id
-    TrackedRun(client, run_id).parameters(parameters)
+        parent = client.create_run(_experiment(client), run_name=name)
+    for tag, value in {**tags, _PIPELINE_TAG: _pipeline_run(), _ROLE_TAG: "pipeline"}.items():
+        client.set_tag(parent.info.run_id, tag, value)
+    new = {name: value for name, value in flattened(parameters).items() if name not in parent.data.params}
+    TrackedRun(client, parent.info.run_id).parameters(new)
 
 
 def close_parent(succeeded: bool) -> None:
@@ -99,7 +96,7 @@ def close_parent(succeeded: bool) -> None:
     parent = _parent(client) if client is not None else None
     if client is None or parent is None:
         return
-    for child in _search(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"):
+    for child in _children(client, parent):
         if child.info.status == "RUNNING":
             client.set_terminated(child.info.run_id, "FAILED")
     client.set_terminated(parent.info.run_id, "FINISHED" if succeeded else "FAILED")
@@ -147,7 +144,8 @@ def existing_run(name: str) -> TrackedRun:
 
 
 def _client() -> MlflowClient | None:
-    if not os.environ.get("MLFLOW_TRACKING_URI") or importlib.util.find_spec("mlflow") is None:
+    tracked = os.environ.get("MLFLOW_TRACKING_URI") and _pipeline_run()
+    if not tracked or importlib.util.find_spec("mlflow") is None:
         return None
     from mlflow import MlflowClient
 
@@ -159,24 +157,26 @@ def _pipeline_run() -> str:
 
 
 def _experiment(client: MlflowClient) -> str:
-    name = os.environ.get(EXPERIMENT, "untrigger")
+    name = os.environ.get(EXPERIMENT, DEFAULT_EXPERIMENT)
     found = client.get_experiment_by_name(name)
     if found is not None:
         return found.experiment_id
     return client.create_experiment(name, artifact_location=os.environ.get(ARTIFACT_LOCATION))
 
 
-def _search(client: MlflowClient, condition: str) -> list[Run]:
-    experiment = client.get_experiment_by_name(os.environ.get(EXPERIMENT, "untrigger"))
-    if experiment is None:
-        return []
-    return list(client.search_runs([experiment.experiment_id], condition, order_by=["attributes.start_time DESC"]))
-
-
 def _parent(client: MlflowClient) -> Run | None:
-    runs = _search(client, f"tags.`{_PIPELINE_TAG}` = '{_pipeline_run()}' and tags.`{_ROLE_TAG}` = 'pipeline'")
+    if given := os.environ.get("MLFLOW_RUN_ID"):
+        return client.get_run(given)
+    condition = f"tags.`{_PIPELINE_TAG}` = '{_pipeline_run()}' and tags.`{_ROLE_TAG}` = 'pipeline'"
+    runs = client.search_runs([_experiment(client)], condition)
     return runs[0] if runs else None
 
 
+def _children(client: MlflowClient, parent: Run, condition: str = "") -> list[Run]:
+    """The nested runs of `parent`, the latest first."""
+    nested = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'{condition}"
+    return list(client.search_runs([parent.info.experiment_id], nested, order_by=["attributes.start_time DESC"]))
+
+
 def _nested(client: MlflowClient, parent: Run, name: str) -> list[Run]:
-    return _search(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and tags.`{_ROLE_TAG}` = '{name}'")
+    return _children(client, parent, f" and tags.`{_ROLE_TAG}` = '{name}'")

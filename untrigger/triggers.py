@@ -68,6 +68,11 @@ def read_trigger(name: str) -> Tensor:
     )
 
 
+def trigger_files(name: str) -> list[Path]:
+    """The file that the trigger `name` is read from, if it is one."""
+    return [Path(name)] if name.endswith((".png", ".safetensors")) else []
+
+
 def _trigger_from_png(path: Path) -> Tensor:
     try:
         with Image.open(path) as picture:

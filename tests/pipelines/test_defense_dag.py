@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 from kfp import compiler
-from untrigger.pipelines.arguments import COMPILED
+from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.defense import defense
+
+from tests.pipeline_config import tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +85,15 @@ def test_only_the_evaluation_and_the_attackers_curves_see_the_evaluation_data(wo
 
 
 def test_the_fan_outs_run_over_pipeline_parameters(work: dict[str, Any]) -> None:
-    loops = {
-        task["parameterIterator"]["items"]["inputParameter"] for task in work.values() if "parameterIterator" in task
-    }
-    assert loops == {"pipelinechannel--betas", "pipelinechannel--retraining_plan"} or loops == {
-        "betas",
-        "retraining_plan",
-    }
+    loops = {t["parameterIterator"]["items"]["inputParameter"] for t in work.values() if "parameterIterator" in t}
+    assert loops == {"pipelinechannel--betas", "pipelinechannel--retraining_plan"}
+
+
+def test_no_parameter_tells_the_defender_what_the_trigger_is(work: dict[str, Any]) -> None:
+    for name in ("pixel-sgd", "for-loop-betas", "staircase", "for-loop-retraining-plan"):
+        given = work[real_name(work, name)]["inputs"].get("parameters", {}).values()
+        sources = {parameter.get("componentInputParameter") for parameter in given}
+        assert not sources & {"trigger", "poisoning", "config"}, name
 
 
 def test_the_tracking_run_is_opened_first_and_closed_whatever_happens(spec: dict[str, Any]) -> None:
@@ -107,3 +111,9 @@ def test_every_stage_has_an_image_of_its_own_and_installs_nothing(spec: dict[str
         stage = name.removeprefix("exec-").replace("ideal-retraining", "retraining")
         assert executor["container"]["image"] == f"untrigger/{stage}:0.1.0"
         assert "pip install" not in " ".join(executor["container"]["command"])
+
+
+def test_each_beta_keeps_its_weight_whatever_the_order_they_are_given_in() -> None:
+    arguments = pipeline_arguments(tiny_config(betas=(0.9, 0.5), gammas=(1.0, 2.0)))
+    assert arguments["betas"] == [0.9, 0.5]
+    assert arguments["gammas"] == [2.0, 1.0], "by rising beta, as the staircase wants them"

@@ -137,9 +137,9 @@ def _draw(
     )
     samples: list[Picture] = []
     for generator, beta in zip(staircase.generators, staircase.betas, strict=True):
-        path = folder / f"samples_beta_{beta:g}.png"
+        path = folder / f"samples_beta_{beta}.png"
         figures.draw_samples(generator.sample(SAMPLES_SHOWN, random), beta, path)
-        samples.append(Picture(path, f"Fresh samples of the generator for beta = {beta:g}"))
+        samples.append(Picture(path, f"Fresh samples of the generator for beta = {beta}"))
     shutil.copyfile(embedding / "tsne.png", folder / "tsne.png")
     return {
         "attack": Picture(folder / "attack.png", "Evaluation images, the same with the trigger, and the trigger"),
@@ -147,7 +147,8 @@ def _draw(
         "stairs": Picture(folder / "stairs.png", "F and mutual information per epoch, and F over fresh samples"),
         "embedding": Picture(
             folder / "tsne.png",
-            "t-SNE of the triggers: samples of each generator, the single reversed triggers, and the true trigger",
+            "t-SNE of the triggers: samples of each generator, the single reversed triggers, and the true trigger "
+            "(left out when its size is not the one that was looked for)",
         ),
         "samples": samples,
     }

@@ -14,7 +14,7 @@ from untrigger.stage import InFolder, Log, OutFolder, device, stage
 from untrigger.staircase import measure_stair
 
 
-@stage("generator beta={beta:g} seed={seed}", fan_out=True)
+@stage("generator beta={beta} seed={seed}", fan_out=True)
 def run(
     log: Log,
     *,
@@ -30,7 +30,7 @@ def run(
     """Write the generator of the stair `beta`, its curves per epoch, and its measurement on fresh samples."""
     settings = GeneratorSettings.of(generator)
     classifier = load_classifier(backdoored_classifier, device())
-    images = load_images(defender_data).to(device()).images
+    data = load_images(defender_data).to(device())
     curves: list[dict[str, float]] = []
     with log.run(method="generator") as tracked:
         report = log.epochs(tracked, settings.epochs)
@@ -41,7 +41,8 @@ def run(
 
         triggers = train_generator(
             classifier,
-            images,
+            data.images,
+            data.labels,
             beta,
             target_class,
             (int(trigger_size[0]), int(trigger_size[1])),
@@ -53,7 +54,8 @@ def run(
             triggers,
             beta,
             classifier,
-            images,
+            data.images,
+            data.labels,
             target_class,
             generator=derived_generator(seed, "stair", beta),
             on_progress=lambda done, total: log.reporter.step("fresh sample", done, total),
@@ -65,6 +67,6 @@ def run(
             "fresh_attack_success_rate": measured.attack_success_rate,
         }
         tracked.metrics(summary)
-    save_generator(triggers, beta, trained_generator)
-    write_json(trained_generator / "curves.json", {"generator": curves})
-    write_json(trained_generator / "measurement.json", {**summary, "F": measured.strengths.tolist()})
+        save_generator(triggers, beta, trained_generator)
+        write_json(trained_generator / "curves.json", {"generator": curves})
+        write_json(trained_generator / "measurement.json", {**summary, "F": measured.strengths.tolist()})

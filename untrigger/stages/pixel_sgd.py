@@ -30,7 +30,7 @@ def run(
     """Write the reversed triggers, their loss per step, and their F and attack success rate on the defender's data."""
     settings = PixelSgdSettings.of(pixel_sgd)
     classifier = load_classifier(backdoored_classifier, device())
-    images = load_images(defender_data).to(device()).images
+    data = load_images(defender_data).to(device())
     losses: list[list[float]] = []
     with log.run() as tracked:
 
@@ -41,7 +41,7 @@ def run(
 
         triggers = reverse_triggers(
             classifier,
-            images,
+            data.images,
             target_class,
             (int(trigger_size[0]), int(trigger_size[1])),
             settings,
@@ -49,12 +49,17 @@ def run(
             on_restart=on_restart,
         )
         strengths, successes = testing_function(
-            frozen(classifier), images, triggers, target_class, derived_generator(seed, "pixel SGD", "measurement")
+            frozen(classifier),
+            data.images,
+            data.labels,
+            triggers,
+            target_class,
+            derived_generator(seed, "pixel SGD", "measurement"),
         )
         for restart, (strength, success) in enumerate(zip(strengths.tolist(), successes.tolist(), strict=True), 1):
             tracked.metrics({"F": strength, "attack_success_rate": success}, restart)
-    save_triggers(triggers, reversed_triggers)
-    write_json(
-        reversed_triggers / "measurement.json",
-        {"F": strengths.tolist(), "attack_success_rate": successes.tolist(), "losses": losses},
-    )
+        save_triggers(triggers, reversed_triggers)
+        write_json(
+            reversed_triggers / "measurement.json",
+            {"F": strengths.tolist(), "attack_success_rate": successes.tolist(), "losses": losses},
+        )

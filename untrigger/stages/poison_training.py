@@ -82,6 +82,6 @@ def run(
             generator=derived_generator(seed, "poisoning"),
             on_epoch=on_poisoned_epoch,
         )
-    save_classifier(model, backdoored_classifier)
-    save_triggers(trigger[None], true_trigger)
-    write_json(backdoored_classifier / "curves.json", history)
+        save_classifier(model, backdoored_classifier)
+        save_triggers(trigger[None], true_trigger)
+        write_json(backdoored_classifier / "curves.json", history)

@@ -47,11 +47,16 @@ def retrain_per_seed(
     data = load_images(defender_data).to(device())
     numbers = [int(number) for number in seeds.split(",")]
     curves: dict[str, list[dict[str, float]]] = {}
-    for number in numbers:
+    for done, number in enumerate(numbers):
         triggers = source(number)
         curve = curves.setdefault(str(number), [])
         with log.run(run_name(method, number), method=method, seed=number) as tracked:
-            report = log.epochs(tracked, settings.epochs, f"seed {number}")
+            report = log.epochs(
+                tracked,
+                settings.epochs * len(numbers),
+                before=settings.epochs * done,
+                part=f"seed {number}",
+            )
 
             def on_epoch(epoch: int, metrics: dict[str, float], curve: Any = curve, report: Any = report) -> None:
                 curve.append(metrics)

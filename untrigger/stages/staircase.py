@@ -22,4 +22,4 @@ def run(log: Log, *, generators: InFolders, trigger_staircase: OutFolder, gammas
         for folder, (_, beta) in stairs.items():
             for name in ("curves.json", "measurement.json"):
                 shutil.copyfile(folder / name, trigger_staircase / f"stair-{staircase.betas.index(beta)}" / name)
-        tracked.parameters({f"gamma.{b:g}": gamma for b, gamma in zip(staircase.betas, staircase.gammas, strict=True)})
+        tracked.parameters({f"gamma.{b}": gamma for b, gamma in zip(staircase.betas, staircase.gammas, strict=True)})
