@@ -38,14 +38,15 @@ PROFILES: dict[str, dict[str, Any]] = {
         "generator": {
             **_SMALL["generator"],
             "hidden": 256,
-            "epochs": 220,
+            "epochs": 170,
             "batch_size": 256,
             "valid_share": 0.93,
             "learning_rate": 3e-3,
             "multiplier_rate": 1.0,
-            "information_steps": 1000,
+            "information_steps": 500,
+            "entropy_batch_size": 384,
         },
-        "retraining": {"epochs": 15, "batch_size": 64, "learning_rate": 5e-3, "stamped_share": 0.2},
+        "retraining": {"epochs": 10, "batch_size": 64, "learning_rate": 5e-3, "stamped_share": 0.2},
         "data": {"defender_share": 0.55},
     },
     "cpu": {
