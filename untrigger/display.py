@@ -95,9 +95,9 @@ def _bars(console: Console) -> _Bars:
 def results_table(found: Mapping[str, Any]) -> Table:
     """The before/after table of results.json, rates in percent."""
     table = Table(title=f"{found['dataset']}, {found['trigger']['name']} -> class {found['target_class']}")
-    table.add_column("method")
-    for name in ("seeds", "attack success %", "clean accuracy %", "robust accuracy %", "DER %"):
-        table.add_column(name, justify="right")
+    table.add_column("method", no_wrap=True)
+    for name in ("seeds", "ASR %", "clean acc. %", "robust acc. %", "DER %"):
+        table.add_column(name, justify="right", no_wrap=True)
     before = found["before"]
     rates = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
     table.add_row("before", "", *(f"{100 * before[rate]:.1f}" for rate in rates), "", end_section=True)

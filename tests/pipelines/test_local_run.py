@@ -54,7 +54,14 @@ def test_a_run_ends_with_the_table_and_says_where_everything_is(
     finished: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     output, ended = finished
-    for text in ("attack success %", "ensemble", "ideal", str(output / "report.html"), "mlflow ui --backend-store-uri"):
+    for text in (
+        "ASR %",
+        "single_trigger",
+        "ensemble",
+        "ideal",
+        str(output / "report.html"),
+        "mlflow ui --backend-store-uri",
+    ):
         assert text in ended.stdout
     assert results(output)["format"] == 1
     assert (output / "report.html").read_text().startswith("<!doctype html>")
