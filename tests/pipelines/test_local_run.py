@@ -113,7 +113,7 @@ def kill_stage(function: str) -> None:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if words[0].endswith(b"python3") and function.encode() in words:
+        if b"--function_to_execute" in words and function.encode() in words:
             os.kill(int(folder.name), signal.SIGKILL)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from untrigger.settings import DefenseConfig
 from untrigger.stage import Log, stage
 from untrigger.tracking import open_parent
 
@@ -11,5 +12,6 @@ from untrigger.tracking import open_parent
 @stage("open run", reusable=False)
 def run(log: Log, *, pipeline: str, config: dict[str, Any]) -> None:
     """Create the parent run of this pipeline run in MLflow, with the whole configuration as its parameters."""
-    tags = {"dataset": str(config["dataset"]), "trigger": str(config["poisoning"]["trigger"])}
-    open_parent(f"{pipeline} {config['dataset']} seed={config['seed']}", config, tags)
+    settings = DefenseConfig.of(config)
+    tags = {"dataset": settings.dataset, "trigger": settings.poisoning.trigger}
+    open_parent(f"{pipeline} {settings.dataset} seed={settings.seed}", settings.record(), tags)
