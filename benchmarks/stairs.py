@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from untrigger.artifacts import read_json
-from untrigger.classifiers import load_classifier
-from untrigger.datasets import load_images
+from untrigger.classifiers import Classifier, load_classifier
+from untrigger.datasets import ImageData, load_images
 from untrigger.errors import UserError
-from untrigger.generators import train_generator
+from untrigger.generators import TriggerGenerator, train_generators
 from untrigger.profiles import laid_over
 from untrigger.seeding import derived_generator
 from untrigger.settings import DefenseConfig
@@ -30,36 +30,49 @@ def measure_stairs(run_folder: Path, seeds: Sequence[int], changes: Mapping[str,
     values = read_json(run_folder / "run.json")["config"]
     config = DefenseConfig.of(laid_over(values, {"generator": changes}))
     console = Console()
+    classifier, data = _suspect(run_folder)
     table = Table(
         title=f"{config.dataset}, {config.generator.constraint}: {config.generator.fresh_samples} fresh samples, "
         f"{len(seeds)} generator seeds"
     )
     for name in ("beta", "mean F", "valid samples %", "mutual information (nats)"):
         table.add_column(name, justify="right")
-    for beta in sorted(config.betas):
-        measured = []
-        for seed in seeds:
-            measured.append(_measure(run_folder, config, beta, seed))
-            console.print(f"beta {beta}, seed {seed}: {', '.join(_cells([measured[-1]]))}")
-        table.add_row(f"{beta}", *_cells(measured))
+    measured: dict[float, list[StairMeasurement]] = {beta: [] for beta in sorted(config.betas)}
+    for seed in seeds:
+        for beta, triggers in _trained(classifier, data, config, seed).items():
+            measured[beta].append(_measured(classifier, data, config, beta, triggers, seed))
+            console.print(f"seed {seed}, beta {beta}: {', '.join(_cells(measured[beta][-1:]))}")
+    for beta, measurements in measured.items():
+        table.add_row(f"{beta}", *_cells(measurements))
     console.print(table)
 
 
-def _measure(run_folder: Path, config: DefenseConfig, beta: float, seed: int) -> StairMeasurement:
+def _suspect(run_folder: Path) -> tuple[Classifier, ImageData]:
     prepared, poisoned = (_outputs(run_folder, stage) for stage in ("prepare_data", "poison_training"))
     classifier = load_classifier(poisoned / "backdoored_classifier", device())
-    data = load_images(prepared / "defender_data").to(device())
-    size = (config.trigger_height, config.trigger_width)
-    triggers = train_generator(
+    return classifier, load_images(prepared / "defender_data").to(device())
+
+
+def _trained(
+    classifier: Classifier, data: ImageData, config: DefenseConfig, seed: int
+) -> dict[float, TriggerGenerator]:
+    betas = sorted(config.betas)
+    trained = train_generators(
         classifier,
         data.images,
         data.labels,
-        beta,
+        betas,
         config.target_class,
-        size,
+        (config.trigger_height, config.trigger_width),
         config.generator,
-        generator=derived_generator(seed, "generator", beta),
+        generators=[derived_generator(seed, "generator", beta) for beta in betas],
     )
+    return dict(zip(betas, trained, strict=True))
+
+
+def _measured(
+    classifier: Classifier, data: ImageData, config: DefenseConfig, beta: float, triggers: TriggerGenerator, seed: int
+) -> StairMeasurement:
     return measure_stair(
         triggers,
         beta,

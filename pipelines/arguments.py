@@ -23,7 +23,7 @@ def pipeline_arguments(config: DefenseConfig) -> dict[str, Any]:
         "trigger": config.poisoning.trigger,
         "poisoning": values["poisoning"],
         "pixel_sgd": values["pixel_sgd"],
-        "betas": values["betas"],
+        "beta_plan": config.beta_plan(),
         "gammas": _gammas_by_rising_beta(config),
         "generator": values["generator"],
         "retraining": values["retraining"],

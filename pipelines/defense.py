@@ -24,7 +24,7 @@ def defend_one_trigger(
     trigger: str,
     poisoning: dict,
     pixel_sgd: dict,
-    betas: list,
+    beta_plan: list,
     gammas: list,
     generator: dict,
     retraining: dict,
@@ -65,17 +65,17 @@ def defend_one_trigger(
         trigger_size=trigger_size,
         seed=seed,
     )
-    with dsl.ParallelFor(items=betas, name="betas") as beta:
-        stair = generator_training(
+    with dsl.ParallelFor(items=beta_plan, name="beta-plan") as betas:
+        stairs = generator_training(
             backdoored_classifier=backdoored,
             defender_data=defender_data,
-            beta=beta,
+            betas=betas,
             generator=generator,
             target_class=target_class,
             trigger_size=trigger_size,
             seed=seed,
         )
-    ensemble = staircase(generators=dsl.Collected(stair.outputs["trained_generator"]), gammas=gammas)
+    ensemble = staircase(generators=dsl.Collected(stairs.outputs["trained_generators"]), gammas=gammas)
 
     embedding = visualise(
         trigger_staircase=ensemble.outputs["trigger_staircase"],
@@ -129,7 +129,7 @@ def defense(
     trigger: str,
     poisoning: dict,
     pixel_sgd: dict,
-    betas: list,
+    beta_plan: list,
     gammas: list,
     generator: dict,
     retraining: dict,
@@ -152,7 +152,7 @@ def defense(
             trigger=trigger,
             poisoning=poisoning,
             pixel_sgd=pixel_sgd,
-            betas=betas,
+            beta_plan=beta_plan,
             gammas=gammas,
             generator=generator,
             retraining=retraining,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -16,8 +17,11 @@ from untrigger.errors import UserError
 from untrigger.output_folder import OutputFolder
 from untrigger.progress import PROGRESS_FILE, failures, unfinished_stages
 from untrigger.settings import DefenseConfig
-from untrigger.stage import CORES, STORE
+from untrigger.stage import STORE, THREADS
 from untrigger.tracking import ARTIFACT_LOCATION, RUN_ID, close_parent
+
+SIDE_BY_SIDE = 2
+"""Tasks of one loop that `kfp.local` runs at the same time."""
 
 
 def run_locally(config: DefenseConfig, output: OutputFolder) -> None:
@@ -27,7 +31,7 @@ def run_locally(config: DefenseConfig, output: OutputFolder) -> None:
     """
     from kfp import components, local
 
-    os.environ.update(_environment(output))
+    os.environ.update(_environment(config, output))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output.workspace))
     with output.log.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
@@ -42,11 +46,11 @@ def run_locally(config: DefenseConfig, output: OutputFolder) -> None:
     shutil.rmtree(output.workspace, ignore_errors=True)
 
 
-def _environment(output: OutputFolder) -> dict[str, str]:
+def _environment(config: DefenseConfig, output: OutputFolder) -> dict[str, str]:
     environment = {
         PROGRESS_FILE: str(output.progress),
         STORE: str(output.stages),
-        CORES: str(len(os.sched_getaffinity(0))),
+        THREADS: json.dumps(_threads(config)),
         RUN_ID: output.run_id,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONWARNINGS": "ignore::FutureWarning",
@@ -55,6 +59,13 @@ def _environment(output: OutputFolder) -> dict[str, str]:
         environment["MLFLOW_TRACKING_URI"] = output.tracking_uri
         environment[ARTIFACT_LOCATION] = output.tracked_files.as_uri()
     return environment
+
+
+def _threads(config: DefenseConfig) -> dict[str, int]:
+    """The cores of this machine divided among the tasks of each loop that `kfp.local` runs at the same time."""
+    cores = len(os.sched_getaffinity(0))
+    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.retraining_plan())}
+    return {name: max(1, cores // min(SIDE_BY_SIDE, count)) for name, count in tasks.items()}
 
 
 def _what_failed(output: OutputFolder, error: RuntimeError) -> str:

@@ -16,8 +16,13 @@ from untrigger.errors import UserError
 from untrigger.settings import ClassifierSettings
 
 
-def make(architecture: Literal["resnet18", "small_resnet"], images: torch.Tensor, seed: int = 0) -> Classifier:
-    settings = ClassifierSettings(architecture=architecture)
+def make(
+    architecture: Literal["resnet18", "small_resnet"],
+    images: torch.Tensor,
+    seed: int = 0,
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> Classifier:
+    settings = ClassifierSettings(architecture=architecture, precision=precision)
     return new_classifier(settings, 10, images, torch.Generator().manual_seed(seed))
 
 
@@ -52,6 +57,38 @@ def test_freezing_folds_every_batch_norm_and_changes_no_answer(
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in fixed.modules())
     assert not any(p.requires_grad for p in fixed.parameters())
     assert any(p.requires_grad for p in classifier.parameters())
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "small_resnet"])
+def test_bf16_answers_nearly_what_fp32_does_frozen_or_not(
+    architecture: Literal["resnet18", "small_resnet"], tiny_images: ImageData
+) -> None:
+    exact, rough = (make(architecture, tiny_images.images, precision=p).eval() for p in ("fp32", "bf16"))
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    expected = exact(images).softmax(1)
+    for classifier in (rough, frozen(rough)):
+        logits = classifier(images)
+        assert logits.dtype == torch.float32
+        assert torch.allclose(logits.softmax(1), expected, atol=0.02)
+        assert not torch.equal(logits.softmax(1), expected)
+    assert {p.dtype for p in rough.parameters()} == {torch.float32}
+    assert {p.dtype for p in frozen(rough).network.parameters()} == {torch.bfloat16}
+
+
+def test_bytes_and_scaled_images_get_the_same_answers(tiny_images: ImageData) -> None:
+    classifier = make("small_resnet", tiny_images.images).eval()
+    levels = tiny_images.images[:8]
+    assert torch.allclose(classifier(levels), classifier(levels.float() / 255), atol=1e-5)
+
+
+def test_a_stamped_trigger_is_clipped_to_the_range_of_pixels(tiny_images: ImageData) -> None:
+    classifier = make("small_resnet", tiny_images.images).eval()
+    images, places = tiny_images.images[:8], torch.full((8, 2), 5)
+    trigger = torch.linspace(-1, 2, 27).view(1, 3, 3, 3)
+    clipped = (images.float() / 255).clone()
+    clipped[:, :, 5:8, 5:8] = trigger.clamp(0, 1)
+    stamped = classifier.classify_stamped(images, trigger, places)
+    assert torch.allclose(stamped, classifier(clipped), atol=1e-5)
 
 
 def test_the_input_is_normalised_by_the_statistics_of_the_training_images(tiny_images: ImageData) -> None:

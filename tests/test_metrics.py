@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -17,19 +17,25 @@ from untrigger.results import defense_row, summarise
 RATES = Rates(clean_accuracy=0.9, attack_success_rate=0.8, robust_accuracy=0.1)
 
 
-class BrightnessClassifier(nn.Module):
+class BrightnessClassifier(Classifier):
     """Class 0 when any pixel is white, else class 1 for dark images and class 2 for others."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        white = (images == 1).flatten(1).any(1)
-        dark = images.flatten(1).mean(1) < 0.3
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        return images if images.is_floating_point() else images.float() / 255
+
+    def classify(self, normalised: Tensor) -> Tensor:
+        white = (normalised == 1).flatten(1).any(1)
+        dark = normalised.flatten(1).mean(1) < 0.3
         answers = torch.where(white, 0, torch.where(dark, 1, 2))
         return nn.functional.one_hot(answers, 3).float() * 20
 
 
 @pytest.fixture
 def classifier() -> Classifier:
-    return cast(Classifier, BrightnessClassifier())
+    return BrightnessClassifier()
 
 
 @pytest.fixture

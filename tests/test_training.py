@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from untrigger.classifiers import Classifier
+from untrigger.classifiers import Classifier, new_classifier
 from untrigger.datasets import ImageData
-from untrigger.generators import TriggerGenerator, train_generator
+from untrigger.generators import TriggerGenerator, train_generators
 from untrigger.metrics import evaluate
 from untrigger.pixel_sgd import reverse_triggers
 from untrigger.poisoning import plant_backdoor, stamping
 from untrigger.retraining import retrain
 from untrigger.settings import (
+    ClassifierSettings,
     CleanTrainingSettings,
     GeneratorSettings,
     PixelSgdSettings,
@@ -23,7 +24,7 @@ from untrigger.settings import (
     RetrainingSettings,
 )
 from untrigger.staircase import build_staircase, measure_stair
-from untrigger.training import train
+from untrigger.training import OnEpoch, train
 from untrigger.triggers import always, checkerboard
 
 
@@ -32,15 +33,12 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 CLEAN = CleanTrainingSettings(epochs=6, batch_size=16, learning_rate=0.05, augment=False)
-ATTACK = PoisoningSettings(epochs=60, batch_size=16, learning_rate=0.05, poisoned_share=0.3, schedule="one_cycle")
+ATTACK = PoisoningSettings(epochs=100, batch_size=16, learning_rate=0.05, poisoned_share=0.4, schedule="one_cycle")
 
 
 @pytest.fixture(scope="module")
 def backdoored(tiny_images: ImageData) -> Classifier:
-    from untrigger.classifiers import new_classifier
-    from untrigger.settings import ClassifierSettings
-
-    settings = ClassifierSettings(architecture="small_resnet", width=8)
+    settings = ClassifierSettings(architecture="small_resnet", width=8, precision="fp32")
     classifier = new_classifier(settings, 3, tiny_images.images, seeded(2))
     train(classifier, tiny_images.images, tiny_images.labels, CLEAN, generator=seeded())
     plant_backdoor(classifier, tiny_images.images, tiny_images.labels, checkerboard(), 0, ATTACK, generator=seeded(1))
@@ -73,9 +71,6 @@ def test_clean_training_learns_and_reports_every_epoch(tiny_classifier: Classifi
 
 @pytest.mark.parametrize("augment", [False, True])
 def test_training_is_the_same_bit_for_bit_with_the_same_seed(augment: bool, tiny_images: ImageData) -> None:
-    from untrigger.classifiers import new_classifier
-    from untrigger.settings import ClassifierSettings
-
     settings = CLEAN.model_copy(update={"augment": augment, "epochs": 2})
 
     def trained(seed: int) -> list[Tensor]:
@@ -169,6 +164,36 @@ GENERATOR = GeneratorSettings(
 )
 
 
+def train_generator(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    beta: float,
+    target_class: int,
+    size: tuple[int, int],
+    settings: GeneratorSettings,
+    generator: torch.Generator,
+    on_epoch: OnEpoch | None = None,
+) -> TriggerGenerator:
+    """One stair on its own."""
+
+    def report(epoch: int, metrics: list[dict[str, float]]) -> None:
+        if on_epoch is not None:
+            on_epoch(epoch, metrics[0])
+
+    return train_generators(
+        classifier,
+        images,
+        labels,
+        [beta],
+        target_class,
+        size,
+        settings,
+        generators=[generator],
+        on_epoch=report,
+    )[0]
+
+
 def test_a_generator_fills_its_stair_with_different_triggers(backdoored: Classifier, tiny_images: ImageData) -> None:
     curve: list[dict[str, float]] = []
     triggers = train_generator(
@@ -251,6 +276,23 @@ def barely_trained(classifier: Classifier, data: ImageData, beta: float, size: t
     """A generator after a single epoch."""
     settings = GENERATOR.model_copy(update={"epochs": 1})
     return train_generator(classifier, data.images, data.labels, beta, 0, size, settings, generator=seeded())
+
+
+def test_a_stair_is_the_same_up_to_rounding_whichever_others_train_beside_it(
+    backdoored: Classifier, tiny_images: ImageData
+) -> None:
+    data = (tiny_images.images, tiny_images.labels)
+    settings = GENERATOR.model_copy(update={"epochs": 3})
+
+    def trained(betas: list[float]) -> dict[float, Tensor]:
+        randoms = [seeded(int(100 * beta)) for beta in betas]
+        stairs = train_generators(backdoored, *data, betas, 0, (3, 3), settings, generators=randoms)
+        return {beta: stair.sample(20, seeded(1)) for beta, stair in zip(betas, stairs, strict=True)}
+
+    together = trained([0.5, 0.8, 0.9])
+    for beta in (0.5, 0.8, 0.9):
+        assert torch.allclose(together[beta], trained([beta])[beta], atol=1e-3)
+    assert not torch.allclose(together[0.5], together[0.9], atol=1e-2)
 
 
 def test_generator_samples_do_not_depend_on_the_batch_they_are_drawn_in(

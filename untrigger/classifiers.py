@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from pathlib import Path
 
 import torch
@@ -13,12 +14,15 @@ from untrigger.artifacts import read_json, read_tensors, write_json, write_tenso
 from untrigger.errors import UserError
 from untrigger.initialisation import initialise
 from untrigger.settings import ClassifierSettings
+from untrigger.triggers import stamp
 
 
 class Classifier(nn.Module):
-    """Images in [0, 1], float (n, 3, h, w), to logits (n, classes).
+    """Images, float (n, 3, h, w) in [0, 1] or uint8, to logits, float32 (n, classes).
 
-    `mean` and `std` are the training images' channel statistics, (3,) each, saved with the weights.
+    `mean` and `std` are the training images' channel statistics, (3,) each, saved with the weights. The network
+    computes in bf16 or fp32 as `settings.precision` says; weights in training, normalisation statistics and logits are
+    fp32 always.
     """
 
     mean: Tensor
@@ -34,8 +38,32 @@ class Classifier(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types no module formats
 
     def forward(self, images: Tensor) -> Tensor:
-        normalised = (images - self.mean[:, None, None]) / self.std[:, None, None]
-        return self.network(normalised.contiguous(memory_format=torch.channels_last))
+        return self.classify(self.normalise(images))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """The network's input for images, or triggers, as `forward` takes them: its precision, channels last."""
+        scale = 1 / self.std if images.is_floating_point() else 1 / (255 * self.std)
+        shift = self.mean / self.std
+        normalised = images * scale[:, None, None] - shift[:, None, None]
+        return normalised.to(self._compute_type(), memory_format=torch.channels_last)
+
+    def classify(self, normalised: Tensor) -> Tensor:
+        """Logits, float32 (n, classes), of what `normalise` returns."""
+        with torch.autocast(normalised.device.type, torch.bfloat16, enabled=normalised.dtype == torch.bfloat16):
+            return self.network(normalised).float()
+
+    def classify_stamped(self, images: Tensor, triggers: Tensor, places: Tensor | torch.Generator) -> Tensor:
+        """Logits of `images`, as `forward` takes them, with a trigger stamped on each; differentiable in `triggers`.
+
+        triggers: float (n, 3, th, tw), or (1, 3, th, tw) for all; clipped to [0, 1]. places: as in `stamp`.
+        """
+        return self.classify(stamp(self.normalise(images), self.normalise(triggers.clamp(0, 1)), places))
+
+    def _compute_type(self) -> torch.dtype:
+        precision = self.settings.precision
+        if precision == "auto":
+            precision = "bf16" if _fast_in_bf16(self.mean.device.type) else "fp32"
+        return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 def new_classifier(
@@ -59,10 +87,14 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frozen(classifier: Classifier) -> Classifier:
-    """A copy for use without training: evaluation mode, no gradients into weights, batch norm folded."""
+    """A copy for use without training: evaluation mode, no gradients into weights, batch norm folded.
+
+    Its weights are in the precision of the computation.
+    """
     copied = copy.deepcopy(classifier).eval().requires_grad_(False)
     _fold_batch_norms(copied.network)
-    return copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    copied.network.to(copied._compute_type(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return copied
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:
@@ -87,6 +119,15 @@ def load_classifier(folder: Path, device: torch.device | None = None) -> Classif
         reason = " ".join(str(error).split())
         raise UserError(f"{folder} does not hold a {settings.architecture}: {reason}") from error
     return classifier.to(device or torch.device("cpu")).eval()
+
+
+@functools.cache
+def _fast_in_bf16(device_type: str) -> bool:
+    """Whether the hardware multiplies in bf16; elsewhere bf16 is emulated and slower than fp32."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return device_type == "cpu" and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _network(settings: ClassifierSettings, classes: int) -> nn.Module:
@@ -117,7 +158,7 @@ class SmallResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features = torch.relu(self.bn1(self.conv1(images)))
         features = self.layer2(self.layer1(features))
-        return self.fc(features.mean((2, 3)))
+        return self.fc(nn.functional.adaptive_avg_pool2d(features, 1).flatten(1))
 
 
 class ResidualBlock(nn.Module):
@@ -135,9 +176,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         inner = torch.relu(self.bn1(self.conv1(features)))
-        # The same as a 1x1 convolution of stride 2, whose backward pass writes outside its memory on the CPU (torch
-        # 2.13, channels last, fewer than 16 channels, two threads).
-        halved = features[:, :, ::2, ::2]
+        # Every second pixel, then 1x1: the same as a 1x1 convolution of stride 2, whose backward pass writes outside
+        # its memory on the CPU (torch 2.13, channels last, fewer than 16 channels, two threads).
+        halved = nn.functional.avg_pool2d(features, 1, stride=2)
         return torch.relu(self.bn2(self.conv2(inner)) + self.downsample(halved))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -20,8 +21,8 @@ from untrigger.mutual_information import (
     donsker_varadhan,
 )
 from untrigger.settings import GeneratorSettings
-from untrigger.training import OnEpoch
-from untrigger.triggers import check_fits, stamp
+from untrigger.stacking import StackedModules
+from untrigger.triggers import check_fits, draw_places
 
 TOLERANCE = 0.05
 """A sample is valid on the stair beta when its F is at least beta - TOLERANCE."""
@@ -57,13 +58,8 @@ class TriggerGenerator(nn.Module):
         return pixels.view(len(z), 3, *self.size)
 
     def draw_noise(self, count: int, generator: torch.Generator) -> Tensor:
-        """Noise z, float (count, noise_dimension): standard normal, or uniform in [-1, 1]."""
-        shape = (count, self.settings.noise_dimension)
-        if self.settings.noise == "uniform":
-            noise = torch.rand(shape, generator=generator) * 2 - 1
-        else:
-            noise = torch.randn(shape, generator=generator)
-        return noise.to(self.out.weight.device)
+        """Noise z as `draw_noise`, on the generator's device."""
+        return draw_noise(self.settings, count, generator).to(self.out.weight.device)
 
     @torch.no_grad()
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
@@ -77,23 +73,39 @@ class TriggerGenerator(nn.Module):
         return z, self(z).flatten(1)
 
 
-def train_generator(
+def draw_noise(settings: GeneratorSettings, count: int, generator: torch.Generator) -> Tensor:
+    """Noise z, float (count, noise_dimension): standard normal, or uniform in [-1, 1]; on the CPU."""
+    shape = (count, settings.noise_dimension)
+    if settings.noise == "uniform":
+        return torch.rand(shape, generator=generator) * 2 - 1
+    return torch.randn(shape, generator=generator)
+
+
+OnStairEpoch = Callable[[int, list[dict[str, float]]], None]
+"""Called after each epoch with its number, from 1, and the metrics of each stair."""
+
+
+def train_generators(
     classifier: Classifier,
     images: Tensor,
     labels: Tensor,
-    beta: float,
+    betas: Sequence[float],
     target_class: int,
     size: tuple[int, int],
     settings: GeneratorSettings,
     *,
-    generator: torch.Generator,
-    on_epoch: OnEpoch | None = None,
-) -> TriggerGenerator:
-    """Train the generator of the stair `beta`: maximise its entropy while F(G(z)) >= beta.
+    generators: Sequence[torch.Generator],
+    on_epoch: OnStairEpoch | None = None,
+) -> list[TriggerGenerator]:
+    """Train one generator per stair in `betas`: maximise its entropy while F(G(z)) >= beta.
 
-    images: uint8 (n, 3, h, w), labels: int64 (n,), the defender's clean data. F of each trigger in a step is averaged
-    over `settings.images_per_trigger` images; the hinge max(0, beta - F) is taken per trigger. The loss is
-    hinge / alpha - I, which is equation 4 of the paper divided by alpha; I is the bound of the statistics network.
+    images: uint8 (n, 3, h, w), labels: int64 (n,), the defender's clean data. All stairs share each pass through the
+    classifier, but nothing else: each has its own source of randomness in `generators`, so that a stair is the same,
+    up to rounding, whichever others train beside it.
+
+    F of each trigger in a step is averaged over `settings.images_per_trigger` images; the hinge max(0, beta - F) is
+    taken per trigger. The loss is hinge / alpha - I, which is equation 4 of the paper divided by alpha; I is the bound
+    of the statistics network.
 
     With `dual_ascent` the loss has a further term -multiplier * F. The multiplier rises while fewer than
     `valid_share` of the triggers have F >= beta - 0.05, and falls, below zero if need be, while more have. It makes
@@ -101,108 +113,127 @@ def train_generator(
     estimate of the entropy alone hardly feels that volume and stays where the search began, at F near 1.
 
     Metrics per epoch: `F` and `valid_share` of the triggers in its steps, `hinge`, `mutual_information` (nats),
-    `attack_success_rate` of the triggers, `multiplier`. Returns the generator in evaluation mode.
+    `attack_success_rate` of the triggers, `multiplier`. Returns the generators in evaluation mode.
     """
     check_fits(size, images)
     if len(images) < settings.batch_size:
         raise UserError(
             f"generator.batch_size {settings.batch_size} is larger than the defender's {len(images)} images"
         )
-    stair = _StairTraining(frozen(classifier), beta, target_class, size, settings, generator, images.device)
+    stairs = _StairTraining(frozen(classifier), betas, target_class, size, settings, generators, images.device)
     for epoch in range(1, settings.epochs + 1):
-        order = torch.randperm(len(images), generator=generator).to(images.device)
+        orders = [torch.randperm(len(images), generator=generator) for generator in generators]
         whole = len(images) - len(images) % settings.batch_size
-        batches = order[:whole].split(settings.batch_size)
-        steps = [stair.step(images[chosen].float() / 255, labels[chosen]) for chosen in batches]
+        batches = torch.stack(orders)[:, :whole].to(images.device).split(settings.batch_size, 1)
+        steps = [stairs.step(images[chosen.flatten()], labels[chosen]) for chosen in batches]
         if on_epoch is not None:
             means = torch.stack(steps).mean(0).tolist()
-            on_epoch(epoch, dict(zip(_StairTraining.METRICS, means, strict=True)))
-    return stair.finished()
+            on_epoch(epoch, [dict(zip(_StairTraining.METRICS, values, strict=True)) for values in means])
+    return stairs.finished()
 
 
 class _StairTraining:
-    """One generator, its statistics network, their optimisers and the multiplier."""
+    """Generators, statistics networks and multipliers of several stairs, their weights stacked; and the optimisers."""
 
     METRICS = ("F", "valid_share", "hinge", "mutual_information", "attack_success_rate", "multiplier")
 
     def __init__(
         self,
         fixed: Classifier,
-        beta: float,
+        betas: Sequence[float],
         target_class: int,
         size: tuple[int, int],
         settings: GeneratorSettings,
-        generator: torch.Generator,
+        generators: Sequence[torch.Generator],
         device: torch.device,
     ) -> None:
-        self.fixed, self.beta, self.target_class, self.settings = fixed, beta, target_class, settings
-        self.random = generator
-        self.triggers = TriggerGenerator(settings, size)
-        initialise(self.triggers, generator)
-        self.triggers.to(device).train()
+        self.fixed, self.target_class, self.size, self.settings = fixed, target_class, size, settings
+        self.betas = torch.tensor(betas, device=device)[:, None]
+        self.randoms = list(generators)
         pixels = 3 * math.prod(size)
-        self.statistics = StatisticsNetwork(settings.noise_dimension, pixels, settings.hidden, generator).to(device)
+        triggers, statistics = [], []
+        for random in self.randoms:
+            triggers.append(TriggerGenerator(settings, size))
+            initialise(triggers[-1], random)
+            statistics.append(StatisticsNetwork(settings.noise_dimension, pixels, settings.hidden, random))
+        self.triggers = StackedModules(triggers, device)
+        self.statistics = StackedModules(statistics, device)
         rate = settings.learning_rate
-        self.generator_optimiser = torch.optim.Adam(self.triggers.parameters(), lr=rate, betas=ADAM_BETAS)
-        self.statistics_optimiser = torch.optim.Adam(self.statistics.parameters(), lr=rate, betas=ADAM_BETAS)
+        self.generator_optimiser, self.statistics_optimiser = (
+            torch.optim.Adam(stack.parameters(), lr=rate, betas=ADAM_BETAS, fused=True)
+            for stack in (self.triggers, self.statistics)
+        )
         self.objective = DebiasedObjective(settings.moving_average_rate)
-        self.multiplier = torch.zeros((), device=device)
+        self.multipliers = torch.zeros(len(betas), device=device)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One step of the generator and one of the statistics network; returns METRICS as one tensor."""
-        tried = len(images) // self.settings.images_per_trigger
-        z = self.triggers.draw_noise(max(tried, self.settings.entropy_batch_size), self.random)
-        triggers = self.triggers(z)
-        strengths, success = self._testing_function(images, labels, triggers[:tried])
-        hinge = (self.beta - strengths).clamp_min(0).mean()
-        x = triggers.flatten(1)
-        information = donsker_varadhan(*self.statistics.scores(z, x))
-        _descend(
-            self.generator_optimiser, hinge / self.settings.alpha - self.multiplier * strengths.mean() - information
-        )
-        _descend(self.statistics_optimiser, -self.objective(*self.statistics.scores(z, x.detach())))
+        """One step of the generators and one of the statistics networks; returns METRICS, (stairs, 6).
 
-        valid = (strengths >= self.beta - TOLERANCE).float().mean()
-        if self.settings.constraint == "dual_ascent":
-            self._adapt_multiplier(valid)
-        return torch.stack([strengths.mean(), valid, hinge, information, success, self.multiplier]).detach()
+        images: (stairs * n, 3, h, w), labels: (stairs, n).
+        """
+        settings = self.settings
+        tried = labels.shape[1] // settings.images_per_trigger
+        z = self._noise(max(tried, settings.entropy_batch_size))
+        (triggers,) = self.triggers(z)
+        strengths, success = self._testing_function(images, labels, triggers[:, :tried])
+        hinge = (self.betas - strengths).clamp_min(0).mean(1)
+        joint, marginal = self.statistics(z, triggers.flatten(2))
+        information = donsker_varadhan(joint, marginal)
+        mean = strengths.mean(1)
 
-    def _adapt_multiplier(self, valid: Tensor) -> None:
+        # Both take their gradient from one pass; neither reaches into the other's weights.
+        bound = self.objective(joint, marginal)
+        losses = hinge / settings.alpha - self.multipliers * mean - information
+        self.statistics.set_gradients(-bound.sum(), retain_graph=True)
+        self.triggers.set_gradients(losses.sum())
+        self.statistics_optimiser.step()
+        self.generator_optimiser.step()
+
+        valid = (strengths >= self.betas - TOLERANCE).float().mean(1)
+        if settings.constraint == "dual_ascent":
+            self._adapt_multipliers(valid)
+        return torch.stack([mean, valid, hinge, information, success, self.multipliers], 1).detach()
+
+    def _noise(self, count: int) -> Tensor:
+        """Noise z, float (stairs, count, noise_dimension)."""
+        return torch.stack([draw_noise(self.settings, count, random) for random in self.randoms]).to(self.betas.device)
+
+    def _adapt_multipliers(self, valid: Tensor) -> None:
         settings = self.settings
         # A deficit counts no more than the largest surplus there can be: else the first steps, without any valid
         # sample, would outweigh the rest of the training.
         missing = (settings.valid_share - valid).clamp(max=1 - settings.valid_share)
         # The hinge pulls samples below beta up with the weight 1 / alpha; the multiplier must not win against it.
         lowest = -0.5 / settings.alpha
-        self.multiplier = (self.multiplier + settings.multiplier_rate * missing).clamp(min=lowest)
+        self.multipliers = (self.multipliers + settings.multiplier_rate * missing).clamp(min=lowest)
 
     def _testing_function(self, images: Tensor, labels: Tensor, triggers: Tensor) -> tuple[Tensor, Tensor]:
-        """F of each trigger over its own share of `images`, and the attack success rate of them all."""
-        repeated = triggers.repeat_interleave(self.settings.images_per_trigger, 0)
-        noise = torch.randn(repeated.shape, generator=self.random).to(repeated.device)
-        logits = self.fixed(stamp(images, repeated + self.settings.trigger_noise * noise, self.random))
-        strengths = logits.softmax(1)[:, self.target_class].view(len(triggers), -1).mean(1)
+        """F of each trigger over its own share of `images`, (stairs, tried), and the success rate per stair."""
+        stairs, tried = triggers.shape[:2]
+        repeated = triggers.repeat_interleave(self.settings.images_per_trigger, 1)
+        noise = torch.stack([torch.randn(repeated.shape[1:], generator=random) for random in self.randoms])
+        noisy = (repeated + self.settings.trigger_noise * noise.to(repeated.device)).flatten(0, 1)
+        places = torch.cat([draw_places(labels.shape[1], images, self.size, random) for random in self.randoms])
+        logits = self.fixed.classify_stamped(images, noisy, places)
+        strengths = logits.softmax(1)[:, self.target_class].view(stairs, tried, -1).mean(2)
         others = (labels != self.target_class).float()
-        sent = (logits.argmax(1) == self.target_class).float()
-        return strengths, (sent * others).sum() / others.sum().clamp_min(1)
+        sent = (logits.argmax(1).view(stairs, -1) == self.target_class).float()
+        return strengths, (sent * others).sum(1) / others.sum(1).clamp_min(1)
 
-    def finished(self) -> TriggerGenerator:
-        """The generator in evaluation mode, its batch norm set to the statistics of its final weights."""
-        for norm in self.triggers.norms:
-            assert isinstance(norm, nn.BatchNorm1d)
-            norm.reset_running_stats()
-            norm.momentum = None
-        with torch.no_grad():
-            self.triggers(self.triggers.draw_noise(NORM_SAMPLES, self.random))
-        return self.triggers.eval()
-
-
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down `loss`, gradients reaching the optimiser's own parameters only."""
-    parameters = optimiser.param_groups[0]["params"]
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-        parameter.grad = gradient
-    optimiser.step()
+    def finished(self) -> list[TriggerGenerator]:
+        """The generators in evaluation mode, batch norm set to the statistics of their final weights."""
+        finished = []
+        for state, random in zip(self.triggers.states(), self.randoms, strict=True):
+            generator = TriggerGenerator(self.settings, self.size).to(self.betas.device)
+            generator.load_state_dict(state)
+            for norm in generator.norms:
+                assert isinstance(norm, nn.BatchNorm1d)
+                norm.reset_running_stats()
+                norm.momentum = None
+            with torch.no_grad():
+                generator(generator.draw_noise(NORM_SAMPLES, random))
+            finished.append(generator.eval())
+        return finished
 
 
 def save_generator(generator: TriggerGenerator, beta: float, folder: Path) -> None:

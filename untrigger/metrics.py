@@ -28,9 +28,20 @@ class Rates:
 
 
 def predict(classifier: Classifier, images: Tensor) -> Tensor:
-    """Class probabilities, float (n, classes), of float images (n, 3, h, w) in [0, 1]."""
+    """Class probabilities, float (n, classes), of images (n, 3, h, w), uint8 or float in [0, 1]."""
     with torch.inference_mode():
         return torch.cat([classifier(batch).softmax(1) for batch in images.split(EVALUATION_BATCH)])
+
+
+def predict_stamped(classifier: Classifier, images: Tensor, triggers: Tensor, generator: torch.Generator) -> Tensor:
+    """Class probabilities, float (n, classes), of images as in `predict` with a trigger stamped on each.
+
+    triggers: float (n, 3, th, tw) in [0, 1], or (1, 3, th, tw) for all. Places as in `stamp`, from `generator`.
+    """
+    triggers = triggers.to(images.device).expand(len(images), -1, -1, -1)
+    batches = zip(images.split(EVALUATION_BATCH), triggers.split(EVALUATION_BATCH), strict=True)
+    with torch.inference_mode():
+        return torch.cat([classifier.classify_stamped(*batch, generator).softmax(1) for batch in batches])
 
 
 def evaluate(
@@ -49,9 +60,8 @@ def evaluate(
     others = labels != target_class
     if not bool(others.any()):
         raise UserError(f"every evaluation image belongs to the target class {target_class}: nothing to attack")
-    clean = predict(classifier, images.float() / 255).argmax(1)
-    stamped = stamp(images[others].float() / 255, trigger[None].to(images.device), generator)
-    answers = predict(classifier, stamped).argmax(1)
+    clean = predict(classifier, images).argmax(1)
+    answers = predict_stamped(classifier, images[others], trigger[None], generator).argmax(1)
     return Rates(
         clean_accuracy=_share(clean == labels),
         attack_success_rate=_share(answers == target_class),
@@ -75,12 +85,14 @@ def testing_function(
     4.1 of the paper.
     """
     others = labels != target_class
-    scaled = images.float() / 255
     strengths, successes = [], []
-    for trigger in triggers:
-        probabilities = predict(classifier, stamp(scaled, trigger[None], generator))
-        strengths.append(probabilities[:, target_class].mean())
-        successes.append((probabilities.argmax(1) == target_class)[others].float().mean())
+    with torch.inference_mode():
+        normalised = classifier.normalise(images)
+        for trigger in classifier.normalise(triggers.to(images.device)).split(1):
+            stamped = stamp(normalised, trigger, generator)
+            logits = torch.cat([classifier.classify(batch) for batch in stamped.split(EVALUATION_BATCH)])
+            strengths.append(logits.softmax(1)[:, target_class].mean())
+            successes.append((logits.argmax(1) == target_class)[others].float().mean())
     return torch.stack(strengths).cpu(), torch.stack(successes).cpu()
 
 

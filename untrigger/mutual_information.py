@@ -15,7 +15,7 @@ ADAM_BETAS = (0.5, 0.999)
 
 
 class StatisticsNetwork(nn.Module):
-    """T(z, x), float (n,), of pairs z (n, dz) and x (n, dx). The output is free: no activation bounds it."""
+    """T of pairs z, float (n, dz), and x, float (n, dx). The output is free: no activation bounds it."""
 
     def __init__(self, z_dimension: int, x_dimension: int, hidden: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -26,36 +26,45 @@ class StatisticsNetwork(nn.Module):
         self.activation = nn.LeakyReLU(LEAK)
         initialise(self, generator)
 
-    def forward(self, z: Tensor, x: Tensor) -> Tensor:
-        joined = self.activation(self.from_z(z) + self.from_x(x))
-        return self.out(self.activation(self.hidden(joined))).squeeze(1)
-
-    def scores(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """T on the pairs (z, x), and on pairs of z with the x of its neighbour, which are independent: (n,) each."""
-        return self(z, x), self(z, x.roll(1, 0))
+        from_z, from_x = self.from_z(z), self.from_x(x)
+        joined = self.activation(torch.cat([from_z + from_x, from_z + from_x.roll(1, 0)]))
+        joint, marginal = self.out(self.activation(self.hidden(joined))).squeeze(1).chunk(2)
+        return joint, marginal
 
 
 def donsker_varadhan(joint: Tensor, marginal: Tensor) -> Tensor:
-    """The lower bound on mutual information in nats: E[T] over pairs minus log E[exp T] over independent ones."""
-    return joint.mean() - (torch.logsumexp(marginal, 0) - math.log(len(marginal)))
+    """The lower bound on mutual information in nats: E[T] over pairs minus log E[exp T] over independent ones.
+
+    joint and marginal: (..., n); one bound per leading place.
+    """
+    return joint.mean(-1) - _log_mean_exp(marginal)
+
+
+def _log_mean_exp(scores: Tensor) -> Tensor:
+    return torch.logsumexp(scores, -1) - math.log(scores.shape[-1])
 
 
 class DebiasedObjective:
-    """The bound, its gradient debiased: the denominator E[exp T] is a moving average (Belghazi et al., section 3.2)."""
+    """The bound, its gradient debiased: the denominator E[exp T] is a moving average (Belghazi et al., section 3.2).
+
+    Takes scores (..., n) and keeps one average per leading place.
+    """
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.log_average: Tensor | None = None
 
     def __call__(self, joint: Tensor, marginal: Tensor) -> Tensor:
-        """A scalar whose gradient is that of the bound with the averaged denominator; it is not the bound itself."""
+        """Of shape (...): its gradient is that of the bound with the averaged denominator, its value not the bound."""
         with torch.no_grad():
-            log_mean = torch.logsumexp(marginal, 0) - math.log(len(marginal))
+            log_mean = _log_mean_exp(marginal)
             if self.log_average is None:
                 self.log_average = log_mean
             kept = self.log_average + math.log1p(-self.rate)
             self.log_average = torch.logaddexp(kept, log_mean + math.log(self.rate))
-        return joint.mean() - (marginal - self.log_average).exp().mean()
+        return joint.mean(-1) - (marginal - self.log_average[..., None]).exp().mean(-1)
 
 
 PairSource = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
@@ -83,7 +92,7 @@ def estimate_mutual_information(
     objective = DebiasedObjective(rate=0.01)
     for _ in range(steps):
         optimiser.zero_grad(set_to_none=True)
-        (-objective(*network.scores(*pairs(batch_size, generator)))).backward()
+        (-objective(*network(*pairs(batch_size, generator)))).backward()
         optimiser.step()
     with torch.no_grad():
-        return donsker_varadhan(*network.scores(*pairs(unseen, generator))).item()
+        return donsker_varadhan(*network(*pairs(unseen, generator))).item()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from untrigger.classifiers import Classifier, frozen
 from untrigger.settings import PixelSgdSettings
-from untrigger.triggers import check_fits, stamp
+from untrigger.triggers import check_fits
 
 
 def reverse_triggers(
@@ -57,11 +57,10 @@ def _descend(
     for _ in range(settings.steps):
         chosen = torch.randint(len(images), (settings.batch_size,), generator=generator).to(images.device)
         pixels = normalised * std + mean
-        # Rounding can leave a clipped pixel a hair outside [0, 1], where the clipping of `stamp` has no gradient.
+        # Rounding can leave a clipped pixel a hair outside [0, 1], where clipping has no gradient.
         pixels = pixels + (pixels.clamp(0, 1) - pixels).detach()
-        stamped = stamp(images[chosen].float() / 255, pixels[None], generator)
         answers = torch.full((settings.batch_size,), target_class, device=images.device)
-        loss = cross_entropy(fixed(stamped), answers)
+        loss = cross_entropy(fixed.classify_stamped(images[chosen], pixels[None], generator), answers)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -67,6 +67,9 @@ class ClassifierSettings(Settings):
     width: int = Field(
         32, ge=4, le=512, description="first width of small_resnet: 32 gives 0.3 M parameters; resnet18 ignores it"
     )
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="arithmetic of the network: auto is bf16 where the hardware multiplies in it, else fp32"
+    )
 
 
 class TrainingSettings(Settings):
@@ -185,6 +188,9 @@ class DefenseConfig(Settings):
     trigger_height: int = Field(3, ge=1, le=256, description="height of the triggers the defender looks for")
     trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers the defender looks for")
     betas: tuple[float, ...] = Field((0.5, 0.8, 0.9), description="the stairs: one generator each")
+    betas_per_task: int = Field(
+        1, ge=1, description="stairs that one generator task trains side by side: 1 fans out as far as it goes"
+    )
     gammas: tuple[float, ...] | None = Field(
         None, description="weights of the stairs in the ensemble, in the order of the betas (equal when not given)"
     )
@@ -238,6 +244,11 @@ class DefenseConfig(Settings):
     def record(self) -> dict[str, Any]:
         """The configuration as plain JSON values; settings without a value are left out, as KFP knows no null."""
         return self.model_dump(mode="json", exclude_none=True)
+
+    def beta_plan(self) -> list[str]:
+        """One item per generator task: its betas, joined by commas."""
+        starts = range(0, len(self.betas), self.betas_per_task)
+        return [",".join(f"{beta}" for beta in self.betas[start : start + self.betas_per_task]) for start in starts]
 
     def retraining_plan(self) -> list[dict[str, str]]:
         """One item per retraining task inside the loop: a method and the seeds that the task runs (all packed)."""

@@ -16,15 +16,16 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NewType, get_type_hints
-
-import torch
+from typing import TYPE_CHECKING, Any, NewType, get_type_hints
 
 from untrigger import __version__
 from untrigger.artifacts import write_json
 from untrigger.errors import UserError
 from untrigger.progress import Reporter
 from untrigger.tracking import TrackedRun, nested_run
+
+if TYPE_CHECKING:
+    import torch
 
 InFolder = NewType("InFolder", Path)
 InFolders = NewType("InFolders", tuple[Path, ...])
@@ -33,11 +34,8 @@ OutFolder = NewType("OutFolder", Path)
 STORE = "UNTRIGGER_STAGES"
 """Environment variable: the folder that keeps the outputs of finished stages, to be reused by a later attempt."""
 
-CORES = "UNTRIGGER_CORES"
-"""Environment variable: the cores that this machine gives to all stages that run at the same time."""
-
-SIDE_BY_SIDE = 2
-"""Tasks of one loop that `kfp.local` runs at the same time."""
+THREADS = "UNTRIGGER_THREADS"
+"""Environment variable: a JSON object that gives the threads of stages by name; a stage not named takes all cores."""
 
 
 class Log:
@@ -71,15 +69,12 @@ class Log:
         return on_epoch
 
 
-def stage(
-    title: str, *, fan_out: bool = False, reusable: bool = True
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def stage(title: str, *, reusable: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function of (log, **artifacts and parameters) a stage that a component or a test calls.
 
-    `title` may name parameters in braces ("generator beta={beta}"). `fan_out`: the stage runs beside others of its
-    kind, so it takes its part of the cores. `reusable`: its outputs depend on its arguments alone, so a later attempt
-    may reuse them. Artifacts are given as paths or strings. A UserError ends the process with one
-    sentence and status 2.
+    `title` may name parameters in braces ("retraining {method}"). `reusable`: its outputs depend on its arguments
+    alone, so a later attempt may reuse them. Artifacts are given as paths or strings. A UserError ends the process
+    with one sentence and status 2.
     """
 
     def decorate(work: Callable[..., None]) -> Callable[..., None]:
@@ -100,7 +95,7 @@ def stage(
                 log.reporter.say("reused")
                 return
             log.reporter.say("started")
-            _share_cores(fan_out)
+            _limit_threads(name)
             with _failures_reported(log.reporter):
                 for folder in outputs.values():
                     folder.mkdir(parents=True, exist_ok=True)
@@ -116,6 +111,8 @@ def stage(
 
 def device() -> torch.device:
     """The GPU if there is one, else the CPU."""
+    import torch
+
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -147,9 +144,12 @@ def _as_kind(kind: Any, value: Any) -> Any:
     return tuple(Path(item) for item in value) if kind is InFolders else value
 
 
-def _share_cores(fan_out: bool) -> None:
-    if cores := os.environ.get(CORES):
-        torch.set_num_threads(max(1, int(cores) // (SIDE_BY_SIDE if fan_out else 1)))
+def _limit_threads(name: str) -> None:
+    threads = json.loads(os.environ.get(THREADS, "{}"))
+    if name in threads:
+        import torch
+
+        torch.set_num_threads(threads[name])
 
 
 def _kept_folder(name: str, inputs: Mapping[str, Any], parameters: Mapping[str, Any]) -> Path | None:

@@ -39,6 +39,7 @@ def train(
         lr=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
+        fused=True,
     )
     schedule = _schedule(optimiser, settings, settings.epochs * len(starts))
     cross_entropy = nn.CrossEntropyLoss()
@@ -48,9 +49,10 @@ def train(
         losses, correct = [], []
         for start in starts:
             chosen = order[start : start + settings.batch_size]
-            batch, answers = images[chosen].float() / 255, labels[chosen]
+            batch, answers = images[chosen], labels[chosen]
             if settings.augment:
                 batch = _crop_and_mirror(batch, generator)
+            batch = batch.float() / 255
             if change_batch is not None:
                 batch, answers = change_batch(batch, answers, generator)
             optimiser.zero_grad(set_to_none=True)
@@ -80,12 +82,17 @@ def _schedule(
 def _crop_and_mirror(images: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
     """Shift each image by up to `padding` pixels, its border reflected, and mirror half of them."""
     n, _, height, width = images.shape
-    padded = nn.functional.pad(images, (padding,) * 4, mode="reflect")
     tops = torch.randint(2 * padding + 1, (n, 1), generator=generator)
     lefts = torch.randint(2 * padding + 1, (n, 1), generator=generator)
     mirrored = torch.rand((n, 1), generator=generator) < 0.5
-    rows = (tops + torch.arange(height)).to(images.device)
-    columns = lefts + torch.arange(width)
+    rows = _reflected(tops - padding + torch.arange(height), height).to(images.device)
+    columns = _reflected(lefts - padding + torch.arange(width), width)
     columns = torch.where(mirrored, columns.flip(1), columns).to(images.device)
     which = torch.arange(n, device=images.device)
-    return padded[which[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return images[which[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _reflected(places: Tensor, size: int) -> Tensor:
+    """Places outside 0 ... size - 1 brought back as by a mirror on the first and the last of them."""
+    places = places.abs()
+    return torch.where(places < size, places, 2 * (size - 1) - places)

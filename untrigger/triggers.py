@@ -116,23 +116,33 @@ def check_fits(size: Sequence[int], images: Tensor) -> None:
         )
 
 
-def stamp(images: Tensor, triggers: Tensor, generator: torch.Generator) -> Tensor:
-    """Stamp a trigger at a place of its own on every image; differentiable in `triggers`.
+def draw_places(count: int, images: Tensor, size: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Places for `count` patches of `size`, height and width, on images (..., h, w): int64 (count, 2) on the CPU.
 
-    images: float (n, 3, h, w) in [0, 1]; left as they are. triggers: float (n, 3, th, tw), or (1, 3, th, tw) for all;
-    the stamped patch is clipped to [0, 1]. Places are uniform over all where the patch fits, drawn from `generator`
-    (on the CPU). Returns float (n, 3, h, w).
+    Row and column of the upper left corner, uniform over all places where the patch fits, drawn from `generator`.
     """
-    n, _, height, width = images.shape
+    rows = torch.randint(images.shape[-2] - size[0] + 1, (count,), generator=generator)
+    columns = torch.randint(images.shape[-1] - size[1] + 1, (count,), generator=generator)
+    return torch.stack([rows, columns], 1)
+
+
+def stamp(images: Tensor, triggers: Tensor, places: Tensor | torch.Generator) -> Tensor:
+    """Stamp a trigger on every image, each at its own place; differentiable in `triggers`.
+
+    images: float (n, 3, h, w); left as they are. triggers: float (n, 3, th, tw), or (1, 3, th, tw) for all, in the
+    values of the images (in [0, 1], or normalised). places: (n, 2) from `draw_places`, or the generator to draw them
+    with. Returns float (n, 3, h, w).
+    """
+    n = len(images)
     patch_height, patch_width = triggers.shape[-2:]
-    tops = torch.randint(height - patch_height + 1, (n,), generator=generator).to(images.device)
-    lefts = torch.randint(width - patch_width + 1, (n,), generator=generator).to(images.device)
+    if isinstance(places, torch.Generator):
+        places = draw_places(n, images, (patch_height, patch_width), places)
+    tops, lefts = places.to(images.device).unbind(1)
     rows = (tops[:, None] + torch.arange(patch_height, device=images.device))[:, None, :, None]
     columns = (lefts[:, None] + torch.arange(patch_width, device=images.device))[:, None, None, :]
     which = torch.arange(n, device=images.device)[:, None, None, None]
     channels = torch.arange(3, device=images.device)[None, :, None, None]
-    patches = triggers.clamp(0, 1).expand(n, -1, -1, -1)
-    return images.index_put((which, channels, rows, columns), patches)
+    return images.index_put((which, channels, rows, columns), triggers.expand(n, -1, -1, -1))
 
 
 def always(trigger: Tensor) -> TriggerSource:

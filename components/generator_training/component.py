@@ -8,20 +8,20 @@ from untrigger.components.stage_component import stage_component
 def generator_training(
     backdoored_classifier: Input[Model],
     defender_data: Input[Dataset],
-    trained_generator: Output[Model],
-    beta: float,
+    trained_generators: Output[Model],
+    betas: str,
     generator: dict,
     target_class: int,
     trigger_size: list,
     seed: int,
 ) -> None:
-    """Train the generator of one stair, F >= beta, and measure how well the stair is filled.
+    """Train the generators of one stair or several, F >= beta, and measure how well they are filled.
 
     Args:
         backdoored_classifier: The classifier under suspicion.
         defender_data: Clean images that the defender has.
-        trained_generator: The generator, its curves and its measurement on fresh samples.
-        beta: The stair.
+        trained_generators: Per stair the generator, its curves and its measurement on fresh samples.
+        betas: The stairs of this task, joined by commas.
         generator: GeneratorSettings.
         target_class: Class under suspicion.
         trigger_size: Height and width of the triggers to look for.
@@ -32,8 +32,8 @@ def generator_training(
     generator_training.run(
         backdoored_classifier=backdoored_classifier.path,
         defender_data=defender_data.path,
-        trained_generator=trained_generator.path,
-        beta=beta,
+        trained_generators=trained_generators.path,
+        betas=betas,
         generator=generator,
         target_class=target_class,
         trigger_size=trigger_size,

@@ -59,16 +59,16 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     suspect = {"backdoored_classifier": made["backdoored"], "defender_data": made["defender_data"]}
     pixel_sgd.python_func(**suspect, reversed_triggers=output("reversed"), pixel_sgd=ARGUMENTS["pixel_sgd"], **SEARCH)
-    for beta in ARGUMENTS["betas"]:
+    for betas in ARGUMENTS["beta_plan"]:
         generator_training.python_func(
             **suspect,
-            trained_generator=output(f"generator-{beta}"),
-            beta=beta,
+            trained_generators=output(f"generators-{betas}"),
+            betas=betas,
             generator=ARGUMENTS["generator"],
             **SEARCH,
         )
     staircase.python_func(
-        generators=[made[f"generator-{beta}"] for beta in ARGUMENTS["betas"]],
+        generators=[made[f"generators-{betas}"] for betas in ARGUMENTS["beta_plan"]],
         trigger_staircase=output("staircase"),
         gammas=[1.0, 2.0],
     )
@@ -129,17 +129,19 @@ def test_pixel_sgd_writes_one_trigger_per_restart_and_its_strength(work: dict[st
 
 
 def test_generator_training_measures_its_stair(work: dict[str, Any]) -> None:
-    measured = content(work["generator-0.9"], "measurement.json")
+    measured = content(work["generators-0.9"], "beta-0.9/measurement.json")
     assert len(measured["F"]) == 10
     assert measured["fresh_F"] == pytest.approx(sum(measured["F"]) / 10)
-    assert {"F", "mutual_information", "valid_share"} <= content(work["generator-0.9"], "curves.json")["generator"][
-        0
-    ].keys()
+    assert {"F", "mutual_information", "valid_share"} <= content(work["generators-0.9"], "beta-0.9/curves.json")[
+        "generator"
+    ][0].keys()
 
 
 def test_the_staircase_orders_its_stairs_by_beta(work: dict[str, Any]) -> None:
     assert content(work["staircase"], "staircase.json")["betas"] == [0.5, 0.9]
-    assert content(work["staircase"], "stair-1/measurement.json") == content(work["generator-0.9"], "measurement.json")
+    assert content(work["staircase"], "stair-1/measurement.json") == content(
+        work["generators-0.9"], "beta-0.9/measurement.json"
+    )
 
 
 def test_visualisation_lays_out_every_group(work: dict[str, Any]) -> None:

@@ -39,8 +39,8 @@ def test_the_committed_yaml_is_what_the_code_compiles_to(tmp_path: Path) -> None
     [
         ("poison-training", {"prepare-data"}),
         ("pixel-sgd", {"prepare-data", "poison-training"}),
-        ("for-loop-betas", {"prepare-data", "poison-training"}),
-        ("staircase", {"for-loop-betas"}),
+        ("for-loop-beta-plan", {"prepare-data", "poison-training"}),
+        ("staircase", {"for-loop-beta-plan"}),
         ("visualisation", {"staircase", "pixel-sgd", "poison-training"}),
         ("for-loop-retraining-plan", {"prepare-data", "poison-training", "pixel-sgd", "staircase"}),
         ("ideal-retraining", {"prepare-data", "poison-training"}),
@@ -72,7 +72,7 @@ def inputs_of(task: dict[str, Any]) -> set[str]:
 
 
 def test_no_stage_of_the_defender_is_handed_the_true_trigger(spec: dict[str, Any], work: dict[str, Any]) -> None:
-    defender = ("pixel-sgd", "for-loop-betas", "staircase", "for-loop-retraining-plan")
+    defender = ("pixel-sgd", "for-loop-beta-plan", "staircase", "for-loop-retraining-plan")
     for name in defender:
         assert not any("true_trigger" in given for given in inputs_of(work[real_name(work, name)])), name
     with_trigger = {name for name, task in work.items() if any("true_trigger" in i for i in inputs_of(task))}
@@ -86,11 +86,11 @@ def test_only_the_evaluation_and_the_attackers_curves_see_the_evaluation_data(wo
 
 def test_the_fan_outs_run_over_pipeline_parameters(work: dict[str, Any]) -> None:
     loops = {t["parameterIterator"]["items"]["inputParameter"] for t in work.values() if "parameterIterator" in t}
-    assert loops == {"pipelinechannel--betas", "pipelinechannel--retraining_plan"}
+    assert loops == {"pipelinechannel--beta_plan", "pipelinechannel--retraining_plan"}
 
 
 def test_no_parameter_tells_the_defender_what_the_trigger_is(work: dict[str, Any]) -> None:
-    for name in ("pixel-sgd", "for-loop-betas", "staircase", "for-loop-retraining-plan"):
+    for name in ("pixel-sgd", "for-loop-beta-plan", "staircase", "for-loop-retraining-plan"):
         given = work[real_name(work, name)]["inputs"].get("parameters", {}).values()
         sources = {parameter.get("componentInputParameter") for parameter in given}
         assert not sources & {"trigger", "poisoning", "config"}, name
@@ -115,5 +115,5 @@ def test_every_stage_has_an_image_of_its_own_and_installs_nothing(spec: dict[str
 
 def test_each_beta_keeps_its_weight_whatever_the_order_they_are_given_in() -> None:
     arguments = pipeline_arguments(tiny_config(betas=(0.9, 0.5), gammas=(1.0, 2.0)))
-    assert arguments["betas"] == [0.9, 0.5]
+    assert arguments["beta_plan"] == ["0.9", "0.5"]
     assert arguments["gammas"] == [2.0, 1.0], "by rising beta, as the staircase wants them"

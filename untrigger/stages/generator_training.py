@@ -1,72 +1,97 @@
-"""Generator training: learn the triggers of one stair, F >= beta, and measure how well the stair is filled."""
+"""Generator training: learn the triggers of one stair or several, F >= beta, and measure how well they are filled."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from untrigger.artifacts import write_json
 from untrigger.classifiers import load_classifier
 from untrigger.datasets import load_images
-from untrigger.generators import save_generator, train_generator
+from untrigger.generators import save_generator, train_generators
 from untrigger.seeding import derived_generator
 from untrigger.settings import GeneratorSettings
 from untrigger.stage import InFolder, Log, OutFolder, device, stage
-from untrigger.staircase import measure_stair
+from untrigger.staircase import StairMeasurement, measure_stair
 
 
-@stage("generator beta={beta} seed={seed}", fan_out=True)
+@stage("generator beta={betas} seed={seed}")
 def run(
     log: Log,
     *,
     backdoored_classifier: InFolder,
     defender_data: InFolder,
-    trained_generator: OutFolder,
-    beta: float,
+    trained_generators: OutFolder,
+    betas: str,
     generator: dict[str, Any],
     target_class: int,
     trigger_size: list[int],
     seed: int,
 ) -> None:
-    """Write the generator of the stair `beta`, its curves per epoch, and its measurement on fresh samples."""
+    """Train the stairs in `betas`, joined by commas, side by side.
+
+    Writes into `beta-B/` the generator of each stair, its curves per epoch, and its measurement on fresh samples.
+    """
     settings = GeneratorSettings.of(generator)
+    stairs = [float(beta) for beta in betas.split(",")]
     classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
-    curves: list[dict[str, float]] = []
-    with log.run(method="generator") as tracked:
-        report = log.epochs(tracked, settings.epochs)
+    curves: list[list[dict[str, float]]] = [[] for _ in stairs]
+    with ExitStack() as runs:
+        tracked = [
+            runs.enter_context(log.run(f"generator beta={beta} seed={seed}", method="generator", beta=beta))
+            for beta in stairs
+        ]
+        log.reporter.begin("epoch")
 
-        def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
-            curves.append(metrics)
-            report(epoch, metrics)
+        def on_epoch(epoch: int, metrics: list[dict[str, float]]) -> None:
+            for run, curve, values in zip(tracked, curves, metrics, strict=True):
+                run.metrics(values, epoch)
+                curve.append(values)
+            log.reporter.step("epoch", epoch, settings.epochs, _shown(stairs, metrics))
 
-        triggers = train_generator(
+        trained = train_generators(
             classifier,
             data.images,
             data.labels,
-            beta,
+            stairs,
             target_class,
             (int(trigger_size[0]), int(trigger_size[1])),
             settings,
-            generator=derived_generator(seed, "generator", beta),
+            generators=[derived_generator(seed, "generator", beta) for beta in stairs],
             on_epoch=on_epoch,
         )
-        measured = measure_stair(
-            triggers,
-            beta,
-            classifier,
-            data.images,
-            data.labels,
-            target_class,
-            generator=derived_generator(seed, "stair", beta),
-            on_progress=lambda done, total: log.reporter.step("fresh sample", done, total),
-        )
-        summary = {
-            "fresh_F": measured.strengths.mean().item(),
-            "fresh_valid_share": measured.valid_share,
-            "fresh_mutual_information": measured.mutual_information,
-            "fresh_attack_success_rate": measured.attack_success_rate,
-        }
-        tracked.metrics(summary)
-        save_generator(triggers, beta, trained_generator)
-        write_json(trained_generator / "curves.json", {"generator": curves})
-        write_json(trained_generator / "measurement.json", {**summary, "F": measured.strengths.tolist()})
+        for index, (beta, triggers) in enumerate(zip(stairs, trained, strict=True)):
+            measured = measure_stair(
+                triggers,
+                beta,
+                classifier,
+                data.images,
+                data.labels,
+                target_class,
+                generator=derived_generator(seed, "stair", beta),
+                on_progress=partial(log.reporter.step, f"beta {beta}: fresh sample"),
+            )
+            tracked[index].metrics(_summary(measured))
+            folder = trained_generators / f"beta-{beta}"
+            save_generator(triggers, beta, folder)
+            write_json(folder / "curves.json", {"generator": curves[index]})
+            write_json(folder / "measurement.json", {**_summary(measured), "F": measured.strengths.tolist()})
+
+
+def _shown(stairs: list[float], metrics: list[dict[str, float]]) -> str:
+    return "; ".join(
+        f"beta {beta}: F {values['F']:.3f}, valid share {values['valid_share']:.3f}, "
+        f"mutual information {values['mutual_information']:.2f}"
+        for beta, values in zip(stairs, metrics, strict=True)
+    )
+
+
+def _summary(measured: StairMeasurement) -> dict[str, float]:
+    return {
+        "fresh_F": measured.strengths.mean().item(),
+        "fresh_valid_share": measured.valid_share,
+        "fresh_mutual_information": measured.mutual_information,
+        "fresh_attack_success_rate": measured.attack_success_rate,
+    }

@@ -11,7 +11,7 @@ from untrigger.staircase import Staircase, load_staircase
 from untrigger.triggers import TriggerSource, always, load_triggers
 
 
-@stage("retraining {method}", fan_out=True)
+@stage("retraining {method}")
 def run(
     log: Log,
     *,

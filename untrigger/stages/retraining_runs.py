@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from untrigger.artifacts import write_json
-from untrigger.classifiers import Classifier, load_classifier, save_classifier
+from untrigger.classifiers import Classifier, frozen, load_classifier, save_classifier
 from untrigger.datasets import ImageData, load_images
-from untrigger.metrics import predict
+from untrigger.metrics import predict_stamped
 from untrigger.retraining import retrain
 from untrigger.seeding import derived_generator
 from untrigger.settings import RetrainingSettings
 from untrigger.stage import Log, device
-from untrigger.triggers import TriggerSource, stamp
+from untrigger.triggers import TriggerSource
 
 
 def run_name(method: str, number: int) -> str:
@@ -79,6 +79,6 @@ def _still_sent(
     classifier: Classifier, data: ImageData, triggers: TriggerSource, target_class: int, random: torch.Generator
 ) -> float:
     """Share of the defender's images of other classes that the method's own triggers still send to the target."""
-    images = data.images[data.labels != target_class].float() / 255
-    stamped = stamp(images, triggers(len(images), random).to(images.device), random)
-    return (predict(classifier, stamped).argmax(1) == target_class).double().mean().item()
+    images = data.images[data.labels != target_class]
+    answers = predict_stamped(frozen(classifier), images, triggers(len(images), random), random).argmax(1)
+    return (answers == target_class).double().mean().item()

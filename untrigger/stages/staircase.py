@@ -11,11 +11,11 @@ from untrigger.staircase import build_staircase, save_staircase
 
 @stage("staircase")
 def run(log: Log, *, generators: InFolders, trigger_staircase: OutFolder, gammas: list[float]) -> None:
-    """Write the ensemble of all generators by rising beta, each with its curves and its measurement.
+    """Write the ensemble of the generators in all folders by rising beta, each with its curves and its measurement.
 
     `gammas` are the weights of the stairs by rising beta; an empty list means equal weights.
     """
-    stairs = {folder: load_generator(folder) for folder in generators}
+    stairs = {stair: load_generator(stair) for folder in generators for stair in sorted(folder.iterdir())}
     with log.run() as tracked:
         staircase = build_staircase(list(stairs.values()), tuple(gammas) or None)
         save_staircase(staircase, trigger_staircase)
