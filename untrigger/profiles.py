@@ -25,6 +25,7 @@ _SMALL: dict[str, dict[str, Any]] = {
 PROFILES: dict[str, dict[str, Any]] = {
     "demo": {
         "dataset": "digits",
+        "betas_per_task": 3,
         "classifier": {**_SMALL["classifier"], "width": 16},
         "training": {"epochs": 15, "batch_size": 64, "augment": False},
         "poisoning": {
@@ -38,19 +39,18 @@ PROFILES: dict[str, dict[str, Any]] = {
         "generator": {
             **_SMALL["generator"],
             "hidden": 256,
-            "epochs": 170,
-            "batch_size": 256,
+            "epochs": 300,
             "valid_share": 0.93,
-            "learning_rate": 3e-3,
-            "multiplier_rate": 1.0,
+            "learning_rate": 2e-3,
+            "multiplier_rate": 2.0,
             "information_steps": 500,
-            "entropy_batch_size": 384,
         },
         "retraining": {"epochs": 10, "batch_size": 64, "learning_rate": 5e-3, "stamped_share": 0.2},
         "data": {"defender_share": 0.55},
     },
     "cpu": {
         "dataset": "cifar10",
+        "betas_per_task": 3,
         "classifier": _SMALL["classifier"],
         "training": {"epochs": 14, "learning_rate": 0.2},
         "poisoning": {"epochs": 5, "learning_rate": 0.02, "poisoned_share": 0.05},
