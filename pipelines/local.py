@@ -18,7 +18,7 @@ from untrigger.output_folder import OutputFolder
 from untrigger.progress import PROGRESS_FILE, failures, unfinished_stages
 from untrigger.settings import DefenseConfig
 from untrigger.stage import STORE, THREADS
-from untrigger.tracking import ARTIFACT_LOCATION, RUN_ID, close_parent
+from untrigger.tracking import RECORDS, RUN_ID, TRACKING_URI, close_parent
 
 SIDE_BY_SIDE = 2
 """Tasks of one loop that `kfp.local` runs at the same time."""
@@ -29,21 +29,25 @@ def run_locally(config: DefenseConfig, output: OutputFolder) -> None:
 
     Raises UserError that names the stages that failed.
     """
-    from kfp import components, local
-
     os.environ.update(_environment(config, output))
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output.workspace))
     with output.log.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        from kfp import components, local
+
+        from untrigger.mlflow_writer import forwarding
+
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output.workspace))
         pipeline = components.load_component_from_file(str(COMPILED))
-        try:
-            pipeline(**pipeline_arguments(config))
-        except KeyboardInterrupt:
-            close_parent(succeeded=False)
-            raise
-        except RuntimeError as error:
-            raise UserError(_what_failed(output, error)) from error
+        with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id):
+            try:
+                pipeline(**pipeline_arguments(config))
+            except KeyboardInterrupt:
+                close_parent(succeeded=False)
+                raise
+            except RuntimeError as error:
+                raise UserError(_what_failed(output, error)) from error
     shutil.rmtree(output.workspace, ignore_errors=True)
+    output.tracking_records.unlink()
 
 
 def _environment(config: DefenseConfig, output: OutputFolder) -> dict[str, str]:
@@ -52,12 +56,13 @@ def _environment(config: DefenseConfig, output: OutputFolder) -> dict[str, str]:
         STORE: str(output.stages),
         THREADS: json.dumps(_threads(config)),
         RUN_ID: output.run_id,
+        RECORDS: str(output.tracking_records),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONWARNINGS": "ignore::FutureWarning",
     }
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        environment["MLFLOW_TRACKING_URI"] = output.tracking_uri
-        environment[ARTIFACT_LOCATION] = output.tracked_files.as_uri()
+    if not os.environ.get(TRACKING_URI):
+        environment[TRACKING_URI] = output.tracking_uri
+        environment["UNTRIGGER_ARTIFACT_LOCATION"] = output.tracked_files.as_uri()
     return environment
 
 

@@ -37,5 +37,12 @@ def tiny_classifier(tiny_images: ImageData) -> Classifier:
 @pytest.fixture(autouse=True)
 def no_tracking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests track only where they say so."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "UNTRIGGER_STAGES", "UNTRIGGER_PROGRESS", "UNTRIGGER_THREADS"):
+    for name in (
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_RUN_ID",
+        "UNTRIGGER_STAGES",
+        "UNTRIGGER_PROGRESS",
+        "UNTRIGGER_THREADS",
+        "UNTRIGGER_TRACKING",
+    ):
         monkeypatch.delenv(name, raising=False)

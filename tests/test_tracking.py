@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
+from untrigger.errors import UserError
+from untrigger.mlflow_writer import forwarding
 from untrigger.tracking import close_parent, existing_run, nested_run, open_parent, parent_run
 
 
@@ -17,6 +24,12 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     monkeypatch.setenv("UNTRIGGER_ARTIFACT_LOCATION", (tmp_path / "artifacts").as_uri())
     monkeypatch.setenv("KFP_RUN_ID", "run-1")
     return MlflowClient(uri)
+
+
+def tracked_runs(client: MlflowClient) -> list[Run]:
+    experiment = client.get_experiment_by_name("untrigger")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
 
 
 def test_a_retried_stage_gets_a_run_of_its_own_and_the_earlier_one_is_marked(client: MlflowClient) -> None:
@@ -30,10 +43,7 @@ def test_a_retried_stage_gets_a_run_of_its_own_and_the_earlier_one_is_marked(cli
     open_parent("defense digits", {"generator": {"epochs": 3}}, {"dataset": "digits"})
     close_parent(succeeded=True)
 
-    experiment = client.get_experiment_by_name("untrigger")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
-    parent, failed, finished = runs
+    parent, failed, finished = tracked_runs(client)
     assert parent.data.params == {"generator.epochs": "3"} and parent.info.status == "FINISHED"
     assert failed.data.tags["mlflow.parentRunId"] == finished.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert (failed.info.status, failed.data.tags["untrigger.superseded"]) == ("FAILED", "true")
@@ -46,9 +56,7 @@ def test_a_failed_pipeline_closes_the_runs_that_a_killed_stage_left_open(client:
     killed = nested_run("pixel SGD", {})
     killed.__enter__()
     close_parent(succeeded=False)
-    experiment = client.get_experiment_by_name("untrigger")
-    assert experiment is not None
-    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FAILED", "FAILED"]
+    assert [run.info.status for run in tracked_runs(client)] == ["FAILED", "FAILED"]
 
 
 def test_a_given_run_becomes_the_parent_wherever_it_stands(
@@ -66,3 +74,45 @@ def test_a_given_run_becomes_the_parent_wherever_it_stands(
     parent = client.get_run(given)
     assert parent.data.metrics == {"attack_success_rate": 0.1} and parent.data.tags["dataset"] == "digits"
     assert {run.data.tags.get("mlflow.parentRunId") for run in runs} == {given, None}
+
+
+def test_records_of_another_process_are_forwarded_with_their_own_times(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    records = tmp_path / "tracking.jsonl"
+    monkeypatch.setenv("UNTRIGGER_TRACKING", str(records))
+    stage = (
+        "from untrigger.tracking import nested_run, open_parent\n"
+        "open_parent('defense', {'seed': 0}, {})\n"
+        "with nested_run('pixel SGD', {'steps': 3}) as run:\n"
+        "    run.metrics({'loss': 2.0}, 1)\n"
+        "import sys; assert 'mlflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", stage], check=True)
+    time.sleep(1.0)
+    with forwarding(records, os.environ["MLFLOW_TRACKING_URI"], "run-1"):
+        close_parent(succeeded=True)
+    nested, parent = sorted(tracked_runs(client), key=lambda run: "mlflow.parentRunId" not in run.data.tags)
+    assert (parent.info.status, nested.info.status) == ("FINISHED", "FINISHED")
+    assert nested.data.metrics == {"loss": 2.0} and nested.data.params == {"steps": "3"}
+    assert nested.info.end_time < parent.info.end_time - 900, "the time of the record, not of its forwarding"
+
+
+def test_a_tracking_server_that_does_not_answer_is_named_before_the_work_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    nowhere = "http://127.0.0.1:9"
+    with pytest.raises(UserError, match=nowhere), forwarding(tmp_path / "records", nowhere, "run-1"):
+        raise AssertionError("the work has begun")
+
+
+def test_work_goes_on_when_tracking_fails_in_the_middle_and_the_failure_is_reported(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UNTRIGGER_TRACKING", str(tmp_path / "records"))
+    with forwarding(tmp_path / "records", os.environ["MLFLOW_TRACKING_URI"], "run-1"):
+        open_parent("defense", {}, {})
+        with nested_run("evaluation", {}) as run:
+            run.files(tmp_path / "nowhere.html")
+    assert "tracking in MLflow: failed" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -94,8 +95,12 @@ def _bars(console: Console) -> _Bars:
 
 def results_table(found: Mapping[str, Any]) -> Table:
     """The before/after table of results.json, rates in percent."""
-    table = Table(title=f"{found['dataset']}, {found['trigger']['name']} -> class {found['target_class']}")
-    table.add_column("method", no_wrap=True)
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"{found['dataset']}, {found['trigger']['name']} -> class {found['target_class']}",
+    )
+    table.add_column("method", no_wrap=True, min_width=14)
     for name in ("seeds", "ASR %", "clean acc. %", "robust acc. %", "DER %"):
         table.add_column(name, justify="right", no_wrap=True)
     before = found["before"]

@@ -12,7 +12,7 @@ from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
 
 PUBLISHED = ("results.json", "report.html", "figures", "classifier")
-WORKING = ("stages", "workspace", "pipeline.log", "progress.jsonl")
+WORKING = ("stages", "workspace", "pipeline.log", "progress.jsonl", "tracking.jsonl")
 
 
 class OutputFolder:
@@ -24,6 +24,7 @@ class OutputFolder:
         self.workspace = self.path / "workspace"
         self.log = self.path / "pipeline.log"
         self.progress = self.path / "progress.jsonl"
+        self.tracking_records = self.path / "tracking.jsonl"
         self.tracking_uri = f"sqlite:///{self.path / 'mlflow.db'}"
         self.tracked_files = self.path / "mlartifacts"
         self.run_id = ""
@@ -57,7 +58,7 @@ class OutputFolder:
                 f"{self.path} already holds a run: add --resume to go on with it, --overwrite to replace it, "
                 "or choose another --output"
             )
-        self._delete("progress.jsonl", "workspace")
+        self._delete("progress.jsonl", "tracking.jsonl", "workspace")
         self.run_id = self.run_id or uuid.uuid4().hex
         write_json(self._description, {"run_id": self.run_id, "config": config, "sources": state})
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TextIO
+
+from untrigger.json_lines import append_line, read_new_lines
 
 PROGRESS_FILE = "UNTRIGGER_PROGRESS"
 """Environment variable: the file to which stages append their events, one JSON object a line."""
@@ -71,20 +72,12 @@ class Reporter:
     def _emit(self, event: Event) -> None:
         print(event.line(), flush=True)
         if path := os.environ.get(PROGRESS_FILE):
-            with Path(path).open("a") as file:
-                file.write(json.dumps(asdict(event)) + "\n")
+            append_line(Path(path), asdict(event))
 
 
 def read_events(file: TextIO) -> list[Event]:
-    """The whole events that `file` holds from where it stands; a line still being written is left for later."""
-    events: list[Event] = []
-    while True:
-        start = file.tell()
-        line = file.readline()
-        if not line.endswith("\n"):
-            file.seek(start)
-            return events
-        events.append(Event(**json.loads(line)))
+    """The events that `file` holds from where it stands."""
+    return [Event(**values) for values in read_new_lines(file)]
 
 
 def failures(path: Path) -> list[Event]:

@@ -1,74 +1,51 @@
-"""Tracking in MLflow: one parent run per pipeline run, one nested run per stage (per method and seed in retraining).
+"""Tracking: one parent run per pipeline run, one nested run per stage (per method and seed in retraining).
 
 Active when MLFLOW_TRACKING_URI and KFP_RUN_ID are set; otherwise, or without MLflow installed, nothing is tracked.
-Stages run in processes of their own and find the parent by its tag, the pipeline run's id in KFP_RUN_ID.
+What is tracked leaves a stage as records. Where UNTRIGGER_TRACKING names a file they are appended to it, and the
+process that started the stages forwards them, so that a short stage need not import MLflow; elsewhere the stage writes
+them to MLflow itself. Either way `mlflow_writer` does the writing.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+from untrigger.json_lines import append_line
 
+TRACKING_URI = "MLFLOW_TRACKING_URI"
 RUN_ID = "KFP_RUN_ID"
-EXPERIMENT = "UNTRIGGER_EXPERIMENT"
-DEFAULT_EXPERIMENT = "untrigger"
-ARTIFACT_LOCATION = "UNTRIGGER_ARTIFACT_LOCATION"
+RECORDS = "UNTRIGGER_TRACKING"
+"""Environment variable: the file to which records are appended, for another process to forward."""
 
-_PIPELINE_TAG = "untrigger.pipeline_run"
-_ROLE_TAG = "untrigger.role"
-_SUPERSEDED_TAG = "untrigger.superseded"
+PARENT = "parent"
+"""The key of the parent run in records; nested runs have keys of their own."""
 
 
 class TrackedRun:
-    """One nested run; without a client it takes everything and keeps nothing."""
+    """One run, to which parameters, metrics and files are added."""
 
-    def __init__(self, client: MlflowClient | None = None, run_id: str = "") -> None:
-        self._client = client
-        self._run_id = run_id
+    def __init__(self, key: str) -> None:
+        self._key = key
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Record parameters, nested ones under dotted names."""
-        if self._client is not None:
-            from mlflow.entities import Param
-
-            flat = [Param(name, str(value)) for name, value in flattened(values).items()]
-            for start in range(0, len(flat), 100):
-                self._client.log_batch(self._run_id, params=flat[start : start + 100])
+        _record("parameters", run=self._key, values=values)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Record metrics at `step` (the epoch)."""
-        if self._client is not None:
-            from mlflow.entities import Metric
-
-            now = int(time.time() * 1000)
-            metrics = [Metric(name, float(value), now, step) for name, value in values.items()]
-            self._client.log_batch(self._run_id, metrics=metrics)
+        _record("metrics", run=self._key, values=values, step=step)
 
     def files(self, path: Path, folder: str | None = None) -> None:
-        """Store a file, or all files of a folder, among the run's artifacts."""
-        if self._client is not None:
-            log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
-            log(self._run_id, str(path), folder)
-
-
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested names joined by dots: {"a": {"b": 1}} to {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+        """Store a file, or all files of a folder, among the run's artifacts; it must stay until the pipeline ends."""
+        _record("files", run=self._key, path=str(path.resolve()), folder=folder)
 
 
 def open_parent(name: str, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
@@ -76,107 +53,51 @@ def open_parent(name: str, parameters: Mapping[str, Any], tags: Mapping[str, str
 
     An MLFLOW_RUN_ID in the environment names an existing run to use as the parent.
     """
-    client = _client()
-    if client is None:
-        return
-    parent = _parent(client)
-    if parent is not None:
-        client.update_run(parent.info.run_id, status="RUNNING")
-    else:
-        parent = client.create_run(_experiment(client), run_name=name)
-    for tag, value in {**tags, _PIPELINE_TAG: _pipeline_run(), _ROLE_TAG: "pipeline"}.items():
-        client.set_tag(parent.info.run_id, tag, value)
-    new = {name: value for name, value in flattened(parameters).items() if name not in parent.data.params}
-    TrackedRun(client, parent.info.run_id).parameters(new)
+    _record("open_parent", name=name, parameters=parameters, tags=tags)
 
 
 def close_parent(succeeded: bool) -> None:
     """End the parent run; nested runs that a killed stage left open are marked as failed."""
-    client = _client()
-    parent = _parent(client) if client is not None else None
-    if client is None or parent is None:
-        return
-    for child in _children(client, parent):
-        if child.info.status == "RUNNING":
-            client.set_terminated(child.info.run_id, "FAILED")
-    client.set_terminated(parent.info.run_id, "FINISHED" if succeeded else "FAILED")
+    _record("close_parent", succeeded=succeeded)
 
 
 def parent_run() -> TrackedRun:
     """The parent run, for what belongs to the whole pipeline run."""
-    client = _client()
-    parent = _parent(client) if client is not None else None
-    return TrackedRun(client, parent.info.run_id) if parent is not None else TrackedRun()
+    return TrackedRun(PARENT)
 
 
 @contextmanager
 def nested_run(name: str, parameters: Mapping[str, Any]) -> Iterator[TrackedRun]:
     """A nested run called `name`, ended as finished or failed; an earlier attempt of that name is marked superseded."""
-    client = _client()
-    parent = _parent(client) if client is not None else None
-    if client is None or parent is None:
-        yield TrackedRun()
-        return
-    for earlier in _nested(client, parent, name):
-        client.set_tag(earlier.info.run_id, _SUPERSEDED_TAG, "true")
-        if earlier.info.status == "RUNNING":
-            client.set_terminated(earlier.info.run_id, "FAILED")
-    tags = {"mlflow.parentRunId": parent.info.run_id, _PIPELINE_TAG: _pipeline_run(), _ROLE_TAG: name}
-    run_id = client.create_run(parent.info.experiment_id, run_name=name, tags=tags).info.run_id
-    tracked = TrackedRun(client, run_id)
+    key = uuid.uuid4().hex
+    _record("begin", run=key, name=name, parameters=parameters)
     try:
-        tracked.parameters(parameters)
-        yield tracked
+        yield TrackedRun(key)
     except BaseException:
-        client.set_terminated(run_id, "FAILED")
+        _record("end", run=key, succeeded=False)
         raise
-    client.set_terminated(run_id, "FINISHED")
+    _record("end", run=key, succeeded=True)
 
 
 def existing_run(name: str) -> TrackedRun:
     """The latest nested run called `name`, to add to it what only a later stage knows."""
-    client = _client()
-    parent = _parent(client) if client is not None else None
-    if client is None or parent is None:
-        return TrackedRun()
-    runs = _nested(client, parent, name)
-    return TrackedRun(client, runs[0].info.run_id) if runs else TrackedRun()
+    key = uuid.uuid4().hex
+    _record("find", run=key, name=name)
+    return TrackedRun(key)
 
 
-def _client() -> MlflowClient | None:
-    tracked = os.environ.get("MLFLOW_TRACKING_URI") and _pipeline_run()
-    if not tracked or importlib.util.find_spec("mlflow") is None:
-        return None
-    from mlflow import MlflowClient
-
-    return MlflowClient()
-
-
-def _pipeline_run() -> str:
-    return os.environ.get(RUN_ID, "")
+def _record(kind: str, **values: Any) -> None:
+    pipeline_run, uri = os.environ.get(RUN_ID), os.environ.get(TRACKING_URI)
+    if pipeline_run and uri and importlib.util.find_spec("mlflow") is not None:
+        record = {"kind": kind, "milliseconds": int(time.time() * 1000), **values}
+        if path := os.environ.get(RECORDS):
+            append_line(Path(path), record)
+        else:
+            _writing_directly(uri, pipeline_run)(record)
 
 
-def _experiment(client: MlflowClient) -> str:
-    name = os.environ.get(EXPERIMENT, DEFAULT_EXPERIMENT)
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
-    return client.create_experiment(name, artifact_location=os.environ.get(ARTIFACT_LOCATION))
+@functools.cache
+def _writing_directly(uri: str, pipeline_run: str) -> Callable[[Mapping[str, Any]], None]:
+    from untrigger.mlflow_writer import MlflowWriter
 
-
-def _parent(client: MlflowClient) -> Run | None:
-    if given := os.environ.get("MLFLOW_RUN_ID"):
-        return client.get_run(given)
-    condition = f"tags.`{_PIPELINE_TAG}` = '{_pipeline_run()}' and tags.`{_ROLE_TAG}` = 'pipeline'"
-    runs = client.search_runs([_experiment(client)], condition)
-    return runs[0] if runs else None
-
-
-def _children(client: MlflowClient, parent: Run, condition: str = "") -> list[Run]:
-    """The nested runs of `parent`, the latest first."""
-    nested = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'{condition}"
-    return list(client.search_runs([parent.info.experiment_id], nested, order_by=["attributes.start_time DESC"]))
-
-
-def _nested(client: MlflowClient, parent: Run, name: str) -> list[Run]:
-    return _children(client, parent, f" and tags.`{_ROLE_TAG}` = '{name}'")
+    return MlflowWriter(uri, pipeline_run).write

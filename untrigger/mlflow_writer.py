@@ -1,0 +1,184 @@
+"""Writes the records of `tracking` to MLflow: as they come, or forwarded from a file that other processes fill."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run
+from mlflow.exceptions import MlflowException
+
+from untrigger.errors import UserError
+from untrigger.json_lines import read_new_lines
+from untrigger.progress import Reporter
+from untrigger.tracking import PARENT
+
+EXPERIMENT = "UNTRIGGER_EXPERIMENT"
+DEFAULT_EXPERIMENT = "untrigger"
+ARTIFACT_LOCATION = "UNTRIGGER_ARTIFACT_LOCATION"
+
+POLL_SECONDS = 0.2
+
+_PIPELINE_TAG = "untrigger.pipeline_run"
+_ROLE_TAG = "untrigger.role"
+_SUPERSEDED_TAG = "untrigger.superseded"
+
+
+class MlflowWriter:
+    """Applies records to the tracking server, or database, at `uri`.
+
+    The parent run is found by its tag, the pipeline run's id, so that writers in different processes share it. Raises
+    UserError when the server does not answer.
+    """
+
+    def __init__(self, uri: str, pipeline_run: str) -> None:
+        self._pipeline_run = pipeline_run
+        self._client = MlflowClient(uri)
+        try:
+            self._experiment = self._find_experiment()
+        except MlflowException as error:
+            raise UserError(f"MLflow does not answer at MLFLOW_TRACKING_URI {uri}: {error.message}") from error
+        self._runs: dict[str, Run] = {}
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Apply one record; what belongs to a run that MLflow does not know is dropped."""
+        kind = record["kind"]
+        if kind == "open_parent":
+            self._open_parent(record)
+        elif (parent := self._parent()) is not None:
+            if kind == "close_parent":
+                self._close_parent(parent, record)
+            elif kind == "begin":
+                self._begin(parent, record)
+            elif kind == "find":
+                if found := self._nested(parent, record["name"]):
+                    self._runs[record["run"]] = found[0]
+            elif record["run"] in self._runs:
+                self._add(self._runs[record["run"]].info.run_id, record)
+
+    def _open_parent(self, record: Mapping[str, Any]) -> None:
+        parent = self._parent()
+        if parent is not None:
+            self._client.update_run(parent.info.run_id, status="RUNNING")
+        else:
+            start = record["milliseconds"]
+            parent = self._client.create_run(self._experiment, start_time=start, run_name=record["name"])
+        for tag, value in {**record["tags"], _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: "pipeline"}.items():
+            self._client.set_tag(parent.info.run_id, tag, value)
+        new = {name: v for name, v in flattened(record["parameters"]).items() if name not in parent.data.params}
+        self._log_parameters(parent.info.run_id, new)
+
+    def _close_parent(self, parent: Run, record: Mapping[str, Any]) -> None:
+        for child in self._children(parent):
+            if child.info.status == "RUNNING":
+                self._end(child.info.run_id, False, record["milliseconds"])
+        self._end(parent.info.run_id, record["succeeded"], record["milliseconds"])
+
+    def _begin(self, parent: Run, record: Mapping[str, Any]) -> None:
+        name, start = record["name"], record["milliseconds"]
+        for earlier in self._nested(parent, name):
+            self._client.set_tag(earlier.info.run_id, _SUPERSEDED_TAG, "true")
+            if earlier.info.status == "RUNNING":
+                self._end(earlier.info.run_id, False, start)
+        tags = {"mlflow.parentRunId": parent.info.run_id, _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: name}
+        run = self._client.create_run(parent.info.experiment_id, start_time=start, tags=tags, run_name=name)
+        self._runs[record["run"]] = run
+        self._log_parameters(run.info.run_id, flattened(record["parameters"]))
+
+    def _add(self, run_id: str, record: Mapping[str, Any]) -> None:
+        if record["kind"] == "end":
+            self._end(run_id, record["succeeded"], record["milliseconds"])
+        elif record["kind"] == "parameters":
+            self._log_parameters(run_id, flattened(record["values"]))
+        elif record["kind"] == "metrics":
+            values, now, step = record["values"], record["milliseconds"], record["step"]
+            metrics = [Metric(name, float(value), now, step) for name, value in values.items()]
+            self._client.log_batch(run_id, metrics=metrics)
+        elif record["kind"] == "files":
+            path = Path(record["path"])
+            log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+            log(run_id, str(path), record["folder"])
+
+    def _end(self, run_id: str, succeeded: bool, milliseconds: int) -> None:
+        self._client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED", milliseconds)
+
+    def _log_parameters(self, run_id: str, values: Mapping[str, Any]) -> None:
+        parameters = [Param(name, str(value)) for name, value in values.items()]
+        for start in range(0, len(parameters), 100):
+            self._client.log_batch(run_id, params=parameters[start : start + 100])
+
+    def _find_experiment(self) -> str:
+        name = os.environ.get(EXPERIMENT, DEFAULT_EXPERIMENT)
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return found.experiment_id
+        return self._client.create_experiment(name, artifact_location=os.environ.get(ARTIFACT_LOCATION))
+
+    def _parent(self) -> Run | None:
+        if PARENT not in self._runs:
+            if given := os.environ.get("MLFLOW_RUN_ID"):
+                self._runs[PARENT] = self._client.get_run(given)
+            else:
+                condition = f"tags.`{_PIPELINE_TAG}` = '{self._pipeline_run}' and tags.`{_ROLE_TAG}` = 'pipeline'"
+                if runs := self._client.search_runs([self._experiment], condition):
+                    self._runs[PARENT] = runs[0]
+        return self._runs.get(PARENT)
+
+    def _children(self, parent: Run, condition: str = "") -> list[Run]:
+        """The nested runs of `parent`, the latest first."""
+        nested = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'{condition}"
+        order = ["attributes.start_time DESC"]
+        return list(self._client.search_runs([parent.info.experiment_id], nested, order_by=order))
+
+    def _nested(self, parent: Run, name: str) -> list[Run]:
+        return self._children(parent, f" and tags.`{_ROLE_TAG}` = '{name}'")
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested names joined by dots: {"a": {"b": 1}} to {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+@contextmanager
+def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[None]:
+    """Write the records that other processes append to `records` as they come, until the block ends.
+
+    Raises UserError at once when MLflow does not answer. If it fails later that is reported, and nothing more is
+    tracked: the block goes on, since its results do not depend on it.
+    """
+    writer = MlflowWriter(uri, pipeline_run)
+    records.touch()
+    ended = threading.Event()
+
+    def forward() -> None:
+        with records.open() as file:
+            last = False
+            while not last:
+                last = ended.wait(POLL_SECONDS)
+                for record in read_new_lines(file):
+                    writer.write(record)
+
+    def forward_or_report() -> None:
+        try:
+            forward()
+        except Exception as error:
+            Reporter("tracking in MLflow").say("failed", " ".join(str(error).split()))
+
+    thread = threading.Thread(target=forward_or_report, name="tracking")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
