@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
+
+MEASUREMENT_OPTIONS = (
+    click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
+    click.option(
+        "--classifier",
+        "architecture",
+        type=click.Choice(["resnet18", "small_resnet"]),
+        default="resnet18",
+        show_default=True,
+        help="The classifier.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "bf16", "fp32"]),
+        default="auto",
+        show_default=True,
+        help="Arithmetic of ours; the reference is fp32.",
+    ),
+    click.option("--batch", default=128, show_default=True, help="Images per step."),
+    click.option("--steps", default=2, show_default=True, help="Steps per measurement."),
+    click.option("--repeats", default=3, show_default=True, help="Measurements per side, after one to warm up."),
+    click.option("--threads", default=0, help="CPU threads of each side (all cores when not given)."),
+    click.option("--workers", default=8, show_default=True, help="DataLoader workers of the reference."),
+)
+
+
+def measurement_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of `SpeedOptions`, all but the stages."""
+    for option in reversed(MEASUREMENT_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -23,3 +56,44 @@ def stairs(run_folder: Path, seeds: int, first_seed: int, alpha: float | None) -
 
     changes = {} if alpha is None else {"constraint": "fixed_alpha", "alpha": alpha}
     measure_stairs(run_folder, range(first_seed, first_seed + seeds), changes)
+
+
+@main.command()
+@click.option("--stage", "stages", multiple=True, help="Measure this stage only; may be given several times.")
+@measurement_options
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the rows to this file.")
+def speed(json_file: Path | None, stages: tuple[str, ...], **options: Any) -> None:
+    """Images per second of every stage, ours against the loops as the authors wrote them."""
+    from benchmarks.speed import STAGES, SpeedOptions, measure_speed
+
+    unknown = set(stages) - set(STAGES)
+    if unknown:
+        raise click.BadParameter(f"unknown stage {', '.join(unknown)}: choose from {', '.join(STAGES)}")
+    measure_speed(SpeedOptions(stages=stages or STAGES, **options), json_file)
+
+
+@main.command()
+@measurement_options
+def cost(**options: Any) -> None:
+    """What more stairs, stamped images, larger batches and larger datasets cost."""
+    from benchmarks.cost import measure_cost
+    from benchmarks.speed import SpeedOptions
+
+    measure_cost(SpeedOptions(**options))
+
+
+@main.command()
+def overhead() -> None:
+    """The wall time of a pipeline run that is not numerical work, item by item."""
+    from benchmarks.overhead import measure_overhead
+
+    measure_overhead()
+
+
+@main.command()
+@click.option("--seeds", default=3, show_default=True, help="Seeds per path.")
+def agreement(seeds: int) -> None:
+    """Do bf16 and fp32, and stairs trained together and apart, give the same classifiers?"""
+    from benchmarks.agreement import measure_agreement
+
+    measure_agreement(seeds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -26,6 +26,7 @@ class Event:
     done: int = 0
     total: int = 0
     seconds_left: float | None = None
+    time: float = field(default_factory=time.time, compare=False)
 
     def line(self) -> str:
         """The event as one plain line."""

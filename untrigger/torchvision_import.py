@@ -9,13 +9,13 @@ without its library.
 import torch
 
 try:
-    from torchvision import datasets, models
+    from torchvision import datasets, models, transforms
 except RuntimeError as error:
     if "torchvision::nms" not in str(error):
         raise
     _schemas = torch.library.Library("torchvision", "DEF")
     for _name in ("nms", "qnms"):
         _schemas.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    from torchvision import datasets, models
+    from torchvision import datasets, models, transforms
 
-__all__ = ["datasets", "models"]
+__all__ = ["datasets", "models", "transforms"]

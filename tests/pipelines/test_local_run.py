@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from tests.pipeline_config import TINY
+from tests.pipeline_config import tiny_config
 from tests.test_datasets import picture, write_shard
 
 pytestmark = pytest.mark.pipeline
@@ -38,7 +38,7 @@ def results(output: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "tiny.json"
-    path.write_text(json.dumps(TINY))
+    path.write_text(json.dumps(tiny_config().record()))
     return path
 
 

@@ -1,0 +1,51 @@
+"""The wall time of a pipeline run that is not numerical work, item by item."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import description
+from untrigger.progress import Event, read_events
+
+
+def measure_overhead() -> None:
+    """Run every stage on next to nothing (profile `tiny`) and print where the time goes."""
+    console = Console()
+    console.print(description(torch.device("cpu")), soft_wrap=True)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.time()
+        untrigger = Path(sys.executable).with_name("untrigger")
+        command = [str(untrigger), "run", "--profile", "tiny", "--output", folder]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        ended = time.time()
+        with (Path(folder) / "progress.jsonl").open() as file:
+            events = [event for event in read_events(file) if event.kind in ("started", "finished")]
+    table = Table(title="seconds, two stages of a loop at a time")
+    table.add_column("item")
+    for name in ("process start, imports, KFP", "stage"):
+        table.add_column(name, justify="right")
+    table.add_row("untrigger run, before the first stage", f"{events[0].time - began:.1f}", "")
+    for stage, free, started, finished in _spans(events):
+        table.add_row(stage, f"{started - free:.1f}", f"{finished - started:.1f}")
+    table.add_row("untrigger run, after the last stage", f"{ended - events[-1].time:.1f}", "", end_section=True)
+    table.add_row("wall time", "", f"{ended - began:.1f}")
+    console.print(table)
+
+
+def _spans(events: list[Event]) -> list[tuple[str, float, float, float]]:
+    """Per stage: its name, when its place became free, when it had started, and when it had finished."""
+    ends = {event.stage: event.time for event in events if event.kind == "finished"}
+    starts = {event.stage: event.time for event in events if event.kind == "started"}
+    first = min(starts.values())
+    return [
+        (stage, max((end for end in ends.values() if end < start), default=first), start, ends[stage])
+        for stage, start in starts.items()
+    ]
