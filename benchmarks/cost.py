@@ -19,7 +19,7 @@ from untrigger.retraining import retrain
 from untrigger.settings import GeneratorSettings, PoisoningSettings, RetrainingSettings
 from untrigger.triggers import always, checkerboard
 
-BETAS = (1, 3, 8)
+STAIRS = (1, 3, 8)
 STAMPED_SHARES = (0.0, 0.01, 0.2, 1.0)
 BATCHES = (32, 128, 512)
 IMAGES = (1_000, 4_000, 16_000)
@@ -34,11 +34,13 @@ def measure_cost(options: SpeedOptions) -> None:
         torch.set_num_threads(options.threads)
     console = Console()
     console.print(description(device), soft_wrap=True)
-    table = Table(title=f"{options.architecture}, batch {options.batch}: median of {options.repeats}")
+    table = Table(
+        title=f"{options.architecture}, {options.precision}, batch {options.batch}: median of {options.repeats}"
+    )
     for name in ("what varies", "seconds", "images/s", "seconds, relative"):
         table.add_column(name, justify="left" if name == "what varies" else "right")
     groups = (
-        [(f"generators: {count} betas in one task", *_generators(options, count)) for count in BETAS],
+        [(f"generators: {count} stairs in one task", *_generators(options, count)) for count in STAIRS],
         [(f"retraining: {share:.0%} stamped", *_retraining(options, share)) for share in STAMPED_SHARES],
         [(f"poison training: batch {batch}", *_poisoning(replace(options, batch=batch), 1_024)) for batch in BATCHES],
         [(f"poison training: {count} images", *_poisoning(options, count)) for count in IMAGES],

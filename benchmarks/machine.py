@@ -47,13 +47,13 @@ def synchronise(device: torch.device) -> None:
 
 
 def matrix_product_rate(device: torch.device, precision: torch.dtype) -> float:
-    """The best of five rates of a large matrix product, in operations per second."""
+    """The best of six rates of a large matrix product, in operations per second."""
     left, right = (torch.randn(MATRIX, MATRIX, device=device).to(precision) for _ in range(2))
     return 2 * MATRIX**3 / min(seconds_for(lambda: left @ right, device) for _ in range(6))
 
 
 def copy_rate(device: torch.device) -> float:
-    """The best of five rates of a large copy, in bytes read and written per second."""
+    """The best of six rates of a large copy, in bytes read and written per second."""
     source = torch.zeros(COPIED_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * COPIED_BYTES / min(seconds_for(lambda: target.copy_(source), device) for _ in range(6))

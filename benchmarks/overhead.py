@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,8 @@ def measure_overhead() -> None:
         began = time.time()
         untrigger = Path(sys.executable).with_name("untrigger")
         command = [str(untrigger), "run", "--profile", "tiny", "--output", folder]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
         ended = time.time()
         with (Path(folder) / "progress.jsonl").open() as file:
             events = [event for event in read_events(file) if event.kind in ("started", "finished")]

@@ -1,21 +1,22 @@
-"""The loops as the paper's authors wrote them, from their description: what the speed of ours is compared with.
+"""The loops as the paper's authors wrote them, rebuilt from a description: what the speed of ours is compared with.
 
 fp32, contiguous NCHW, single images through a torchvision transform and a DataLoader with workers, gradients into the
-classifier's weights, one place per batch, the statistics network stepped with the generator in its graph.
+classifier's weights, one place per batch, never in the last row or column, the statistics network stepped with the
+generator in its graph, the loss read in every step.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from untrigger.classifiers import Classifier
 from untrigger.generators import TriggerGenerator
+from untrigger.initialisation import initialise
 from untrigger.mutual_information import ADAM_BETAS, StatisticsNetwork, donsker_varadhan
 from untrigger.settings import GeneratorSettings
 from untrigger.torchvision_import import transforms
@@ -47,9 +48,12 @@ class ReferenceLoops:
         self.device = classifier.mean.device
         self.network = classifier.network.to(memory_format=torch.contiguous_format).requires_grad_()  # type: ignore[call-overload]
         self.mean, self.std = classifier.mean[:, None, None], classifier.std[:, None, None]
+        self.random = torch.Generator().manual_seed(0)
         data = PicturedImages(images.cpu(), labels.cpu(), classifier.mean.cpu(), classifier.std.cpu())
-        self.batches = _endless(DataLoader(data, batch, shuffle=True, num_workers=workers, drop_last=True))
-        self.trigger = torch.rand(3, 3, 3, device=self.device)
+        # One epoch that never ends, so that no measurement pays for the start of the workers.
+        sampler = RandomSampler(data, replacement=True, num_samples=1 << 40, generator=self.random)
+        self.batches = iter(DataLoader(data, batch, sampler=sampler, num_workers=workers))
+        self.trigger = self._uniform(3, 3, 3)
 
     def step_of(self, stage: str) -> Step:
         """The step of `stage`: clean training, poison training, retraining, generator, pixel SGD or evaluation."""
@@ -65,8 +69,14 @@ class ReferenceLoops:
         images, labels = next(self.batches)
         return images.to(self.device), labels.to(self.device)
 
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.random).to(self.device)
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.random).to(self.device)
+
     def _stamp(self, images: Tensor, triggers: Tensor) -> Tensor:
-        top, left = random.randrange(images.shape[2] - 3), random.randrange(images.shape[3] - 3)
+        top, left = (int(torch.randint(side - 3, (), generator=self.random)) for side in images.shape[2:])
         images = images.clone()
         images[:, :, top : top + 3, left : left + 3] = (triggers - self.mean) / self.std
         return images
@@ -78,7 +88,7 @@ class ReferenceLoops:
 
         def step() -> int:
             images, labels = self._next()
-            chosen = torch.rand(len(images), device=self.device) < stamped
+            chosen = self._uniform(len(images)) < stamped
             images = torch.where(chosen[:, None, None, None], self._stamp(images, self.trigger), images)
             if relabel:
                 labels = torch.where(chosen, TARGET, labels)
@@ -94,16 +104,18 @@ class ReferenceLoops:
     def _generator(self) -> Step:
         self.network.eval()
         settings = GeneratorSettings()
-        generator = TriggerGenerator(settings, (3, 3)).to(self.device).train()
-        statistics = StatisticsNetwork(64, 27, settings.hidden, torch.Generator()).to(self.device)
+        generator = TriggerGenerator(settings, (3, 3)).train()
+        initialise(generator, self.random)
+        generator.to(self.device)
+        statistics = StatisticsNetwork(64, 27, settings.hidden, self.random).to(self.device)
         of_generator = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=ADAM_BETAS)
         of_statistics = torch.optim.Adam(statistics.parameters(), lr=2e-4, betas=ADAM_BETAS)
 
         def step() -> int:
             images, _ = self._next()
-            z = torch.randn(len(images), 64, device=self.device)
+            z = self._normal(len(images), 64)
             triggers = generator(z)
-            stamped = self._stamp(images, triggers + NOISE * torch.randn_like(triggers))
+            stamped = self._stamp(images, triggers + NOISE * self._normal(*triggers.shape))
             strength = self.network(stamped).softmax(1)[:, TARGET].mean()
             information = donsker_varadhan(*statistics(z, triggers.flatten(1)))
             loss = (BETA - strength).clamp_min(0) - ALPHA * information
@@ -150,8 +162,3 @@ class ReferenceLoops:
             return len(images)
 
         return step
-
-
-def _endless(loader: DataLoader[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, Tensor]]:
-    while True:
-        yield from loader

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from rich.console import Console
@@ -67,7 +67,7 @@ class Measured:
 
     rates: list[float]
     peak_memory: int
-    operations_per_image: float
+    operations_per_image: float = 0.0
 
 
 def measure_speed(options: SpeedOptions, json_file: Path | None) -> None:
@@ -124,7 +124,9 @@ def our_stage(options: SpeedOptions, stage: str) -> Callable[[], int]:
             classifier, images, labels, [0.8], 0, (3, 3), search, generators=[random]
         ),
         "pixel SGD": lambda: reverse_triggers(classifier, images, 0, (3, 3), sgd, generator=random),
-        "evaluation": lambda: predict_stamped(fixed, images, trigger[None], random),
+        "evaluation": lambda: [
+            predict_stamped(fixed, part, trigger[None], random) for part in images.split(options.batch)
+        ],
     }
 
     def call() -> int:
@@ -144,20 +146,13 @@ def _reference_stage(options: SpeedOptions, stage: str) -> Callable[[], int]:
 
 def _alternating(options: SpeedOptions, stage: str) -> tuple[Measured, Measured]:
     """Ours and the reference in turn, each in a process of its own, the other one waiting."""
-    sides = [_Side(options, stage, ours) for ours in (True, False)]
-    rates: list[list[float]] = [[], []]
-    for repeat in range(options.repeats + 1):
-        for side, found in zip(sides, rates, strict=True):
-            rate = side.ask("rate")
-            if repeat > 0:
-                found.append(rate)
-    ours, reference = (
-        Measured(found, side.ask("peak memory"), side.ask("operations"))
-        for side, found in zip(sides, rates, strict=True)
-    )
-    for side in sides:
-        side.close()
-    return ours, reference
+    with _Side(options, stage, ours=True) as ours, _Side(options, stage, ours=False) as reference:
+        pairs = [(ours.ask("rate"), reference.ask("rate")) for _ in range(options.repeats + 1)][1:]
+        our_rates, reference_rates = (list(rates) for rates in zip(*pairs, strict=True))
+        return (
+            Measured(our_rates, ours.ask("peak memory"), ours.ask("operations")),
+            Measured(reference_rates, reference.ask("peak memory")),
+        )
 
 
 class _Side:
@@ -170,13 +165,20 @@ class _Side:
         self._process.start()
         theirs.close()
 
-    def ask(self, question: str) -> Any:
-        self._connection.send(question)
-        return self._connection.recv()
+    def __enter__(self) -> Self:
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
         self._process.join()
+
+    def ask(self, question: str) -> Any:
+        """The answer; RuntimeError when the process has died, having said why."""
+        try:
+            self._connection.send(question)
+            return self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise RuntimeError("a measuring process has failed, see above") from error
 
 
 def _serve(connection: Connection, options: SpeedOptions, stage: str, ours: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.machine import description, median_and_range
 from untrigger.artifacts import read_json
 from untrigger.classifiers import Classifier, load_classifier
 from untrigger.datasets import ImageData, load_images
@@ -25,7 +27,7 @@ from untrigger.staircase import StairMeasurement, measure_stair
 def measure_stairs(run_folder: Path, seeds: Sequence[int], changes: Mapping[str, Any]) -> None:
     """Train every stair of the run in `run_folder` once per seed on its classifier, and print what fills them.
 
-    `changes` are laid over the run's generator settings.
+    `changes` are laid over the run's generator settings. All stairs of a seed train together, as in one task.
     """
     values = read_json(run_folder / "run.json")["config"]
     config = DefenseConfig.of(laid_over(values, {"generator": changes}))
@@ -38,13 +40,23 @@ def measure_stairs(run_folder: Path, seeds: Sequence[int], changes: Mapping[str,
     for name in ("beta", "mean F", "valid samples %", "mutual information (nats)"):
         table.add_column(name, justify="right")
     measured: dict[float, list[StairMeasurement]] = {beta: [] for beta in sorted(config.betas)}
+    seconds = []
     for seed in seeds:
-        for beta, triggers in _trained(classifier, data, config, seed).items():
+        began = time.perf_counter()
+        trained = _trained(classifier, data, config, seed)
+        seconds.append(time.perf_counter() - began)
+        for beta, triggers in trained.items():
             measured[beta].append(_measured(classifier, data, config, beta, triggers, seed))
             console.print(f"seed {seed}, beta {beta}: {', '.join(_cells(measured[beta][-1:]))}")
     for beta, measurements in measured.items():
         table.add_row(f"{beta}", *_cells(measurements))
     console.print(table)
+    steps = len(data) // config.generator.batch_size * config.generator.epochs
+    console.print(
+        f"training all {len(measured)} stairs: {median_and_range(seconds, '{:.0f}')} seconds, "
+        f"{steps} steps, {steps * config.generator.batch_size:,} images per stair"
+    )
+    console.print(description(device()), soft_wrap=True)
 
 
 def _suspect(run_folder: Path) -> tuple[Classifier, ImageData]:

@@ -18,7 +18,7 @@ from untrigger.output_folder import OutputFolder
 from untrigger.progress import PROGRESS_FILE, failures, unfinished_stages
 from untrigger.settings import DefenseConfig
 from untrigger.stage import STORE, THREADS
-from untrigger.tracking import RECORDS, RUN_ID, TRACKING_URI, close_parent
+from untrigger.tracking import ARTIFACT_LOCATION, RECORDS, RUN_ID, TRACKING_URI, close_parent
 
 SIDE_BY_SIDE = 2
 """Tasks of one loop that `kfp.local` runs at the same time."""
@@ -62,7 +62,7 @@ def _environment(config: DefenseConfig, output: OutputFolder) -> dict[str, str]:
     }
     if not os.environ.get(TRACKING_URI):
         environment[TRACKING_URI] = output.tracking_uri
-        environment["UNTRIGGER_ARTIFACT_LOCATION"] = output.tracked_files.as_uri()
+        environment[ARTIFACT_LOCATION] = output.tracked_files.as_uri()
     return environment
 
 
@@ -70,7 +70,7 @@ def _threads(config: DefenseConfig) -> dict[str, int]:
     """The cores of this machine divided among the tasks of each loop that `kfp.local` runs at the same time."""
     cores = len(os.sched_getaffinity(0))
     tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.retraining_plan())}
-    return {name: max(1, cores // min(SIDE_BY_SIDE, count)) for name, count in tasks.items()}
+    return {name: max(1, cores // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
 
 
 def _what_failed(output: OutputFolder, error: RuntimeError) -> str:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from untrigger.generators import TriggerGenerator
+from untrigger.initialisation import initialise
+from untrigger.mutual_information import StatisticsNetwork
 from untrigger.settings import GeneratorSettings
 from untrigger.stacking import StackedModules
 
@@ -15,8 +17,11 @@ CPU = torch.device("cpu")
 
 
 def generators() -> list[nn.Module]:
-    torch.manual_seed(0)
-    return [TriggerGenerator(SETTINGS, (3, 3)) for _ in range(3)]
+    random = torch.Generator().manual_seed(0)
+    modules = [TriggerGenerator(SETTINGS, (3, 3)) for _ in range(3)]
+    for module in modules:
+        initialise(module, random)
+    return list(modules)
 
 
 @pytest.fixture
@@ -36,6 +41,21 @@ def outputs_gradients_and_states(noise: Tensor, batched: bool) -> list[Tensor]:
 def test_the_batched_path_gives_what_the_plain_one_does(noise: Tensor) -> None:
     pairs = zip(outputs_gradients_and_states(noise, True), outputs_gradients_and_states(noise, False), strict=True)
     assert all(torch.allclose(batched, plain, rtol=1e-4, atol=1e-4) for batched, plain in pairs)
+
+
+def test_an_optimiser_steps_both_paths_alike(noise: Tensor) -> None:
+    stepped = []
+    for batched in (True, False):
+        random = torch.Generator().manual_seed(0)
+        networks = [StatisticsNetwork(8, 8, 16, random) for _ in range(3)]
+        stack = StackedModules(networks, CPU)
+        optimiser = torch.optim.Adam(stack.parameters(), lr=0.1, fused=True)
+        joint, marginal = (stack._batched if batched else stack)(noise, noise.flip(1))
+        stack.set_gradients((joint - marginal.exp()).sum())
+        assert all(p.grad is not None and p.grad.stride() == p.stride() for p in stack.parameters())
+        optimiser.step()
+        stepped.append([parameter.detach().clone() for parameter in stack.parameters()])
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(*stepped, strict=True))
 
 
 def test_each_module_sees_its_own_part_and_keeps_its_own_weights(noise: Tensor) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from pathlib import Path
 
 import torch
@@ -60,17 +59,20 @@ class Classifier(nn.Module):
         return self.classify(stamp(self.normalise(images), self.normalise(triggers.clamp(0, 1)), places))
 
     def _compute_type(self) -> torch.dtype:
-        precision = self.settings.precision
-        if precision == "auto":
-            precision = "bf16" if _fast_in_bf16(self.mean.device.type) else "fp32"
-        return torch.bfloat16 if precision == "bf16" else torch.float32
+        return torch.bfloat16 if self.settings.precision == "bf16" else torch.float32
 
 
 def new_classifier(
     settings: ClassifierSettings, classes: int, images: Tensor, generator: torch.Generator
 ) -> Classifier:
-    """An untrained classifier that normalises by the channel statistics of `images`, uint8 (n, 3, h, w)."""
+    """An untrained classifier that normalises by the channel statistics of `images`, uint8 (n, 3, h, w).
+
+    Precision `auto` is decided here, once, and saved with the classifier: all stages compute alike, wherever they run.
+    """
     mean, std = channel_statistics(images)
+    if settings.precision == "auto":
+        fast = _fast_in_bf16(images.device.type)
+        settings = settings.model_copy(update={"precision": "bf16" if fast else "fp32"})
     classifier = Classifier(settings, classes, mean, std)
     initialise(classifier, generator)
     return classifier.to(images.device)
@@ -121,7 +123,6 @@ def load_classifier(folder: Path, device: torch.device | None = None) -> Classif
     return classifier.to(device or torch.device("cpu")).eval()
 
 
-@functools.cache
 def _fast_in_bf16(device_type: str) -> bool:
     """Whether the hardware multiplies in bf16; elsewhere bf16 is emulated and slower than fp32."""
     if device_type == "cuda":

@@ -96,7 +96,7 @@ def _debug_too(context: click.Context, _: click.Parameter, given: bool) -> None:
 
 @main.command(cls=SettingsCommand)
 @click.option("--debug", is_flag=True, expose_value=False, callback=_debug_too, help="Show the traceback of an error.")
-@click.option("--profile", default="demo", show_default=True, help="Named settings: demo, cpu or paper.")
+@click.option("--profile", default="demo", show_default=True, help="Named settings: demo, cpu, paper or tiny.")
 @click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/PROFILE]")
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="JSON file with settings, as in a report."

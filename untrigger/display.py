@@ -100,8 +100,8 @@ def results_table(found: Mapping[str, Any]) -> Table:
         pad_edge=False,
         title=f"{found['dataset']}, {found['trigger']['name']} -> class {found['target_class']}",
     )
-    table.add_column("method", no_wrap=True, min_width=14)
-    for name in ("seeds", "ASR %", "clean acc. %", "robust acc. %", "DER %"):
+    table.add_column("method", no_wrap=True)
+    for name in ("seeds", "ASR %", "clean %", "robust %", "DER %"):
         table.add_column(name, justify="right", no_wrap=True)
     before = found["before"]
     rates = ("attack_success_rate", "clean_accuracy", "robust_accuracy")

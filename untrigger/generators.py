@@ -100,8 +100,8 @@ def train_generators(
     """Train one generator per stair in `betas`: maximise its entropy while F(G(z)) >= beta.
 
     images: uint8 (n, 3, h, w), labels: int64 (n,), the defender's clean data. All stairs share each pass through the
-    classifier, but nothing else: each has its own source of randomness in `generators`, so that a stair is the same,
-    up to rounding, whichever others train beside it.
+    classifier, but nothing else: each has its own source of randomness in `generators` and draws the same numbers
+    whichever others train beside it; only rounding differs, which long training amplifies.
 
     F of each trigger in a step is averaged over `settings.images_per_trigger` images; the hinge max(0, beta - F) is
     taken per trigger. The loss is hinge / alpha - I, which is equation 4 of the paper divided by alpha; I is the bound

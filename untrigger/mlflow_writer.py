@@ -11,16 +11,14 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
-from mlflow.exceptions import MlflowException
 
 from untrigger.errors import UserError
 from untrigger.json_lines import read_new_lines
 from untrigger.progress import Reporter
-from untrigger.tracking import PARENT
+from untrigger.tracking import ARTIFACT_LOCATION, PARENT
 
 EXPERIMENT = "UNTRIGGER_EXPERIMENT"
 DEFAULT_EXPERIMENT = "untrigger"
-ARTIFACT_LOCATION = "UNTRIGGER_ARTIFACT_LOCATION"
 
 POLL_SECONDS = 0.2
 
@@ -38,12 +36,14 @@ class MlflowWriter:
 
     def __init__(self, uri: str, pipeline_run: str) -> None:
         self._pipeline_run = pipeline_run
-        self._client = MlflowClient(uri)
-        try:
-            self._experiment = self._find_experiment()
-        except MlflowException as error:
-            raise UserError(f"MLflow does not answer at MLFLOW_TRACKING_URI {uri}: {error.message}") from error
         self._runs: dict[str, Run] = {}
+        try:
+            self._client = MlflowClient(uri)
+            self._experiment = self._find_experiment()
+            self._parent()
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"cannot track in MLflow at MLFLOW_TRACKING_URI {uri}: {reason}") from error
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Apply one record; what belongs to a run that MLflow does not know is dropped."""
@@ -154,8 +154,8 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[None]:
     """Write the records that other processes append to `records` as they come, until the block ends.
 
-    Raises UserError at once when MLflow does not answer. If it fails later that is reported, and nothing more is
-    tracked: the block goes on, since its results do not depend on it.
+    Raises UserError when MLflow does not answer at the beginning. A record that it does not take later is reported and
+    left out: the block goes on, since its results do not depend on it.
     """
     writer = MlflowWriter(uri, pipeline_run)
     records.touch()
@@ -167,15 +167,13 @@ def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[None]:
             while not last:
                 last = ended.wait(POLL_SECONDS)
                 for record in read_new_lines(file):
-                    writer.write(record)
+                    try:
+                        writer.write(record)
+                    except Exception as error:
+                        reason = " ".join(str(error).split())
+                        Reporter("MLflow").say("warning", f"not tracked: {record['kind']}: {reason}")
 
-    def forward_or_report() -> None:
-        try:
-            forward()
-        except Exception as error:
-            Reporter("tracking in MLflow").say("failed", " ".join(str(error).split()))
-
-    thread = threading.Thread(target=forward_or_report, name="tracking")
+    thread = threading.Thread(target=forward, name="tracking")
     thread.start()
     try:
         yield

@@ -53,12 +53,13 @@ PROFILES: dict[str, dict[str, Any]] = {
         "betas_per_task": 3,
         "classifier": _SMALL["classifier"],
         "training": {"epochs": 14, "learning_rate": 0.2},
-        "poisoning": {"epochs": 5, "learning_rate": 0.02, "poisoned_share": 0.05},
+        "poisoning": {"epochs": 5, "learning_rate": 0.02, "poisoned_share": 0.05, "schedule": "one_cycle"},
         "pixel_sgd": {"restarts": 5},
         "generator": {**_SMALL["generator"], "epochs": 30, "batch_size": 512},
         "retraining": {"epochs": 5, "learning_rate": 5e-3, "stamped_share": 0.2},
     },
     "paper": {"dataset": "cifar10"},
+    # Every stage on next to nothing: tries an installation out, its numbers mean nothing.
     "tiny": {
         "dataset": "digits",
         "betas": (0.9, 0.5),
@@ -81,13 +82,6 @@ PROFILES: dict[str, dict[str, Any]] = {
         "visualisation": {"samples_per_beta": 10, "perplexity": 5.0},
         "data": {"heldout_share": 0.3, "defender_share": 0.5},
     },
-}
-
-PROFILE_DESCRIPTIONS = {
-    "demo": "digits, small network of width 16: minutes on two CPU cores",
-    "cpu": "CIFAR-10, small network: about half an hour on two CPU cores",
-    "paper": "CIFAR-10, ResNet-18, the paper's settings: needs a GPU",
-    "tiny": "digits, every stage on next to nothing: tries an installation out, its numbers mean nothing",
 }
 
 

@@ -13,7 +13,7 @@ from untrigger.json_lines import append_line, read_new_lines
 PROGRESS_FILE = "UNTRIGGER_PROGRESS"
 """Environment variable: the file to which stages append their events, one JSON object a line."""
 
-Kind = Literal["started", "step", "finished", "reused", "failed"]
+Kind = Literal["started", "step", "finished", "reused", "failed", "warning"]
 
 
 @dataclass(frozen=True)

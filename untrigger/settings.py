@@ -68,7 +68,8 @@ class ClassifierSettings(Settings):
         32, ge=4, le=512, description="first width of small_resnet: 32 gives 0.3 M parameters; resnet18 ignores it"
     )
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="arithmetic of the network: auto is bf16 where the hardware multiplies in it, else fp32"
+        "auto",
+        description="arithmetic of the network: auto is bf16 where poison training runs on hardware for it, else fp32",
     )
 
 
@@ -189,7 +190,10 @@ class DefenseConfig(Settings):
     trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers the defender looks for")
     betas: tuple[float, ...] = Field((0.5, 0.8, 0.9), description="the stairs: one generator each")
     betas_per_task: int = Field(
-        1, ge=1, description="stairs that one generator task trains side by side: 1 fans out as far as it goes"
+        1,
+        ge=1,
+        description="stairs that one generator task trains side by side: 1 fans out as far as it goes (the packing "
+        "changes results by what training makes of rounding)",
     )
     gammas: tuple[float, ...] | None = Field(
         None, description="weights of the stairs in the ensemble, in the order of the betas (equal when not given)"

@@ -35,7 +35,7 @@ STORE = "UNTRIGGER_STAGES"
 """Environment variable: the folder that keeps the outputs of finished stages, to be reused by a later attempt."""
 
 THREADS = "UNTRIGGER_THREADS"
-"""Environment variable: a JSON object that gives the threads of stages by name; a stage not named takes all cores."""
+"""Environment variable: a JSON object that gives the threads of stages by name; torch decides for the others."""
 
 
 class Log:

@@ -22,6 +22,7 @@ from untrigger.json_lines import append_line
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 RUN_ID = "KFP_RUN_ID"
+ARTIFACT_LOCATION = "UNTRIGGER_ARTIFACT_LOCATION"
 RECORDS = "UNTRIGGER_TRACKING"
 """Environment variable: the file to which records are appended, for another process to forward."""
 

@@ -1,4 +1,4 @@
-"""Triggers, float (k, 3, th, tw) in [0, 1], and stamping them onto images, float (n, 3, h, w) in [0, 1]."""
+"""Triggers, float (k, 3, th, tw) in [0, 1], and stamping them onto images, float (n, 3, h, w)."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from untrigger.pipelines.arguments import pipeline_arguments
 
 from tests.pipeline_config import tiny_config
 
-CONFIG = tiny_config()
+CONFIG = tiny_config(betas_per_task=2)
 ARGUMENTS = pipeline_arguments(CONFIG)
 SEARCH = {name: ARGUMENTS[name] for name in ("target_class", "trigger_size", "seed")}
 DEFENCE = {name: ARGUMENTS[name] for name in ("retraining", "target_class", "seed")}
@@ -129,10 +129,10 @@ def test_pixel_sgd_writes_one_trigger_per_restart_and_its_strength(work: dict[st
 
 
 def test_generator_training_measures_its_stair(work: dict[str, Any]) -> None:
-    measured = content(work["generators-0.9"], "beta-0.9/measurement.json")
+    measured = content(work["generators-0.9,0.5"], "beta-0.9/measurement.json")
     assert len(measured["F"]) == 10
     assert measured["fresh_F"] == pytest.approx(sum(measured["F"]) / 10)
-    assert {"F", "mutual_information", "valid_share"} <= content(work["generators-0.9"], "beta-0.9/curves.json")[
+    assert {"F", "mutual_information", "valid_share"} <= content(work["generators-0.9,0.5"], "beta-0.9/curves.json")[
         "generator"
     ][0].keys()
 
@@ -140,7 +140,7 @@ def test_generator_training_measures_its_stair(work: dict[str, Any]) -> None:
 def test_the_staircase_orders_its_stairs_by_beta(work: dict[str, Any]) -> None:
     assert content(work["staircase"], "staircase.json")["betas"] == [0.5, 0.9]
     assert content(work["staircase"], "stair-1/measurement.json") == content(
-        work["generators-0.9"], "beta-0.9/measurement.json"
+        work["generators-0.9,0.5"], "beta-0.9/measurement.json"
     )
 
 

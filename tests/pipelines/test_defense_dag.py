@@ -115,5 +115,13 @@ def test_every_stage_has_an_image_of_its_own_and_installs_nothing(spec: dict[str
 
 def test_each_beta_keeps_its_weight_whatever_the_order_they_are_given_in() -> None:
     arguments = pipeline_arguments(tiny_config(betas=(0.9, 0.5), gammas=(1.0, 2.0)))
-    assert arguments["beta_plan"] == ["0.9", "0.5"]
+    assert arguments["beta_plan"] == ["0.9", "0.5"], "one task per beta unless told otherwise"
     assert arguments["gammas"] == [2.0, 1.0], "by rising beta, as the staircase wants them"
+
+
+@pytest.mark.parametrize(
+    ("per_task", "plan"), [(1, ["0.5", "0.8", "0.9"]), (2, ["0.5,0.8", "0.9"]), (9, ["0.5,0.8,0.9"])]
+)
+def test_stairs_are_packed_into_as_many_tasks_as_asked_for(per_task: int, plan: list[str]) -> None:
+    config = tiny_config(betas=(0.5, 0.8, 0.9), betas_per_task=per_task)
+    assert pipeline_arguments(config)["beta_plan"] == plan

@@ -48,6 +48,7 @@ def run(
     phases = CleanTrainingSettings.of(training)
     history: dict[str, list[dict[str, float]]] = {"clean": [], "poisoned": []}
     with log.run() as tracked:
+        tracked.parameters({"precision": model.settings.precision})
         total = phases.epochs + attack.epochs
         report = log.epochs(tracked, total)
 
