@@ -28,6 +28,7 @@ MEASUREMENT_OPTIONS = (
     click.option("--batch", default=128, show_default=True, help="Images per step."),
     click.option("--steps", default=2, show_default=True, help="Steps per measurement."),
     click.option("--repeats", default=3, show_default=True, help="Measurements per side, after one to warm up."),
+    click.option("--images", default=0, help="Images held in memory, of which a measurement uses the first."),
     click.option("--threads", default=0, help="CPU threads of each side (all cores when not given)."),
     click.option("--workers", default=8, show_default=True, help="DataLoader workers of the reference."),
 )

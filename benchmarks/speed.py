@@ -57,6 +57,7 @@ class SpeedOptions:
     batch: int = 128
     steps: int = 2
     repeats: int = 3
+    images: int = 0
     threads: int = 0
     workers: int = 8
 
@@ -92,10 +93,14 @@ def measure_speed(options: SpeedOptions, json_file: Path | None) -> None:
 
 
 def new_images_and_classifier(options: SpeedOptions) -> tuple[Tensor, Tensor, Classifier]:
-    """Random images of CIFAR's size, enough for one measurement, and an untrained classifier for them."""
+    """Random images of CIFAR's size, enough for one measurement, and an untrained classifier for them.
+
+    The images are the first of `options.images`, which stay in memory with them.
+    """
     device, random = torch.device(options.device), torch.Generator().manual_seed(0)
     count = options.batch * options.steps
-    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=random).to(device)
+    held = torch.empty(max(count, options.images), 3, 32, 32, dtype=torch.uint8)
+    images = held.random_(0, 256, generator=random).to(device)[:count]
     labels = torch.randint(1, CLASSES, (count,), generator=random).to(device)
     settings = ClassifierSettings(architecture=options.architecture, precision=options.precision)
     return images, labels, new_classifier(settings, CLASSES, images, random)
