@@ -68,7 +68,7 @@ def test_datasets_are_listed() -> None:
         (["--methods", "none"], "methods must include ensemble"),
         (["--poisoning.trigger", "star"], "unknown trigger 'star'"),
         (["--retraining-seeds", "9"], "pixel_sgd.restarts must be at least retraining_seeds (9), got 5"),
-        (["--generator.images-per-trigger", "7"], "images_per_trigger must divide batch_size 256, got 7"),
+        (["--generator.images-per-trigger", "7"], "images_per_trigger must divide batch_size 128, got 7"),
         (["--training.epochs", "0"], "training.epochs: input should be greater than or equal to 1, got '0'"),
         (["--retraining.stamped-share", "1.5"], "retraining.stamped_share: input should be less than or equal to 1"),
         (["--config", "missing.json"], "cannot read the configuration missing.json"),

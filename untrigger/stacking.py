@@ -35,8 +35,8 @@ class StackedModules:
         """Set the gradients of these parameters, and of no others, to those of `loss`, a scalar."""
         gradients = torch.autograd.grad(loss, self.parameters(), retain_graph=retain_graph)
         for parameter, gradient in zip(self.parameters(), gradients, strict=True):
-            # The batched path gives transposed views, which fused optimisers do not take.
-            parameter.grad = gradient.contiguous()
+            # The batched path gives transposed views; fused optimisers want the layout of the parameter.
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
     def states(self) -> Iterator[dict[str, Tensor]]:
         """The state dict of each module."""
