@@ -7,6 +7,7 @@ generator in its graph, the loss read in every step.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -50,6 +51,7 @@ class ReferenceLoops:
         self.mean, self.std = classifier.mean[:, None, None], classifier.std[:, None, None]
         self.random = torch.Generator().manual_seed(0)
         data = PicturedImages(images.cpu(), labels.cpu(), classifier.mean.cpu(), classifier.std.cpu())
+        warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
         # One epoch that never ends, so that no measurement pays for the start of the workers.
         sampler = RandomSampler(data, replacement=True, num_samples=1 << 40, generator=self.random)
         self.batches = iter(DataLoader(data, batch, sampler=sampler, num_workers=workers))
