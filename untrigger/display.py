@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,33 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from untrigger.progress import Event, duration, read_events
-
-POLL_SECONDS = 0.2
+from untrigger.json_lines import following
+from untrigger.progress import Event, duration
 
 
 @contextmanager
 def watching(progress_file: Path, console: Console) -> Iterator[None]:
     """Show the events that stages append to `progress_file` as they come, until the block ends."""
-    progress_file.touch()
-    ended = threading.Event()
-    with _bars(console) if console.is_terminal else _Lines(console) as display:
-
-        def follow() -> None:
-            with progress_file.open() as file:
-                last = False
-                while not last:
-                    last = ended.wait(POLL_SECONDS)
-                    for event in read_events(file):
-                        display.show(event)
-
-        thread = threading.Thread(target=follow, name="progress")
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+    with (
+        _bars(console) if console.is_terminal else _Lines(console) as display,
+        following(progress_file, lambda values: display.show(Event(**values))),
+    ):
+        yield
 
 
 class _Lines:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+
+POLL_SECONDS = 0.2
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
@@ -28,3 +32,26 @@ def read_new_lines(file: TextIO) -> list[dict[str, Any]]:
             file.seek(start)
             return values
         values.append(json.loads(line))
+
+
+@contextmanager
+def following(path: Path, handle: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Hand each line that is appended to `path` to `handle`, in a thread of its own, until the block ends."""
+    path.touch()
+    ended = threading.Event()
+
+    def follow() -> None:
+        with path.open() as file:
+            last = False
+            while not last:
+                last = ended.wait(POLL_SECONDS)
+                for value in read_new_lines(file):
+                    handle(value)
+
+    thread = threading.Thread(target=follow, name=path.stem)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

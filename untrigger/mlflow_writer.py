@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +12,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 
 from untrigger.errors import UserError
-from untrigger.json_lines import read_new_lines
+from untrigger.json_lines import following
 from untrigger.progress import Reporter
 from untrigger.tracking import ARTIFACT_LOCATION, PARENT
 
 EXPERIMENT = "UNTRIGGER_EXPERIMENT"
 DEFAULT_EXPERIMENT = "untrigger"
-
-POLL_SECONDS = 0.2
 
 _PIPELINE_TAG = "untrigger.pipeline_run"
 _ROLE_TAG = "untrigger.role"
@@ -158,25 +155,13 @@ def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[None]:
     left out: the block goes on, since its results do not depend on it.
     """
     writer = MlflowWriter(uri, pipeline_run)
-    records.touch()
-    ended = threading.Event()
 
-    def forward() -> None:
-        with records.open() as file:
-            last = False
-            while not last:
-                last = ended.wait(POLL_SECONDS)
-                for record in read_new_lines(file):
-                    try:
-                        writer.write(record)
-                    except Exception as error:
-                        reason = " ".join(str(error).split())
-                        Reporter("MLflow").say("warning", f"not tracked: {record['kind']}: {reason}")
+    def write(record: dict[str, Any]) -> None:
+        try:
+            writer.write(record)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            Reporter("MLflow").say("warning", f"not tracked: {record['kind']}: {reason}")
 
-    thread = threading.Thread(target=forward, name="tracking")
-    thread.start()
-    try:
+    with following(records, write):
         yield
-    finally:
-        ended.set()
-        thread.join()
