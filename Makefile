@@ -30,5 +30,5 @@ clean:  ## Remove the virtual environment (runs/ stays)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(IN_VENV) pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(IN_VENV) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	$(IN_VENV) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser,servers]'
 	touch $@

@@ -36,7 +36,7 @@ def measure_agreement(seeds: int) -> None:
             console.print(f"seed {seed}, {name}: measured")
     table = Table(title=f"digits, percentage points, mean difference over {seeds} seeds (each)")
     for column in ("pair", "when", "clean accuracy", "attack success"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column)
     for first, second, pair in (("bf16", "fp32", "bf16 - fp32"), ("fp32", "apart", "stairs together - apart")):
         for index, when in enumerate(("before the defence", "after ensemble")):
             pairs = [(a[index], b[index]) for a, b in zip(found[first], found[second], strict=True)]

@@ -1,4 +1,4 @@
-"""Run the compiled pipeline on this machine, through `kfp.local`: every stage is a process of its own."""
+"""Run the compiled pipeline on this machine, through `kfp.local`: every stage a process or a container of its own."""
 
 from __future__ import annotations
 
@@ -8,46 +8,110 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
+from untrigger.pipelines.containers import (
+    ContainerEnd,
+    ContainerOptions,
+    docker_runner,
+    watching_containers,
+)
 
 from untrigger.errors import UserError
 from untrigger.output_folder import OutputFolder
 from untrigger.progress import PROGRESS_FILE, failures, unfinished_stages
 from untrigger.settings import DefenseConfig
 from untrigger.stage import STORE, THREADS
+from untrigger.stored_datasets import CACHE, cache_folder
 from untrigger.tracking import ARTIFACT_LOCATION, RECORDS, RUN_ID, TRACKING_URI, close_parent
 
 SIDE_BY_SIDE = 2
 """Tasks of one loop that `kfp.local` runs at the same time."""
 
 
-def run_locally(config: DefenseConfig, output: OutputFolder) -> None:
+def check_tracking() -> None:
+    """UserError when the tracking server that the environment names does not answer."""
+    if uri := os.environ.get(TRACKING_URI):
+        from untrigger.mlflow_writer import check_server
+
+        check_server(uri)
+
+
+def deliver_tracking(output: OutputFolder) -> int:
+    """Write the tracking records that a run left undelivered; how many there were.
+
+    Raises UserError when MLflow does not answer.
+    """
+    if not output.tracking_records.exists():
+        return 0
+    from untrigger.mlflow_writer import forwarding
+
+    count = len(output.tracking_records.read_text().splitlines()) - 1
+    uri = os.environ.get(TRACKING_URI) or output.tracking_uri
+    with forwarding(output.tracking_records, uri, output.read_run_id()):
+        pass
+    if not output.tracking_records.exists():
+        shutil.rmtree(output.workspace, ignore_errors=True)
+    return count
+
+
+def run_locally(
+    config: DefenseConfig,
+    output: OutputFolder,
+    sources: Sequence[Path] = (),
+    containers: ContainerOptions | None = None,
+) -> None:
     """Run the DAG to its end; stages that `output` keeps from an earlier attempt are reused.
 
+    Every stage is a process, or a container when `containers` says so; `sources` are the files and folders it may read.
     Raises UserError that names the stages that failed.
     """
     os.environ.update(_environment(config, output))
-    with output.log.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    with (
+        output.log.open("a") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+        _watched(output, containers) as ended_badly,
+    ):
         from kfp import components, local
 
         from untrigger.mlflow_writer import forwarding
 
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
-        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(output.workspace))
+        local.init(_runner(output, sources, containers), pipeline_root=str(output.workspace))
         pipeline = components.load_component_from_file(str(COMPILED))
         with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id):
+            error: RuntimeError | None = None
             try:
                 pipeline(**pipeline_arguments(config))
             except KeyboardInterrupt:
                 close_parent(succeeded=False)
                 raise
-            except RuntimeError as error:
-                raise UserError(_what_failed(output, error)) from error
-    shutil.rmtree(output.workspace, ignore_errors=True)
-    output.tracking_records.unlink()
+            except RuntimeError as raised:
+                error = raised
+    if error is not None or ended_badly:
+        raise UserError(_what_failed(output, error, ended_badly, containers)) from error
+    if not output.tracking_records.exists():
+        shutil.rmtree(output.workspace, ignore_errors=True)
+
+
+def _runner(output: OutputFolder, sources: Sequence[Path], containers: ContainerOptions | None) -> Any:
+    from kfp import local
+
+    if containers is None:
+        return local.SubprocessRunner(use_venv=False)
+    environment = {name: os.environ[name] for name in (PROGRESS_FILE, STORE, THREADS, RUN_ID, RECORDS, CACHE)}
+    return docker_runner(environment, output, sources, containers)
+
+
+def _watched(
+    output: OutputFolder, containers: ContainerOptions | None
+) -> contextlib.AbstractContextManager[list[ContainerEnd]]:
+    return contextlib.nullcontext([]) if containers is None else watching_containers(output.run_id)
 
 
 def _environment(config: DefenseConfig, output: OutputFolder) -> dict[str, str]:
@@ -59,6 +123,7 @@ def _environment(config: DefenseConfig, output: OutputFolder) -> dict[str, str]:
         RECORDS: str(output.tracking_records),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONWARNINGS": "ignore::FutureWarning",
+        CACHE: str(cache_folder()),
     }
     if not os.environ.get(TRACKING_URI):
         environment[TRACKING_URI] = output.tracking_uri
@@ -73,8 +138,16 @@ def _threads(config: DefenseConfig) -> dict[str, int]:
     return {name: max(1, cores // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
 
 
-def _what_failed(output: OutputFolder, error: RuntimeError) -> str:
+def _what_failed(
+    output: OutputFolder,
+    error: RuntimeError | None,
+    ended_badly: Sequence[ContainerEnd],
+    containers: ContainerOptions | None,
+) -> str:
     told = [f"stage {event.stage} failed: {event.text}" for event in failures(output.progress)]
     killed = [f"stage {stage} was killed before it could finish" for stage in unfinished_stages(output.progress)]
-    reasons = "; ".join(told + killed) or click.unstyle(str(error)).rstrip(".")
-    return f"{reasons} (log: {output.log}; mend the cause and add --resume to go on from the finished stages)"
+    ends = [end.reason(containers.memory) for end in ended_badly] if containers else []
+    reasons = "; ".join(told + killed + ends) or click.unstyle(str(error)).rstrip(".")
+    shown = [f"\nlast lines of {end.stage}:\n  " + "\n  ".join(end.last_lines) for end in ended_badly if end.last_lines]
+    remedy = f"(log: {output.log}; mend the cause and add --resume to go on from the finished stages)"
+    return f"{reasons} {remedy}" + "".join(shown)

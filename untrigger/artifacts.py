@@ -1,17 +1,19 @@
-"""The file formats of all artifacts: safetensors for tensors, JSON with a `format` version for the rest."""
+"""The file formats of all artifacts: safetensors for tensors, JSON with a `format` version for the rest.
+
+torch is imported only where tensors are: two stages do without it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from untrigger.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = 1
 
@@ -41,6 +43,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors as safetensors; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    from safetensors.torch import save_file
+
     partial = path.with_name(path.name + ".partial")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial)
     partial.replace(path)
@@ -48,6 +52,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read named tensors onto the CPU; UserError when the file is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except OSError as error:

@@ -103,8 +103,27 @@ def _debug_too(context: click.Context, _: click.Parameter, given: bool) -> None:
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder; finished stages are reused.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in the output folder.")
+@click.option(
+    "--runner",
+    type=click.Choice(["subprocess", "docker"]),
+    default="subprocess",
+    show_default=True,
+    help="Every stage is a process, or a container of its own image (`make images` builds them).",
+)
+@click.option("--gpus", metavar="N|all", help="GPUs that --runner docker hands to every container.")
+@click.option("--memory", default="8g", show_default=True, help="Memory that --runner docker allows a container.")
+@click.option("--store", metavar="S3-ADDRESS", help="Publish every artifact below this address, s3://bucket/prefix.")
 def run(
-    profile: str, output: Path | None, config_file: Path | None, resume: bool, overwrite: bool, **settings: Any
+    profile: str,
+    output: Path | None,
+    config_file: Path | None,
+    resume: bool,
+    overwrite: bool,
+    runner: str,
+    gpus: str | None,
+    memory: str,
+    store: str | None,
+    **settings: Any,
 ) -> None:
     """Run the whole pipeline on this machine.
 
@@ -116,6 +135,7 @@ def run(
       untrigger run
       untrigger run --profile cpu --dataset parquet:data/cifar10 --output runs/cifar
       untrigger run --betas 0.6,0.9 --generator.epochs 200 --seed 1
+      untrigger run --runner docker --gpus all --store s3://untrigger
     """
     from rich.console import Console
 
@@ -125,31 +145,148 @@ def run(
 
     from untrigger.datasets import check_dataset, dataset_files
     from untrigger.output_folder import OutputFolder
+    from untrigger.pipelines.containers import ContainerOptions, check_engine
+    from untrigger.pipelines.local import check_tracking, run_locally
+    from untrigger.publishing import RunPublisher, check_store, publishing
     from untrigger.triggers import read_trigger, trigger_files
 
+    containers = ContainerOptions(gpus, memory) if runner == "docker" else None
     check_dataset(config.dataset, config.data)
     read_trigger(config.poisoning.trigger)
+    if containers is not None:
+        check_engine()
+    check_tracking()
+    published_below = check_store(store) if store else None
     folder = OutputFolder(output or Path("runs") / profile)
     sources = [*dataset_files(config.dataset), *trigger_files(config.poisoning.trigger)]
     folder.open(config.record(), sources, resume=resume, overwrite=overwrite)
 
     from untrigger.artifacts import read_json
     from untrigger.display import results_table, watching
-    from untrigger.pipelines.local import run_locally
     from untrigger.stage import kept_outputs
 
+    publisher = RunPublisher(folder, published_below) if published_below else None
     console = Console(file=sys.stdout)
-    with watching(folder.progress, console):
-        run_locally(config, folder)
+    with watching(folder.progress, console), publishing(publisher):
+        run_locally(config, folder, sources, containers)
     kept = kept_outputs(folder.stages, "evaluation")
     if kept is None:
         raise UserError(f"the evaluation left no outputs in {folder.stages}: see {folder.log}")
     folder.publish(kept / "report")
     console.print(results_table(read_json(folder.path / "results.json")))
-    folder.close()
     click.echo(f"report:  {folder.path / 'report.html'}")
     click.echo(f"results: {folder.path / 'results.json'}")
     click.echo(f"MLflow:  {_how_to_open_tracking(folder.tracking_uri)}")
+    if publisher is not None:
+        publisher.everything()
+        click.echo(f"stored:  {publisher.address}")
+    folder.close()
+
+
+@main.command()
+@click.argument("output", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def track(output: Path) -> None:
+    """Deliver what a finished run in OUTPUT could not deliver to MLflow, because its server was away."""
+    from untrigger.output_folder import OutputFolder
+    from untrigger.pipelines.local import deliver_tracking
+
+    count = deliver_tracking(OutputFolder(output))
+    click.echo(f"delivered {count} records" if count else "nothing to deliver")
+
+
+@main.group()
+def store() -> None:
+    """Keep datasets, models and runs in an S3 object store.
+
+    The store is the one in AWS_ENDPOINT_URL, with the credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    `untrigger store up` starts one on this machine, with an MLflow server beside it.
+    """
+
+
+@store.command()
+@click.option("--folder", type=click.Path(path_type=Path), help="Data, logs, credentials.  [default: runs/servers]")
+@click.option("--store-port", default=8333, show_default=True, help="Port of the object store (SeaweedFS).")
+@click.option("--tracking-port", default=5000, show_default=True, help="Port of the MLflow server.")
+def up(folder: Path | None, store_port: int, tracking_port: int) -> None:
+    """Start an object store and an MLflow server on this machine, in the background."""
+    from untrigger.servers import DEFAULT_FOLDER, Servers
+
+    servers = Servers(folder or DEFAULT_FOLDER)
+    servers.up(store_port, tracking_port)
+    click.echo(f"object store: http://127.0.0.1:{store_port}, bucket untrigger")
+    click.echo(f"MLflow:       http://127.0.0.1:{tracking_port}")
+    click.echo(f"use them:     . {servers.environment_file}")
+
+
+@store.command()
+@click.option("--folder", type=click.Path(path_type=Path), help="As given to `up`.  [default: runs/servers]")
+def down(folder: Path | None) -> None:
+    """Stop the servers that `up` started; their data stay."""
+    from untrigger.servers import DEFAULT_FOLDER, Servers
+
+    stopped = Servers(folder or DEFAULT_FOLDER).down()
+    click.echo(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@store.command()
+@click.argument("address")
+def create(address: str) -> None:
+    """Create the bucket of ADDRESS, s3://bucket, unless it is there."""
+    from untrigger.storage import Address, ObjectStore
+
+    ObjectStore().make_bucket(Address.parse(address).bucket)
+
+
+@store.command()
+@click.argument("source")
+@click.argument("address")
+def put(source: str, address: str) -> None:
+    """Store SOURCE below ADDRESS, s3://bucket/prefix, and print where it is.
+
+    SOURCE is a dataset (parquet:PATH, folder:PATH, cifar10:PATH, cifar100:PATH), a run's output folder, or a folder
+    with a classifier. What is already there, verified, is not uploaded again.
+    """
+    from untrigger.publishing import publish
+
+    click.echo(publish(source, address, _show_file))
+
+
+@store.command()
+@click.argument("address")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--only", multiple=True, metavar="PATH", help="Only this file or folder of it; may be given repeatedly.")
+def get(address: str, folder: Path, only: tuple[str, ...]) -> None:
+    """Fetch what is at ADDRESS, as `put` or `run --store` printed it, into FOLDER, and verify it.
+
+    \b
+    Example:
+      untrigger store get s3://untrigger/runs/RUN-ID here --only report.html --only classifier
+    """
+    from untrigger.bundles import get_bundle
+    from untrigger.storage import Address, ObjectStore
+
+    get_bundle(ObjectStore(_tell), Address.parse(address), folder, only, _show_file)
+
+
+@store.command()
+@click.argument("address")
+def ls(address: str) -> None:
+    """List the datasets, models and runs below ADDRESS, s3://bucket/prefix."""
+    from rich.console import Console
+
+    from untrigger.bundles import bundles
+    from untrigger.display import bundles_table
+    from untrigger.storage import Address, ObjectStore
+
+    Console(file=sys.stdout).print(bundles_table(bundles(ObjectStore(_tell), Address.parse(address))))
+
+
+def _show_file(path: str, done: int, total: int, moved: bool) -> None:
+    click.echo(f"{done} of {total}: {path}{'' if moved else ' (already there)'}", err=True)
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
 
 
 @main.command(name="compile")

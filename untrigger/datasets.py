@@ -19,6 +19,7 @@ from torch import Tensor
 from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
 from untrigger.errors import UserError
 from untrigger.settings import DataSettings
+from untrigger.stored_datasets import resolved
 
 DESCRIPTIONS = {
     "digits": "scikit-learn's handwritten digits as 3x32x32, built in (1,797 images, 10 classes)",
@@ -26,6 +27,7 @@ DESCRIPTIONS = {
     "cifar100[:PATH]": "CIFAR-100, likewise",
     "parquet:PATH": "a folder of Parquet shards in the Hugging Face image layout (train-*.parquet, test-*.parquet)",
     "folder:PATH": "a folder of class folders, or of train/ and test/ with class folders in each",
+    "s3://BUCKET/...": "one of these in an object store, as `untrigger store put` prints it",
 }
 
 OnProgress = Callable[[int, int], None]
@@ -73,8 +75,8 @@ def load_images(folder: Path) -> ImageData:
 
 
 def check_dataset(name: str, settings: DataSettings) -> None:
-    """UserError when the dataset `name` is plainly not to be had; quick, reads no images."""
-    kind, _, place = name.partition(":")
+    """UserError when the dataset `name` is plainly not to be had; reads no images, but fetches a dataset in a store."""
+    kind, _, place = resolved(name).partition(":")
     if kind == "digits" and not place:
         return
     if kind in ("cifar10", "cifar100"):
@@ -91,7 +93,7 @@ def check_dataset(name: str, settings: DataSettings) -> None:
 
 def dataset_files(name: str) -> list[Path]:
     """The files that the dataset `name` is read from; none for a built-in one."""
-    kind, _, place = name.partition(":")
+    kind, _, place = resolved(name).partition(":")
     if kind == "parquet":
         return _parquet_files(Path(place))
     if kind == "folder":
@@ -99,6 +101,13 @@ def dataset_files(name: str) -> list[Path]:
     if kind in ("cifar10", "cifar100"):
         return sorted((Path(place or "data") / _cifar_files(kind).base_folder).glob("*"))
     return []
+
+
+def dataset_folder(name: str) -> Path | None:
+    """The folder that all files of the dataset `name` lie in, as its name gives it; None for a built-in one."""
+    _, _, place = resolved(name).partition(":")
+    files = dataset_files(name)
+    return (Path(place or "data") if Path(place or "data").is_dir() else files[0].parent) if files else None
 
 
 def read_split(name: str, settings: DataSettings, *, seed: int, on_progress: OnProgress | None = None) -> Split:
@@ -109,7 +118,7 @@ def read_split(name: str, settings: DataSettings, *, seed: int, on_progress: OnP
     takes the place of the test part. Raises UserError when the dataset is missing, damaged or too small.
     """
     check_dataset(name, settings)
-    kind, _, place = name.partition(":")
+    kind, _, place = resolved(name).partition(":")
     readers: dict[str, Callable[[], tuple[ImageData, ImageData | None]]] = {
         "digits": lambda: (_read_digits(settings.image_size), None),
         "cifar10": lambda: _read_cifar("cifar10", Path(place or "data"), settings),

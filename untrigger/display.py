@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,6 +14,10 @@ from rich.table import Table
 
 from untrigger.json_lines import following
 from untrigger.progress import Event, duration
+
+if TYPE_CHECKING:
+    from untrigger.bundles import Manifest
+    from untrigger.storage import Address
 
 
 @contextmanager
@@ -96,4 +100,16 @@ def results_table(found: Mapping[str, Any]) -> Table:
             for rate in (*rates, "defense_effectiveness_rating")
         )
         table.add_row(line["method"], str(line["n"]), *cells)
+    return table
+
+
+def bundles_table(found: Sequence[tuple[Address, Manifest]]) -> Table:
+    """What lies in a store: address, kind, size, when it was put there, what it is."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("address", "files", "MB", "created", "about"):
+        table.add_column(name, overflow="fold", justify="right" if name in ("files", "MB") else "left")
+    for address, manifest in found:
+        about = ", ".join(f"{name} {value}" for name, value in manifest.about.items() if name != "created")
+        size = f"{manifest.size / 1e6:.1f}"
+        table.add_row(str(address), str(len(manifest.files)), size, manifest.about.get("created", ""), about)
     return table

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import requests
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 
@@ -18,6 +22,12 @@ from untrigger.tracking import ARTIFACT_LOCATION, PARENT
 
 EXPERIMENT = "UNTRIGGER_EXPERIMENT"
 DEFAULT_EXPERIMENT = "untrigger"
+
+PATIENCE = "UNTRIGGER_TRACKING_PATIENCE"
+"""Environment variable: seconds that the end of a run waits for an MLflow that went away; 30 unless given."""
+
+KNOWN_RUNS = "known_runs"
+RETRY_SECONDS = 5.0
 
 _PIPELINE_TAG = "untrigger.pipeline_run"
 _ROLE_TAG = "untrigger.role"
@@ -45,7 +55,9 @@ class MlflowWriter:
     def write(self, record: Mapping[str, Any]) -> None:
         """Apply one record; what belongs to a run that MLflow does not know is dropped."""
         kind = record["kind"]
-        if kind == "open_parent":
+        if kind == KNOWN_RUNS:
+            self._runs |= {key: self._client.get_run(run_id) for key, run_id in record["runs"].items()}
+        elif kind == "open_parent":
             self._open_parent(record)
         elif (parent := self._parent()) is not None:
             if kind == "close_parent":
@@ -57,6 +69,10 @@ class MlflowWriter:
                     self._runs[record["run"]] = found[0]
             elif record["run"] in self._runs:
                 self._add(self._runs[record["run"]].info.run_id, record)
+
+    def known_runs(self) -> dict[str, Any]:
+        """A record of the runs that earlier records began, for another writer to go on with the later ones."""
+        return {"kind": KNOWN_RUNS, "runs": {key: run.info.run_id for key, run in self._runs.items()}}
 
     def _open_parent(self, record: Mapping[str, Any]) -> None:
         parent = self._parent()
@@ -147,21 +163,89 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def check_server(uri: str) -> None:
+    """UserError when there is no MLflow at `uri`."""
+    _retry_little()
+    MlflowWriter(uri, "")
+
+
+def _retry_little() -> None:
+    """MLflow's client would retry for minutes; here records wait without holding anything up."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+
 @contextmanager
 def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[None]:
     """Write the records that other processes append to `records` as they come, until the block ends.
 
-    Raises UserError when MLflow does not answer at the beginning. A record that it does not take later is reported and
-    left out: the block goes on, since its results do not depend on it.
+    Raises UserError when MLflow does not answer at the beginning. When it goes away later, records wait for it; those
+    that it has not taken soon after the block stay in `records`, to be forwarded another time. Otherwise the file goes.
+    A record that MLflow refuses is reported and left out. The block goes on: its results do not depend on it.
     """
-    writer = MlflowWriter(uri, pipeline_run)
+    _retry_little()
+    forwarder = _Forwarder(MlflowWriter(uri, pipeline_run))
+    try:
+        with following(records, forwarder.take):
+            yield
+    finally:
+        forwarder.finish(records)
 
-    def write(record: dict[str, Any]) -> None:
-        try:
-            writer.write(record)
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            Reporter("MLflow").say("warning", f"not tracked: {record['kind']}: {reason}")
 
-    with following(records, write):
-        yield
+class _Forwarder:
+    """Hands records to the writer in their order; keeps them while MLflow is away."""
+
+    def __init__(self, writer: MlflowWriter) -> None:
+        self._writer = writer
+        self._waiting: deque[Mapping[str, Any]] = deque()
+        self._not_before = 0.0
+        self._reporter = Reporter("MLflow")
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        self._waiting.append(record)
+        if time.monotonic() >= self._not_before:
+            self._deliver()
+
+    def finish(self, records: Path) -> None:
+        deadline = time.monotonic() + float(os.environ.get(PATIENCE, "30"))
+        self._deliver()
+        while self._waiting and time.monotonic() < deadline:
+            time.sleep(1)
+            self._deliver()
+        if not self._waiting:
+            records.unlink(missing_ok=True)
+            return
+        lines = [json.dumps(record) for record in (self._writer.known_runs(), *self._waiting)]
+        records.write_text("\n".join(lines) + "\n")
+        self._reporter.say(
+            "warning",
+            f"{len(self._waiting)} records are not delivered and lie in {records}: "
+            f"`untrigger track {records.parent}` delivers them when the server is back",
+        )
+
+    def _deliver(self) -> None:
+        while self._waiting:
+            record = self._waiting[0]
+            try:
+                self._writer.write(record)
+            except Exception as error:
+                reason = " ".join(str(error).split())[:300]
+                if _is_away(error):
+                    if not self._not_before:
+                        self._reporter.say("warning", f"does not answer, records wait for it: {reason}")
+                    self._not_before = time.monotonic() + RETRY_SECONDS
+                    return
+                self._reporter.say("warning", f"not tracked: {record['kind']}: {reason}")
+            self._waiting.popleft()
+        if self._not_before:
+            self._reporter.say("warning", "answers again")
+            self._not_before = 0.0
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Whether the server could not be reached, as opposed to refusing what it was sent."""
+    while error is not None:
+        if isinstance(error, requests.ConnectionError | requests.Timeout):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

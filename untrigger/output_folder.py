@@ -58,7 +58,9 @@ class OutputFolder:
                 f"{self.path} already holds a run: add --resume to go on with it, --overwrite to replace it, "
                 "or choose another --output"
             )
-        self._delete("progress.jsonl", "tracking.jsonl", "workspace")
+        self._delete("progress.jsonl")
+        if not (resume and self._undelivered()):
+            self._delete("tracking.jsonl", "workspace")
         self.run_id = self.run_id or uuid.uuid4().hex
         write_json(self._description, {"run_id": self.run_id, "config": config, "sources": state})
 
@@ -66,6 +68,10 @@ class OutputFolder:
         """Let others use the folder."""
         if self._lock is not None:
             self._lock.close()
+
+    def read_run_id(self) -> str:
+        """The id of the run that the folder holds; UserError when it holds none."""
+        return str(read_json(self._description)["run_id"])
 
     def publish(self, report: Path) -> None:
         """Bring the outputs of the evaluation stage in `report` to the top of the folder."""
@@ -89,6 +95,13 @@ class OutputFolder:
         except OSError as error:
             raise UserError(f"another run is at work in {self.path}: wait for it or choose another --output") from error
         return lock
+
+    def _undelivered(self) -> bool:
+        """Whether tracking records of an earlier attempt wait for their server."""
+        if not self.tracking_records.exists():
+            return False
+        with self.tracking_records.open() as file:
+            return '"known_runs"' in file.readline()
 
     def _check_unused(self, resume: bool) -> None:
         if resume:

@@ -32,7 +32,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "epochs": 40,
             "batch_size": 64,
             "learning_rate": 0.05,
-            "poisoned_share": 0.1,
+            "poisoned_share": 0.2,
             "schedule": "one_cycle",
         },
         "pixel_sgd": {"restarts": 5},

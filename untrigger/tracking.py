@@ -1,9 +1,9 @@
 """Tracking: one parent run per pipeline run, one nested run per stage (per method and seed in retraining).
 
-Active when MLFLOW_TRACKING_URI and KFP_RUN_ID are set; otherwise, or without MLflow installed, nothing is tracked.
 What is tracked leaves a stage as records. Where UNTRIGGER_TRACKING names a file they are appended to it, and the
-process that started the stages forwards them, so that a short stage need not import MLflow; elsewhere the stage writes
-them to MLflow itself. Either way `mlflow_writer` does the writing.
+process that started the stages forwards them: a short stage need not import MLflow, a container needs no network. Where
+MLFLOW_TRACKING_URI and KFP_RUN_ID are set instead, and MLflow is installed, the stage writes them to MLflow itself.
+Either way `mlflow_writer` does the writing. Otherwise nothing is tracked.
 """
 
 from __future__ import annotations
@@ -88,13 +88,12 @@ def existing_run(name: str) -> TrackedRun:
 
 
 def _record(kind: str, **values: Any) -> None:
+    record = {"kind": kind, "milliseconds": int(time.time() * 1000), **values}
     pipeline_run, uri = os.environ.get(RUN_ID), os.environ.get(TRACKING_URI)
-    if pipeline_run and uri and importlib.util.find_spec("mlflow") is not None:
-        record = {"kind": kind, "milliseconds": int(time.time() * 1000), **values}
-        if path := os.environ.get(RECORDS):
-            append_line(Path(path), record)
-        else:
-            _writing_directly(uri, pipeline_run)(record)
+    if path := os.environ.get(RECORDS):
+        append_line(Path(path), record)
+    elif pipeline_run and uri and importlib.util.find_spec("mlflow") is not None:
+        _writing_directly(uri, pipeline_run)(record)
 
 
 @functools.cache

@@ -1,0 +1,50 @@
+"""A real object store and a real MLflow server for the tests, on free ports."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from untrigger.servers import Servers
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RunningServers:
+    """Servers on ports of their own; `environment` is what their users need."""
+
+    def __init__(self, folder: Path) -> None:
+        self.servers = Servers(folder)
+        self.store_port, self.tracking_port = free_port(), free_port()
+
+    def up(self) -> None:
+        self.servers.up(self.store_port, self.tracking_port)
+
+    def stop(self, name: str) -> None:
+        self.servers.stop(name)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.servers.environment()
+
+
+@contextmanager
+def running_servers(folder: Path) -> Iterator[RunningServers]:
+    running = RunningServers(folder)
+    running.up()
+    try:
+        yield running
+    finally:
+        running.servers.down()
+
+
+def with_environment(environment: dict[str, str], **changes: str) -> dict[str, str]:
+    """The environment for a process that uses the servers."""
+    return {**os.environ, **environment, **changes}

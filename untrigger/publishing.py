@@ -1,0 +1,139 @@
+"""A run's files in an object store: each stage's artifacts as the stage ends, the rest when the run does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from untrigger.artifacts import read_json
+from untrigger.bundles import FOLDERS, OnFile, dated, put_content, put_files, put_manifest, quiet
+from untrigger.errors import UserError
+from untrigger.output_folder import OutputFolder
+from untrigger.progress import Reporter
+from untrigger.storage import Address, ObjectStore
+
+POLL_SECONDS = 0.5
+LEFT_OUT = ("workspace", "run.lock", "manifest.json")
+
+
+def check_store(address: str) -> Address:
+    """The parsed address; UserError when its store, its bucket or the credentials are wrong."""
+    parsed = Address.parse(address)
+    ObjectStore().check_bucket(parsed.bucket)
+    return parsed
+
+
+class RunPublisher:
+    """Brings the files of one run to `base`/runs/<run id>, and keeps the manifest there up to date.
+
+    The first manifest goes up at once, which shows before any work that writing is allowed.
+    """
+
+    def __init__(self, output: OutputFolder, base: Address, on_file: OnFile = quiet) -> None:
+        self.address = base / FOLDERS["run"] / output.read_run_id()
+        self.reporter = Reporter("object store")
+        self._store = ObjectStore(on_wait=lambda text: self.reporter.say("warning", text))
+        self._output = output
+        self._on_file = on_file
+        self._base = base
+        config = read_json(output.path / "run.json")["config"]
+        self._manifest = dated("run", dataset=config["dataset"], seed=config["seed"])
+        self._published: set[Path] = set()
+        put_manifest(self._store, self.address, self._manifest)
+
+    def new_stages(self) -> None:
+        """Upload the artifacts of stages that have ended since the last call."""
+        for folder in sorted(self._output.stages.glob("[!.]*/")):
+            if folder not in self._published:
+                put_files(self._store, self._output.path, _files(folder), self.address, self._manifest)
+                put_manifest(self._store, self.address, self._manifest)
+                self._published.add(folder)
+                self.reporter.say("finished", f"{folder.name.rpartition('-')[0]} is stored")
+
+    def everything(self) -> None:
+        """Upload whatever is not there yet, and leave the manifest beside the results.
+
+        Raises UserError that says how to do it later when the store stays away.
+        """
+        try:
+            put_files(self._store, self._output.path, self._all_files(), self.address, self._manifest, self._on_file)
+            put_manifest(self._store, self.address, self._manifest)
+        except UserError as error:
+            remedy = f"`untrigger store put {self._output.path} {self._base}`"
+            raise UserError(f"{error}; nothing is lost, the run lies in {self._output.path}: {remedy}") from error
+        (self._output.path / "manifest.json").write_text(self._manifest.text())
+
+    def _all_files(self) -> list[Path]:
+        entries = [entry for entry in self._output.path.iterdir() if entry.name not in LEFT_OUT]
+        return [path for entry in entries for path in ([entry] if entry.is_file() else _files(entry))]
+
+
+@contextmanager
+def publishing(publisher: RunPublisher | None) -> Iterator[None]:
+    """Upload the artifacts of stages as they end, in a thread of its own, until the block ends.
+
+    A store that stays away is reported and not tried again until the end of the run: the block goes on.
+    """
+    if publisher is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def follow() -> None:
+        last = False
+        while not last:
+            last = ended.wait(POLL_SECONDS)
+            try:
+                publisher.new_stages()
+            except UserError as error:
+                publisher.reporter.say("warning", str(error))
+                return
+
+    thread = threading.Thread(target=follow, name="publishing")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def publish(source: str, address: str, on_file: OnFile = quiet) -> Address:
+    """Store a dataset, a run or a classifier, given as `untrigger store put` takes it; the address that it got.
+
+    Raises UserError when `source` is none of them.
+    """
+    base = check_store(address)
+    store = ObjectStore(on_wait=lambda text: Reporter("object store").say("warning", text))
+    folder = Path(source)
+    if (folder / "run.json").is_file():
+        publisher = RunPublisher(OutputFolder(folder), base, on_file)
+        publisher.everything()
+        return publisher.address
+    if (folder / "classifier.json").is_file():
+        settings = read_json(folder / "classifier.json")["settings"]
+        manifest = dated("model", architecture=settings["architecture"])
+        return put_content(store, folder, _files(folder), base, manifest, on_file)
+    return _publish_dataset(store, source, base, on_file)
+
+
+def _publish_dataset(store: ObjectStore, source: str, base: Address, on_file: OnFile) -> Address:
+    from untrigger.datasets import check_dataset, dataset_files, dataset_folder
+    from untrigger.settings import DataSettings
+
+    kind = source.partition(":")[0]
+    if ":" not in source or kind in ("s3", "digits"):
+        raise UserError(
+            f"{source!r} is nothing to store: give a dataset such as parquet:PATH, the output folder of a run, "
+            "or a folder with a classifier"
+        )
+    check_dataset(source, DataSettings())
+    folder = dataset_folder(source)
+    assert folder is not None, "only built-in datasets have no folder"
+    return put_content(store, folder, dataset_files(source), base, dated("dataset", dataset=kind), on_file)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]

@@ -1,0 +1,56 @@
+"""Datasets that are named by their address in an object store, and the local copies that they are read from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from untrigger.errors import UserError
+
+if TYPE_CHECKING:
+    from untrigger.bundles import OnFile
+
+CACHE = "UNTRIGGER_CACHE"
+"""Environment variable: the folder that keeps the copies; ~/.cache/untrigger unless given."""
+
+
+def cache_folder() -> Path:
+    """Where copies are kept."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "untrigger").resolve()
+
+
+def resolved(name: str, on_file: OnFile | None = None) -> str:
+    """The dataset's name with an address in a store replaced by its local copy, which is fetched unless it is there.
+
+    Raises UserError when the address holds no dataset or the store cannot be reached.
+    """
+    if not name.startswith("s3://"):
+        return name
+    kept = cache_folder() / "datasets" / name.rstrip("/").rpartition("/")[2]
+    if not kept.exists():
+        _fetch(name, kept, on_file)
+    description = json.loads((kept / "manifest.json").read_text())
+    return f"{description['dataset']}:{kept / 'files'}"
+
+
+def _fetch(name: str, kept: Path, on_file: OnFile | None) -> None:
+    """The copy appears under `kept` whole or not at all."""
+    from untrigger.bundles import get_bundle, quiet, read_manifest
+    from untrigger.storage import Address, ObjectStore
+
+    address, store = Address.parse(name), ObjectStore()
+    manifest = read_manifest(store, address)
+    if manifest.kind != "dataset":
+        raise UserError(f"{address} is a {manifest.kind}, not a dataset")
+    partial = kept.with_name(f".{kept.name}-{uuid.uuid4().hex}")
+    try:
+        get_bundle(store, address, partial / "files", on_file=on_file or quiet)
+        (partial / "manifest.json").write_text(manifest.text())
+        if not kept.exists():
+            partial.rename(kept)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
