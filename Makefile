@@ -3,7 +3,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 IN_VENV := . $(VENV)/bin/activate &&
 
-.PHONY: help demo test test-unit test-browser lint clean
+.PHONY: help demo test test-unit test-browser test-containers images compose-env lint clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -11,14 +11,25 @@ help:  ## Show this list
 demo: $(READY)  ## Run the whole job on built-in data: a few minutes on two CPU cores
 	$(IN_VENV) untrigger run --profile demo --output runs/demo --overwrite
 
-test: $(READY) lint  ## Run all tests but the browser's
-	$(IN_VENV) pytest -m "not browser"
+test: $(READY) lint  ## Run all tests but those with a browser or containers
+	$(IN_VENV) pytest -m "not browser and not container"
 
 test-unit: $(READY)  ## Run the quick tests only
-	$(IN_VENV) pytest -m "not browser and not pipeline"
+	$(IN_VENV) pytest -m "not browser and not container and not pipeline and not server"
 
 test-browser: $(READY)  ## Open the report in headless Chromium (needs chromium and chromedriver)
 	$(IN_VENV) pytest -m browser
+
+images:  ## Build all images with docker, podman or buildah (TORCH=cuda for GPUs; see docker/build.sh)
+	docker/build.sh
+
+test-containers: $(READY)  ## Run the pipeline in its images (needs them, an engine, and the servers' images)
+	$(IN_VENV) pytest -m container
+
+compose-env: docker/.env  ## Write new credentials for docker/compose.yaml, unless there are some
+
+docker/.env:
+	@umask 077 && $(PYTHON) -c 'import secrets; print("AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s" % (secrets.token_hex(10), secrets.token_hex(20)))' > $@
 
 lint: $(READY)  ## Check style and types
 	$(IN_VENV) ruff check . && ruff format --check . && mypy

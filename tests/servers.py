@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from untrigger.servers import Servers
+from untrigger.servers import NAMES, Servers
 
 
 def free_port() -> int:
@@ -27,8 +28,9 @@ class RunningServers:
     def up(self) -> None:
         self.servers.up(self.store_port, self.tracking_port)
 
-    def stop(self, name: str) -> None:
-        self.servers.stop(name)
+    def kill(self, name: str) -> None:
+        """SIGKILL one of them with its children."""
+        os.killpg(int((self.servers.folder / f"{name}.pid").read_text()), signal.SIGKILL)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -42,9 +44,5 @@ def running_servers(folder: Path) -> Iterator[RunningServers]:
     try:
         yield running
     finally:
-        running.servers.down()
-
-
-def with_environment(environment: dict[str, str], **changes: str) -> dict[str, str]:
-    """The environment for a process that uses the servers."""
-    return {**os.environ, **environment, **changes}
+        for name in NAMES:
+            running.kill(name)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -131,7 +129,7 @@ def test_an_upload_goes_on_when_a_killed_store_comes_back_and_nothing_truncated_
         text=True,
     )
     wait_until_parts_arrive(running)
-    kill(running, "seaweedfs")
+    running.kill("seaweedfs")
     assert upload.poll() is None, "the store was killed in the middle of the upload"
     time.sleep(2)
     running.up()
@@ -152,10 +150,6 @@ def wait_until_parts_arrive(running: RunningServers) -> None:
 
 def used(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
-
-
-def kill(running: RunningServers, name: str) -> None:
-    os.killpg(int((running.servers.folder / f"{name}.pid").read_text()), signal.SIGKILL)
 
 
 def test_the_same_dataset_is_stored_once_and_read_from_the_store(

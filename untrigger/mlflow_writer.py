@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -165,14 +166,15 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def check_server(uri: str) -> None:
     """UserError when there is no MLflow at `uri`."""
-    _retry_little()
+    _set_up_client()
     MlflowWriter(uri, "")
 
 
-def _retry_little() -> None:
-    """MLflow's client would retry for minutes; here records wait without holding anything up."""
+def _set_up_client() -> None:
+    """MLflow's client would retry for minutes, where here records wait; and it would print every run it ends."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 @contextmanager
@@ -183,7 +185,7 @@ def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[None]:
     that it has not taken soon after the block stay in `records`, to be forwarded another time. Otherwise the file goes.
     A record that MLflow refuses is reported and left out. The block goes on: its results do not depend on it.
     """
-    _retry_little()
+    _set_up_client()
     forwarder = _Forwarder(MlflowWriter(uri, pipeline_run))
     try:
         with following(records, forwarder.take):
@@ -220,7 +222,7 @@ class _Forwarder:
         self._reporter.say(
             "warning",
             f"{len(self._waiting)} records are not delivered and lie in {records}: "
-            f"`untrigger track {records.parent}` delivers them when the server is back",
+            f"`untrigger track {shlex.quote(str(records.parent))}` delivers them when the server is back",
         )
 
     def _deliver(self) -> None:

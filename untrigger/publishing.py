@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ class RunPublisher:
             put_files(self._store, self._output.path, self._all_files(), self.address, self._manifest, self._on_file)
             put_manifest(self._store, self.address, self._manifest)
         except UserError as error:
-            remedy = f"`untrigger store put {self._output.path} {self._base}`"
+            remedy = f"`untrigger store put {shlex.quote(str(self._output.path))} {self._base}`"
             raise UserError(f"{error}; nothing is lost, the run lies in {self._output.path}: {remedy}") from error
         (self._output.path / "manifest.json").write_text(self._manifest.text())
 

@@ -67,8 +67,8 @@ class Servers:
         """The variables that users of the servers need; empty before the first start."""
         if not self.environment_file.exists():
             return {}
-        lines = (line.removeprefix("export ").split("=", 1) for line in self.environment_file.read_text().splitlines())
-        return dict((name, value) for name, value in lines)
+        lines = self.environment_file.read_text().splitlines()
+        return {name: value for name, _, value in (line.removeprefix("export ").partition("=") for line in lines)}
 
     def _credentials(self) -> dict[str, str]:
         """Those of an earlier start, or new ones."""

@@ -109,9 +109,7 @@ class ObjectStore:
             credentials=EnvAWSProvider(),
             secure=url.scheme == "https",
             region=os.environ.get("AWS_REGION", "us-east-1"),
-            http_client=urllib3.PoolManager(
-                timeout=urllib3.Timeout(connect=5, read=60), retries=urllib3.Retry(total=1, backoff_factor=0.2)
-            ),
+            http_client=urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=60), retries=urllib3.Retry(0)),
         )
 
     def check_bucket(self, bucket: str) -> None:

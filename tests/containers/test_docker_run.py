@@ -1,0 +1,253 @@
+"""The tiny pipeline in its images, under a real Docker engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from mlflow import MlflowClient
+
+import docker
+from tests.pipeline_config import tiny_config
+from tests.servers import RunningServers, running_servers
+from tests.test_datasets import picture, write_shard
+from untrigger import __version__
+
+pytestmark = pytest.mark.container
+
+UNTRIGGER = str(Path(sys.executable).with_name("untrigger"))
+SMALL = {"betas": (0.5,), "methods": ("ensemble",), "retraining_seeds": 1}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.DockerClient]:
+    client = docker.from_env()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServers]:
+    with running_servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "small.json"
+    path.write_text(json.dumps(tiny_config(**SMALL).record()))
+    return path
+
+
+def command(config: Path, output: Path, *options: str) -> list[str]:
+    return [UNTRIGGER, "run", "--config", str(config), "--output", str(output), *options]
+
+
+def in_containers(config: Path, output: Path, *options: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    words = command(config, output, "--runner", "docker", *options)
+    return subprocess.run(
+        words, env={**os.environ, **changes}, capture_output=True, text=True, timeout=500, check=False
+    )
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 180) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return found
+
+
+def container_of(engine: docker.DockerClient, stage: str) -> Any:
+    found = engine.containers.list(filters={"ancestor": f"untrigger/{stage}:{__version__}", "status": "running"})
+    return found[0] if found else None
+
+
+def test_the_pipeline_gives_the_same_results_in_hardened_containers_with_store_and_tracking_server(
+    engine: docker.DockerClient, servers: RunningServers, config: Path, tmp_path: Path
+) -> None:
+    plain = subprocess.run(command(config, tmp_path / "plain"), capture_output=True, text=True, timeout=500)
+    assert plain.returncode == 0, plain.stderr
+    words = command(config, tmp_path / "contained", "--runner", "docker", "--memory", "2g", "--store", "s3://untrigger")
+    process = subprocess.Popen(
+        words,
+        env={**os.environ, **servers.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    attributes = wait_for(lambda: container_of(engine, "poison-training")).attrs
+    told, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+    assert (tmp_path / "plain/results.json").read_bytes() == (tmp_path / "contained/results.json").read_bytes()
+
+    host = attributes["HostConfig"]
+    assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Memory"] == host["MemorySwap"] == 2 * 2**30 and host["NetworkMode"] == "none"
+    assert not host["Privileged"] and attributes["Config"]["User"].split(":")[0] not in ("", "0", "root")
+    assert not any(secret in json.dumps(attributes) for secret in servers.environment.values() if len(secret) == 40)
+
+    run_id = json.loads((tmp_path / "contained/run.json").read_text())["run_id"]
+    assert f"stored:  s3://untrigger/runs/{run_id}" in told
+    client = MlflowClient(servers.environment["MLFLOW_TRACKING_URI"])
+    experiment = client.get_experiment_by_name("untrigger")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], f"tags.`untrigger.pipeline_run` = '{run_id}'")
+    assert {run.info.status for run in runs} == {"FINISHED"} and len(runs) > 8
+
+
+def test_a_dataset_outside_the_run_is_readable_in_the_container(config: Path, tmp_path: Path) -> None:
+    write_shard(tmp_path / "data" / "a.parquet", [picture(1)] * 9 + [b"no picture"], [0, 1] * 5)
+    ended = in_containers(config, tmp_path / "run", "--dataset", f"parquet:{tmp_path / 'data'}")
+    assert ended.returncode == 2
+    assert "stage prepare data failed: row 9 of" in ended.stderr and "does not hold a readable image" in ended.stderr
+
+
+def test_a_stage_that_crashes_fails_the_pipeline_and_shows_its_last_lines(config: Path, tmp_path: Path) -> None:
+    changed = json.loads(config.read_text())
+    changed["generator"]["hidden"] = 10**9
+    (tmp_path / "config.json").write_text(json.dumps(changed))
+    ended = in_containers(tmp_path / "config.json", tmp_path / "run")
+    assert ended.returncode == 2
+    assert "stage generator beta=0.5 seed=0 failed: RuntimeError" in ended.stderr
+    assert "last lines of generator-training:" in ended.stderr and "not enough memory" in ended.stderr
+
+
+def test_a_killed_container_fails_the_pipeline_is_named_and_the_run_resumes(
+    engine: docker.DockerClient, config: Path, tmp_path: Path
+) -> None:
+    words = command(config, tmp_path / "run", "--runner", "docker")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: container_of(engine, "poison-training")).kill()
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 2
+    assert "the container of poison-training was killed" in errors and "--resume" in errors
+    resumed = in_containers(config, tmp_path / "run", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "prepare data: reused" in resumed.stdout and (tmp_path / "run/results.json").exists()
+
+
+def test_a_container_that_runs_out_of_memory_fails_the_pipeline_and_is_named(config: Path, tmp_path: Path) -> None:
+    ended = in_containers(config, tmp_path / "run", "--memory", "100m")
+    assert ended.returncode == 2
+    assert "the container of prepare-data ran out of its memory of 100m (--memory gives it more)" in ended.stderr
+
+
+def test_an_interrupt_leaves_no_container_behind(engine: docker.DockerClient, config: Path, tmp_path: Path) -> None:
+    words = command(config, tmp_path / "run", "--runner", "docker")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: container_of(engine, "poison-training"))
+    process.send_signal(2)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130 and "--resume" in errors
+    assert engine.containers.list(filters={"label": "untrigger.run"}) == []
+
+
+def test_a_missing_engine_is_named_before_any_work(config: Path, tmp_path: Path) -> None:
+    ended = in_containers(config, tmp_path / "run", DOCKER_HOST="unix:///nowhere/docker.sock")
+    assert ended.returncode == 2 and "no Docker engine answers at unix:///nowhere/docker.sock" in ended.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_in_a_container_tracks_on_a_server_by_itself(
+    engine: docker.DockerClient, servers: RunningServers
+) -> None:
+    """As on a cluster: no forwarding process, the skinny client, no credentials of the object store."""
+    stage = (
+        "from untrigger.tracking import open_parent, parent_run\n"
+        "from pathlib import Path\n"
+        "open_parent('from a container', {'seed': 1}, {})\n"
+        "Path('/tmp/note.txt').write_text('hello')\n"
+        "parent_run().files(Path('/tmp/note.txt'))\n"
+    )
+    uri = servers.environment["MLFLOW_TRACKING_URI"]
+    engine.containers.run(
+        f"untrigger/open-run:{__version__}",
+        ["python", "-c", stage],
+        environment={"MLFLOW_TRACKING_URI": uri, "KFP_RUN_ID": "in-container"},
+        network_mode="host",
+        read_only=True,
+        tmpfs={"/tmp": "mode=1777"},
+        cap_drop=["ALL"],
+        remove=True,
+    )
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("untrigger")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`untrigger.pipeline_run` = 'in-container'")
+    assert run.data.params == {"seed": "1"}
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["note.txt"]
+
+
+ROOT = Path(__file__).parents[2]
+COMPOSE_FILES = (ROOT / "docker/compose.yaml", ROOT / "docker/compose.seaweedfs.yaml")
+
+
+def compose(files: tuple[Path, ...], environment_file: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    program = str(Path(sys.executable).with_name("podman-compose"))
+    options = [word for file in files for word in ("-f", str(file))]
+    return subprocess.run(
+        [program, "--env-file", str(environment_file), *options, *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def environment_file(tmp_path: Path) -> Path:
+    made = subprocess.run(["make", "compose-env"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "AWS_SECRET" not in made.stdout.replace("AWS_SECRET_ACCESS_KEY=%s", "")
+    path = tmp_path / "env"
+    shutil.copyfile(ROOT / "docker/.env", path)
+    with path.open("a") as file:
+        file.write("STORE_ADDRESS=http://127.0.0.1:8333\n")
+    return path
+
+
+@pytest.mark.parametrize("files", [COMPOSE_FILES[:1], COMPOSE_FILES])
+def test_the_compose_files_are_valid_and_want_credentials(
+    files: tuple[Path, ...], environment_file: Path, tmp_path: Path
+) -> None:
+    shown = compose(files, environment_file, "config")
+    assert shown.returncode == 0, shown.stderr
+    for text in ("mlflow", "store", "8333"):
+        assert text in shown.stdout
+    (tmp_path / "empty").touch()
+    refused = compose(files, tmp_path / "empty", "config")
+    assert refused.returncode != 0 and "run make compose-env" in refused.stdout + refused.stderr
+
+
+def test_the_composed_services_work_together(environment_file: Path) -> None:
+    files = (*COMPOSE_FILES, Path(__file__).with_name("host-network.yaml"))
+    started = compose(files, environment_file, "up", "-d")
+    try:
+        assert started.returncode == 0, started.stderr
+        uri = "http://127.0.0.1:5000"
+        wait_for(lambda: answers(f"{uri}/health"))
+        experiments = f"{uri}/api/2.0/mlflow/experiments/search?max_results=1"
+        assert requests.get(experiments, headers={"Host": "mlflow:5000"}, timeout=10).status_code == 200
+        assert requests.get(experiments, headers={"Host": "elsewhere:5000"}, timeout=10).status_code == 403
+        client = MlflowClient(uri)
+        run = client.create_run(client.create_experiment("composed"))
+        client.log_text(run.info.run_id, "hello", "note.txt")
+        assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["note.txt"]
+    finally:
+        compose(files, environment_file, "down", "-v")
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
