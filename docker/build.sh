@@ -19,7 +19,7 @@ done
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain 2>/dev/null)" ] || revision=$revision-dirty
-source=$(git config --get remote.origin.url 2>/dev/null | grep -E '^(https?://|git@)' | sed 's#//[^/@]*@#//#' || echo unknown)
+source=$(git config --get remote.origin.url 2>/dev/null | grep -E '^(https?://|git@)' | sed 's#//[^/@]*@#//#' || true)
 
 targets=$*
 [ -n "$targets" ] || targets="open-run close-run prepare-data poison-training pixel-sgd generator-training staircase
@@ -35,6 +35,6 @@ for target in $targets; do
         --label "org.opencontainers.image.title=untrigger/$target" \
         --label "org.opencontainers.image.version=$version" \
         --label "org.opencontainers.image.revision=$revision" \
-        --label "org.opencontainers.image.source=$source" \
+        --label "org.opencontainers.image.source=${source:-unknown}" \
         .
 done
