@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the images: docker/build.sh [TARGET...]; without a target, every image.
 #
-# ENGINE        docker, podman or buildah; the first one found unless given
+# ENGINE        docker, podman or buildah; the first one found unless given. docker needs a running daemon
 # TORCH         cpu (default) or cuda
 # TORCH_INDEX   address of an extra package index that has the build of torch asked for
 # PIP_CONF      a pip configuration to build with; it is mounted, never copied into an image

@@ -96,7 +96,7 @@ def docker_runner(
         path.touch()
     written = (output.workspace, output.stages, output.progress, output.tracking_records)
     if os.getuid() == 0:
-        for path in written:
+        for path in (*written, *output.stages.rglob("*")):
             os.chown(path, user, group)
     mounts = [Mount(str(path), str(path), type="bind") for path in written if path != output.workspace]
     mounts += [Mount(str(path), str(path), type="bind", read_only=True) for path in _outermost(sources)]

@@ -49,7 +49,9 @@ def test_the_comparison_page_shows_the_metrics_of_both_methods(
         for rate in rates:
             assert f"{metrics[rate]:.3f}".rstrip("0").rstrip(".") in shown, (method, rate)
     if path := os.environ.get(SCREENSHOT):
-        compared.set_window_size(1200, 1500)
+        compared.set_window_size(1500, 900)
+        metric = compared.find_element(By.XPATH, "//*[text()='attack_success_rate']")
+        compared.execute_script("arguments[0].scrollIntoView({block: 'center'})", metric)
         compared.save_screenshot(str(Path(path)))
 
 

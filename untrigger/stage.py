@@ -88,15 +88,15 @@ def stage(title: str, *, reusable: bool = True) -> Callable[[Callable[..., None]
             inputs = {name: value for name, value in arguments.items() if kinds[name] in (InFolder, InFolders)}
             parameters = {n: v for n, v in arguments.items() if n not in outputs and n not in inputs}
             log = Log(title.format_map(arguments), parameters)
-            kept = _kept_folder(name, inputs, parameters) if reusable else None
-            if kept is not None and kept.exists():
-                _link_all({name: kept / name for name in outputs}, outputs)
-                (kept / "stage.json").touch()
-                log.reporter.say("reused")
-                return
-            log.reporter.say("started")
-            _limit_threads(name)
             with _failures_reported(log.reporter):
+                kept = _kept_folder(name, inputs, parameters) if reusable else None
+                if kept is not None and kept.exists():
+                    _link_all({name: kept / name for name in outputs}, outputs)
+                    (kept / "stage.json").touch()
+                    log.reporter.say("reused")
+                    return
+                log.reporter.say("started")
+                _limit_threads(name)
                 for folder in outputs.values():
                     folder.mkdir(parents=True, exist_ok=True)
                 work(log, **arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,3 +128,18 @@ def test_an_image_holds_only_what_its_stage_needs(
 def test_the_stage_images_carry_the_cpu_build_of_torch_that_was_asked_for(engine: docker.DockerClient) -> None:
     told = inside(engine, "poison-training", "python", "-c", "import torch; print(torch.version.cuda)")
     assert told.strip() == "None"
+
+
+@pytest.mark.parametrize(("variant", "status"), [("cpu", 0), ("cuda", 1)])
+def test_the_build_fails_when_the_other_build_of_torch_slipped_in(
+    engine: docker.DockerClient, variant: str, status: int
+) -> None:
+    check = (Path(__file__).parents[2] / "docker/torch_variant.py").read_text()
+    container = engine.containers.run(
+        image(engine, "poison-training").id, ["python", "-c", check, "check", variant], network_mode="none", detach=True
+    )
+    try:
+        assert container.wait()["StatusCode"] == status
+        assert "torch.version.cuda = None" in container.logs().decode()
+    finally:
+        container.remove()
