@@ -113,3 +113,30 @@ def test_a_folder_with_results_is_refused_and_left_as_it_is(tmp_path: Path) -> N
     result = invoke("run", "--output", str(tmp_path))
     assert result.exit_code == 2 and "already holds results.json" in result.stderr
     assert (tmp_path / "results.json").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["store", "ls", "bucket"], "give s3://bucket or s3://bucket/prefix"),
+        (["store", "ls", "s3://bucket"], "must stand in AWS_ENDPOINT_URL"),
+        (["store", "put", "parquet:nowhere", "s3://bucket"], "must stand in AWS_ENDPOINT_URL"),
+        (["run", "--dataset", "s3://bucket/datasets/abc"], "must stand in AWS_ENDPOINT_URL"),
+        (["run", "--store", "bucket"], "give s3://bucket or s3://bucket/prefix"),
+        (["run", "--runner", "docker", "--gpus", "0"], "--gpus must be all or a number from 1"),
+    ],
+)
+def test_a_store_or_an_engine_that_is_not_described_is_refused_in_one_sentence(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*words)
+    assert result.exit_code == 2 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert told in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_stopping_servers_that_were_never_started_says_so(tmp_path: Path) -> None:
+    result = invoke("store", "down", "--folder", str(tmp_path / "servers"))
+    assert result.exit_code == 0 and result.output == "nothing was running\n"

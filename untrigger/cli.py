@@ -234,7 +234,8 @@ def create(address: str) -> None:
     """Create the bucket of ADDRESS, s3://bucket, unless it is there."""
     from untrigger.storage import Address, ObjectStore
 
-    ObjectStore().make_bucket(Address.parse(address).bucket)
+    bucket = Address.parse(address).bucket
+    ObjectStore(_tell).make_bucket(bucket)
 
 
 @store.command()
@@ -265,7 +266,8 @@ def get(address: str, folder: Path, only: tuple[str, ...]) -> None:
     from untrigger.bundles import get_bundle
     from untrigger.storage import Address, ObjectStore
 
-    get_bundle(ObjectStore(_tell), Address.parse(address), folder, only, _show_file)
+    source = Address.parse(address)
+    get_bundle(ObjectStore(_tell), source, folder, only, _show_file)
 
 
 @store.command()
@@ -278,7 +280,8 @@ def ls(address: str) -> None:
     from untrigger.display import bundles_table
     from untrigger.storage import Address, ObjectStore
 
-    Console(file=sys.stdout).print(bundles_table(bundles(ObjectStore(_tell), Address.parse(address))))
+    base = Address.parse(address)
+    Console(file=sys.stdout).print(bundles_table(bundles(ObjectStore(_tell), base)))
 
 
 def _show_file(path: str, done: int, total: int, moved: bool) -> None:
