@@ -12,6 +12,7 @@ from untrigger.components.prepare_data.component import prepare_data
 from untrigger.components.retraining.component import retraining as retrain
 from untrigger.components.staircase.component import staircase
 from untrigger.components.visualisation.component import visualisation as visualise
+from untrigger.pipelines.resources import placed
 
 
 @dsl.pipeline(name="defend-one-trigger", description="Attack, search, defence and evaluation for one trigger.")
@@ -36,85 +37,111 @@ def defend_one_trigger(
     seed: int,
 ) -> dsl.Artifact:
     """Does the work and returns the report; `defense` wraps it with the tracking run, other DAGs may reuse it."""
-    prepared = prepare_data(
-        dataset=dataset,
-        data=data,
-        trigger=trigger,
-        trigger_size=trigger_size,
-        target_class=target_class,
-        seed=seed,
+    prepared = placed(
+        prepare_data(
+            dataset=dataset,
+            data=data,
+            trigger=trigger,
+            trigger_size=trigger_size,
+            target_class=target_class,
+            seed=seed,
+        ),
+        "prepare data",
     )
     defender_data = prepared.outputs["defender_data"]
-    poisoned = poison_training(
-        training_data=prepared.outputs["training_data"],
-        evaluation_data=prepared.outputs["evaluation_data"],
-        classifier=classifier,
-        training=training,
-        poisoning=poisoning,
-        target_class=target_class,
-        seed=seed,
+    poisoned = placed(
+        poison_training(
+            training_data=prepared.outputs["training_data"],
+            evaluation_data=prepared.outputs["evaluation_data"],
+            classifier=classifier,
+            training=training,
+            poisoning=poisoning,
+            target_class=target_class,
+            seed=seed,
+        ),
+        "poison training",
     )
     backdoored = poisoned.outputs["backdoored_classifier"]
     true_trigger = poisoned.outputs["true_trigger"]
 
-    single = reverse_single_triggers(
-        backdoored_classifier=backdoored,
-        defender_data=defender_data,
-        pixel_sgd=pixel_sgd,
-        target_class=target_class,
-        trigger_size=trigger_size,
-        seed=seed,
-    )
-    with dsl.ParallelFor(items=beta_plan, name="beta-plan") as betas:
-        stairs = generator_training(
+    single = placed(
+        reverse_single_triggers(
             backdoored_classifier=backdoored,
             defender_data=defender_data,
-            betas=betas,
-            generator=generator,
+            pixel_sgd=pixel_sgd,
             target_class=target_class,
             trigger_size=trigger_size,
             seed=seed,
-        )
-    ensemble = staircase(generators=dsl.Collected(stairs.outputs["trained_generators"]), gammas=gammas)
-
-    embedding = visualise(
-        trigger_staircase=ensemble.outputs["trigger_staircase"],
-        reversed_triggers=single.outputs["reversed_triggers"],
-        true_trigger=true_trigger,
-        visualisation=visualisation,
-        seed=seed,
+        ),
+        "pixel SGD",
     )
-    with dsl.ParallelFor(items=retraining_plan, name="retraining-plan") as item:
-        defended = retrain(
-            backdoored_classifier=backdoored,
-            defender_data=defender_data,
+    with dsl.ParallelFor(items=beta_plan, name="beta-plan") as betas:
+        stairs = placed(
+            generator_training(
+                backdoored_classifier=backdoored,
+                defender_data=defender_data,
+                betas=betas,
+                generator=generator,
+                target_class=target_class,
+                trigger_size=trigger_size,
+                seed=seed,
+            ),
+            "generator training",
+        )
+    ensemble = placed(
+        staircase(generators=dsl.Collected(stairs.outputs["trained_generators"]), gammas=gammas), "staircase"
+    )
+
+    embedding = placed(
+        visualise(
             trigger_staircase=ensemble.outputs["trigger_staircase"],
             reversed_triggers=single.outputs["reversed_triggers"],
-            method=item.method,
-            seeds=item.seeds,
+            true_trigger=true_trigger,
+            visualisation=visualisation,
+            seed=seed,
+        ),
+        "t-SNE visualisation",
+    )
+    with dsl.ParallelFor(items=retraining_plan, name="retraining-plan") as item:
+        defended = placed(
+            retrain(
+                backdoored_classifier=backdoored,
+                defender_data=defender_data,
+                trigger_staircase=ensemble.outputs["trigger_staircase"],
+                reversed_triggers=single.outputs["reversed_triggers"],
+                method=item.method,
+                seeds=item.seeds,
+                retraining=retraining,
+                target_class=target_class,
+                seed=seed,
+            ),
+            "retraining",
+        )
+    ideal = placed(
+        ideal_retraining(
+            backdoored_classifier=backdoored,
+            defender_data=defender_data,
+            true_trigger=true_trigger,
+            seeds=ideal_seeds,
             retraining=retraining,
             target_class=target_class,
             seed=seed,
-        )
-    ideal = ideal_retraining(
-        backdoored_classifier=backdoored,
-        defender_data=defender_data,
-        true_trigger=true_trigger,
-        seeds=ideal_seeds,
-        retraining=retraining,
-        target_class=target_class,
-        seed=seed,
+        ),
+        "ideal retraining",
     )
-    evaluated = evaluation(
-        evaluation_data=prepared.outputs["evaluation_data"],
-        defender_data=defender_data,
-        backdoored_classifier=backdoored,
-        true_trigger=true_trigger,
-        trigger_staircase=ensemble.outputs["trigger_staircase"],
-        embedding=embedding.outputs["embedding"],
-        retrained=dsl.Collected(defended.outputs["retrained"]),
-        ideal=ideal.outputs["retrained"],
-        config=config,
+    evaluated = placed(
+        evaluation(
+            evaluation_data=prepared.outputs["evaluation_data"],
+            defender_data=defender_data,
+            backdoored_classifier=backdoored,
+            true_trigger=true_trigger,
+            trigger_staircase=ensemble.outputs["trigger_staircase"],
+            embedding=embedding.outputs["embedding"],
+            retrained=dsl.Collected(defended.outputs["retrained"]),
+            ideal=ideal.outputs["retrained"],
+            config=config,
+        ),
+        "evaluation",
     )
     return evaluated.outputs["report"]
 
@@ -141,8 +168,8 @@ def defense(
     seed: int,
 ) -> None:
     """`defend_one_trigger` inside one tracking run, which is closed whatever happens."""
-    with dsl.ExitHandler(close_run(), name="tracked"):
-        opened = open_run(pipeline="defense", config=config).set_caching_options(False)
+    with dsl.ExitHandler(placed(close_run(), "close run"), name="tracked"):
+        opened = placed(open_run(pipeline="defense", config=config), "open run")
         defend_one_trigger(
             config=config,
             dataset=dataset,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.containers import (
     ContainerEnd,
@@ -83,7 +84,7 @@ def run_locally(
 
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
         local.init(_runner(output, sources, containers), pipeline_root=str(output.workspace))
-        pipeline = components.load_component_from_file(str(COMPILED))
+        pipeline = components.load_component_from_text(_compiled_without_retries())
         with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id):
             error: RuntimeError | None = None
             try:
@@ -97,6 +98,17 @@ def run_locally(
         raise UserError(_what_failed(output, error, ended_badly, containers)) from error
     if not output.tracking_records.exists():
         shutil.rmtree(output.workspace, ignore_errors=True)
+
+
+def _compiled_without_retries() -> str:
+    """On a cluster a lost node is worth another try; here what failed would fail again, and --resume goes on."""
+    documents = list(yaml.safe_load_all(COMPILED.read_text()))
+    for component in documents[0]["components"].values():
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task.pop("retryPolicy", None)
+    for task in documents[0]["root"]["dag"]["tasks"].values():
+        task.pop("retryPolicy", None)
+    return yaml.safe_dump_all(documents)
 
 
 def _runner(output: OutputFolder, sources: Sequence[Path], containers: ContainerOptions | None) -> Any:

@@ -1,0 +1,128 @@
+"""What the compiled DAG tells a Kubernetes cluster, read strictly with the published schemas."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+from untrigger.pipelines.arguments import COMPILED
+from untrigger.pipelines.resources import RESOURCES
+
+GPU_STAGES = {
+    "poison-training",
+    "pixel-sgd",
+    "generator-training",
+    "visualisation",
+    "retraining",
+    "ideal-retraining",
+    "evaluation",
+}
+STAGES = GPU_STAGES | {"open-run", "close-run", "prepare-data", "staircase"}
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(COMPILED.read_text()))
+
+
+@pytest.fixture(scope="module")
+def containers(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    executors = documents[0]["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): executor["container"] for name, executor in executors.items()}
+
+
+@pytest.fixture(scope="module")
+def pods(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): executor for name, executor in executors.items()}
+
+
+def all_tasks(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    dags = [documents[0]["root"]["dag"], *(part.get("dag", {}) for part in documents[0]["components"].values())]
+    tasks = [task for dag in dags for task in dag.get("tasks", {}).values()]
+    return {task["componentRef"]["name"].removeprefix("comp-"): task for task in tasks}
+
+
+def test_both_documents_are_what_the_published_schemas_allow(
+    documents: list[dict[str, Any]], pods: dict[str, Any]
+) -> None:
+    json_format.ParseDict(documents[0], pipeline_spec_pb2.PipelineSpec())
+    json_format.ParseDict(documents[1], pipeline_spec_pb2.PlatformSpec())
+    for pod in pods.values():
+        json_format.ParseDict(pod, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+    assert pods.keys() == STAGES == RESOURCES.keys()
+
+
+def test_every_gpu_stage_gets_one_gpu_shared_memory_and_may_run_where_gpus_are(
+    containers: dict[str, Any], pods: dict[str, Any]
+) -> None:
+    for stage in STAGES:
+        accelerator = containers[stage]["resources"].get("accelerator")
+        tolerations = pods[stage].get("tolerations", [])
+        mounts = pods[stage].get("emptyDirMounts", [])
+        if stage in GPU_STAGES:
+            assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "1"), stage
+            assert tolerations == [{"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"}], stage
+            assert [(mount["mountPath"], mount["medium"], mount["sizeLimit"]) for mount in mounts] == [
+                ("/dev/shm", "Memory", "2Gi")
+            ], stage
+        else:
+            assert accelerator is None and not tolerations and not mounts, stage
+
+
+def test_every_stage_has_limits_a_deadline_and_an_unprivileged_user(
+    containers: dict[str, Any], pods: dict[str, Any]
+) -> None:
+    for stage in STAGES:
+        resources = containers[stage]["resources"]
+        assert resources["resourceCpuLimit"] == resources["resourceCpuRequest"], stage
+        assert resources["resourceMemoryLimit"] == resources["resourceMemoryRequest"], stage
+        assert 600 <= int(pods[stage]["activeDeadlineSeconds"]) <= 86400, stage
+        assert pods[stage]["securityContext"] == {
+            "runAsGroup": "10001",
+            "runAsNonRoot": True,
+            "runAsUser": "10001",
+        }, stage
+        assert pods[stage]["podMetadata"]["labels"] == {"app.kubernetes.io/part-of": "untrigger"}, stage
+
+
+def test_what_is_lost_with_a_node_is_tried_again_for_as_long_as_a_stage_takes(documents: list[dict[str, Any]]) -> None:
+    tasks = all_tasks(documents)
+    for stage in STAGES:
+        policy = tasks[stage]["retryPolicy"]
+        assert policy["maxRetryCount"] == 2 and policy["backoffDuration"] == "60s", stage
+        assert policy["backoffMaxDuration"] == "86400s", stage
+
+
+def test_only_stages_that_write_to_the_run_itself_are_never_taken_from_the_cache(
+    documents: list[dict[str, Any]],
+) -> None:
+    tasks = all_tasks(documents)
+    cached = {stage for stage in STAGES if tasks[stage]["cachingOptions"].get("enableCache")}
+    assert STAGES - cached == {"open-run", "close-run", "evaluation"}
+
+
+def test_the_run_id_tracking_and_store_reach_a_stage_by_reference_only(pods: dict[str, Any]) -> None:
+    for stage in STAGES:
+        fields = {field["name"]: field["fieldPath"] for field in pods[stage]["fieldPathAsEnv"]}
+        assert fields == {"KFP_RUN_ID": "metadata.labels['pipeline/runid']"}, stage
+        variables = {key["envVar"] for source in pods[stage]["configMapAsEnv"] for key in source["keyToEnv"]}
+        assert "MLFLOW_TRACKING_URI" in variables, stage
+        secrets = {key["envVar"] for source in pods[stage].get("secretAsEnv", []) for key in source["keyToEnv"]}
+        expected = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} if stage == "prepare-data" else set()
+        assert secrets == expected, stage
+
+
+def test_no_secret_host_or_run_is_written_into_the_compiled_dag(
+    documents: list[dict[str, Any]], containers: dict[str, Any]
+) -> None:
+    assert all("env" not in container for container in containers.values())
+    text = json.dumps(documents)
+    assert not re.search(r"https?://|localhost|127\.0\.0\.1|AKIA|password|/home/|/root/", text)
+    assert not re.search(r"\b[0-9a-f]{32}\b|[0-9a-f]{8}-[0-9a-f]{4}-", text)
