@@ -184,6 +184,30 @@ def run(
 
 
 @main.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as one page too.")
+def compare(runs: tuple[str, ...], html: Path | None) -> None:
+    """Compare finished RUNS: output folders, or addresses in an object store (s3://bucket/prefix/runs/ID).
+
+    Differences are against the first one, and marked where they are larger than both standard deviations together.
+    """
+    from rich.console import Console
+
+    from untrigger.comparison import read_run, write_comparison
+    from untrigger.display import comparison_tables
+
+    if len(runs) < 2:
+        raise UserError("give at least two runs to compare")
+    found = [read_run(name) for name in runs]
+    console = Console(file=sys.stdout)
+    for table in comparison_tables(found):
+        console.print(table)
+    if html is not None:
+        write_comparison(html, found)
+        click.echo(f"page: {html.resolve()}")
+
+
+@main.command()
 @click.argument("output", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def track(output: Path) -> None:
     """Deliver what a finished run in OUTPUT could not deliver to MLflow, because its server was away."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from untrigger.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
 from untrigger.json_lines import following
 from untrigger.progress import Event, duration
 
@@ -113,3 +114,31 @@ def bundles_table(found: Sequence[tuple[Address, Manifest]]) -> Table:
         size = f"{manifest.size / 1e6:.1f}"
         table.add_row(str(address), str(len(manifest.files)), size, manifest.about.get("created", ""), about)
     return table
+
+
+def comparison_tables(runs: Sequence[ComparedRun]) -> list[Table]:
+    """Attack success and clean accuracy per method, one column per run, and the settings that differ."""
+    tables = []
+    for rate, title in (("attack_success_rate", "attack success %"), ("clean_accuracy", "clean accuracy %")):
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title)
+        table.add_column("method", no_wrap=True)
+        for run in runs:
+            table.add_column(run.name, justify="right", overflow="fold")
+        for method in methods(runs):
+            table.add_row(method, *(_compared_text(cell) for cell in compared(runs, method, rate)))
+        tables.append(table)
+    settings = Table(box=SIMPLE_HEAD, pad_edge=False, title="settings that differ")
+    for name in ("setting", *(run.name for run in runs)):
+        settings.add_column(name, overflow="fold")
+    for name, values in differing_settings(runs).items():
+        settings.add_row(name, *map(str, values))
+    return [*tables, settings]
+
+
+def _compared_text(cell: ComparedRate | None) -> str:
+    if cell is None:
+        return "-"
+    text = f"{100 * cell.mean:.1f} ± {100 * cell.std:.1f}"
+    if cell.difference is not None:
+        text += f" ({100 * cell.difference:+.1f}){' *' if cell.differs else '  '}"
+    return text

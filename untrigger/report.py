@@ -39,22 +39,31 @@ def write_report(
     counts: images in the defender's and the evaluation data. pictures: attack, methods, embedding, stairs, training,
     and the list `samples`.
     """
+    page = (
+        page_templates()
+        .get_template("report.html.j2")
+        .render(
+            found=found,
+            counts=counts,
+            target_name=class_names[found["target_class"]],
+            rates=RATES,
+            pictures=pictures,
+            config=json.dumps(found["config"], indent=2),
+            command=command_line(found["config"]),
+            version=__version__,
+        )
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page)
+
+
+def page_templates() -> Environment:
+    """The templates of our pages, with rates shown as percent."""
     environment = Environment(
         loader=PackageLoader("untrigger"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["percent"] = lambda rate: f"{100 * rate:.1f}"
-    page = environment.get_template("report.html.j2").render(
-        found=found,
-        counts=counts,
-        target_name=class_names[found["target_class"]],
-        rates=RATES,
-        pictures=pictures,
-        config=json.dumps(found["config"], indent=2),
-        command=command_line(found["config"]),
-        version=__version__,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page)
+    return environment
 
 
 def command_line(config: Mapping[str, Any]) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from untrigger.metrics import Rates, defense_effectiveness_rating
-from untrigger.settings import DefenseConfig
+if TYPE_CHECKING:
+    from untrigger.metrics import Rates
+    from untrigger.settings import DefenseConfig
 
 RATES = ("clean_accuracy", "attack_success_rate", "robust_accuracy", "defense_effectiveness_rating")
 
@@ -17,6 +18,8 @@ DefenseRow = dict[str, Any]
 
 def defense_row(method: str, seed: int, before: Rates, after: Rates) -> DefenseRow:
     """One retraining's rates; DER compares it with the undefended classifier under the same seed."""
+    from untrigger.metrics import defense_effectiveness_rating
+
     rating = defense_effectiveness_rating(before, after)
     return {"method": method, "seed": seed, **asdict(after), "defense_effectiveness_rating": rating}
 

@@ -1,0 +1,76 @@
+"""Runs side by side, as `untrigger compare` shows them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.pipeline_config import tiny_config
+from untrigger.artifacts import write_json
+from untrigger.cli import main
+from untrigger.comparison import compared, differing_settings, read_run
+from untrigger.metrics import Rates
+from untrigger.results import defense_row, results
+
+BEFORE = Rates(clean_accuracy=0.9, attack_success_rate=0.99, robust_accuracy=0.01)
+
+
+def finished(folder: Path, rates: dict[str, list[float]], **changes: Any) -> str:
+    """The output folder of a run whose methods came out with these attack success rates."""
+    rows = [
+        defense_row(method, seed, BEFORE, Rates(clean_accuracy=0.9, attack_success_rate=rate, robust_accuracy=0.8))
+        for method, each in rates.items()
+        for seed, rate in enumerate(each)
+    ]
+    write_json(folder / "results.json", results(tiny_config(**changes), {"name": "checkerboard"}, BEFORE, rows, []))
+    return str(folder)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[str, str]:
+    first = finished(tmp_path / "first", {"ensemble": [0.10, 0.12], "ideal": [0.02, 0.04]})
+    second = finished(tmp_path / "second", {"ensemble": [0.30, 0.32], "ideal": [0.03, 0.05], "none": [0.99]}, seed=1)
+    return first, second
+
+
+def test_a_difference_is_marked_when_it_is_larger_than_both_spreads_together(two: tuple[str, str]) -> None:
+    runs = [read_run(name) for name in two]
+    first, second = compared(runs, "ensemble", "attack_success_rate")
+    assert first is not None and first.difference is None and not first.differs
+    assert second is not None and second.differs and second.difference == pytest.approx(0.2)
+    _, close = compared(runs, "ideal", "attack_success_rate")
+    assert close is not None and not close.differs, "0.01 apart, each with a spread of 0.014"
+    lacking, there = compared(runs, "none", "attack_success_rate")
+    assert lacking is None and there is not None and there.difference is None
+
+
+def test_only_settings_that_differ_are_listed(two: tuple[str, str]) -> None:
+    assert differing_settings([read_run(name) for name in two]) == {"seed": [0, 1]}
+
+
+def test_the_command_prints_tables_and_writes_a_page_within_two_seconds(two: tuple[str, str], tmp_path: Path) -> None:
+    words = [str(Path(sys.executable).with_name("untrigger")), "compare", *two, "--html", str(tmp_path / "page.html")]
+    began = time.monotonic()
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, env={"COLUMNS": "200"})
+    assert time.monotonic() - began < 2
+    assert "31.0 ± 1.4 (+20.0) *" in ended.stdout and "4.0 ± 1.4 (+1.0)" in ended.stdout
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>") and page.count('class="differs"') >= 2 and "http" not in page
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["only one"], "give at least two runs"),
+        (["nowhere", "neither"], "nowhere holds no results.json: give the output folder of a finished run"),
+    ],
+)
+def test_what_is_no_run_is_said_in_one_sentence(words: list[str], told: str) -> None:
+    result = CliRunner().invoke(main, ["compare", *words])
+    assert result.exit_code == 2 and told in result.stderr and result.stderr.count("\n") == 1
