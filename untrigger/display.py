@@ -42,7 +42,9 @@ class _Lines:
         pass
 
     def show(self, event: Event) -> None:
-        print(event.line(), file=self._console.file, flush=True)
+        # Not print: KFP replaces it, in all threads, by one that indents.
+        self._console.file.write(event.line() + "\n")
+        self._console.file.flush()
 
 
 class _Bars:
