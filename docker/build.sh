@@ -16,6 +16,13 @@ done
 [ -n "$engine" ] || { echo "error: none of docker, podman and buildah is installed" >&2; exit 1; }
 [ "$engine" = docker ] && export DOCKER_BUILDKIT=1
 
+case ${TORCH_INDEX:-} in
+*@*) echo "error: TORCH_INDEX holds credentials, which would stay in the image: put it into PIP_CONF instead" >&2; exit 1 ;;
+esac
+if [ "${TORCH:-cpu}" = cpu ] && [ -z "${TORCH_INDEX:-}${PIP_CONF:-}" ]; then
+    echo "note: torch's build for CPUs lies on PyTorch's own index only: make images TORCH_INDEX=ADDRESS" >&2
+fi
+
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain 2>/dev/null)" ] || revision=$revision-dirty

@@ -6,8 +6,10 @@ machine only the run's artifacts and, read-only, the dataset.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from docker.errors import DockerException
+from requests import RequestException
 from untrigger.pipelines.arguments import COMPILED
 
 from untrigger.errors import UserError
@@ -97,9 +101,10 @@ def docker_runner(
     written = (output.workspace, output.stages, output.progress, output.tracking_records)
     if os.getuid() == 0:
         for path in (*written, *output.stages.rglob("*")):
-            os.chown(path, user, group)
+            os.chown(path, user, group, follow_symlinks=False)
     mounts = [Mount(str(path), str(path), type="bind") for path in written if path != output.workspace]
-    mounts += [Mount(str(path), str(path), type="bind", read_only=True) for path in _outermost(sources)]
+    readable = dict.fromkeys(str(path.absolute()) for path in sources)
+    mounts += [Mount(path, path, type="bind", read_only=True) for path in readable]
     gpus = {} if options.gpus is None else {"device_requests": [_gpus(DeviceRequest, options.gpus)]}
     return local.DockerRunner(
         environment=dict(environment),
@@ -130,14 +135,14 @@ def watching_containers(run_id: str) -> Iterator[list[ContainerEnd]]:
 
     client = docker.from_env()
     watch = _Watch(client, run_id)
-    thread = threading.Thread(target=watch.follow, name="containers")
+    thread = threading.Thread(target=watch.follow, name="containers", daemon=True)
     thread.start()
+    before = signal.signal(signal.SIGINT, watch.interrupt)
     try:
         yield watch.ended_badly
     finally:
-        for container in client.containers.list(filters={"label": f"{RUN_LABEL}={run_id}"}):
-            container.kill()
-        watch.events.close()
+        signal.signal(signal.SIGINT, before)
+        watch.stop()
         thread.join(timeout=10)
         client.close()
 
@@ -145,15 +150,39 @@ def watching_containers(run_id: str) -> Iterator[list[ContainerEnd]]:
 class _Watch:
     def __init__(self, client: Any, run_id: str) -> None:
         self._client = client
-        self.events = client.events(decode=True, filters={"type": "container", "label": f"{RUN_LABEL}={run_id}"})
+        self._label = f"{RUN_LABEL}={run_id}"
+        self._stopping = False
+        self.events = client.events(decode=True, filters={"type": "container", "label": self._label})
         self.ended_badly: list[ContainerEnd] = []
         self._lines: dict[str, tuple[deque[str], threading.Thread]] = {}
         self._out_of_memory: set[str] = set()
 
+    def interrupt(self, *_: object) -> None:
+        """KFP finishes what waits in a loop before it lets an interrupt through: with no container, that is at once."""
+        self.stop_containers()
+        raise KeyboardInterrupt
+
+    def stop(self) -> None:
+        self.stop_containers()
+        self.events.close()
+
+    def stop_containers(self) -> None:
+        """Kill those that run, and from now on each that starts."""
+        self._stopping = True
+        with contextlib.suppress(DockerException, RequestException):
+            for container in self._client.containers.list(filters={"label": self._label}, ignore_removed=True):
+                self._kill(container.id)
+
+    def _kill(self, container: str) -> None:
+        with contextlib.suppress(DockerException, RequestException):
+            self._client.api.kill(container)
+
     def follow(self) -> None:
         for event in self.events:
             container, action = event["Actor"]["ID"], event["Action"]
-            if action == "start":
+            if action == "start" and self._stopping:
+                self._kill(container)
+            elif action == "start":
                 lines: deque[str] = deque(maxlen=LAST_LINES)
                 thread = threading.Thread(target=self._read, args=(container, lines), daemon=True)
                 thread.start()
@@ -187,12 +216,6 @@ class _Watch:
 def _images() -> set[str]:
     spec = next(yaml.safe_load_all(COMPILED.read_text()))
     return {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
-
-
-def _outermost(sources: Sequence[Path]) -> list[Path]:
-    """The folders of the sources, each once and none inside another."""
-    folders = {path.parent if path.is_file() else path for path in (source.absolute() for source in sources)}
-    return sorted(folder for folder in folders if not any(parent in folders for parent in folder.parents))
 
 
 def _gpus(request: Any, gpus: str) -> Any:

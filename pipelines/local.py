@@ -45,17 +45,15 @@ def check_tracking() -> None:
 def deliver_tracking(output: OutputFolder) -> int:
     """Write the tracking records that a run left undelivered; how many there were.
 
-    Raises UserError when MLflow does not answer.
+    Raises UserError when a run is at work in the folder, or as `mlflow_writer.deliver` does.
     """
-    if not output.tracking_records.exists():
-        return 0
-    from untrigger.mlflow_writer import forwarding
+    from untrigger.mlflow_writer import deliver
 
-    count = len(output.tracking_records.read_text().splitlines()) - 1
-    uri = os.environ.get(TRACKING_URI) or output.tracking_uri
-    with forwarding(output.tracking_records, uri, output.read_run_id()):
-        pass
-    if not output.tracking_records.exists():
+    with output.locked():
+        if not output.waiting_records():
+            return 0
+        uri = os.environ.get(TRACKING_URI) or output.tracking_uri
+        count = deliver(output.tracking_records, uri, output.read_run_id())
         shutil.rmtree(output.workspace, ignore_errors=True)
     return count
 

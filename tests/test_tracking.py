@@ -120,3 +120,23 @@ def test_work_goes_on_when_tracking_fails_in_the_middle_and_the_failure_is_repor
     assert "MLflow: warning not tracked: files" in capsys.readouterr().out
     assert [run.info.status for run in tracked_runs(client)] == ["FINISHED", "FINISHED"]
     assert any(run.data.metrics == {"attack_success_rate": 0.1} for run in tracked_runs(client))
+
+
+def test_a_file_outside_the_run_is_not_sent_anywhere(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stages run what they do not trust, and their records may name any file of this machine."""
+    (tmp_path / "run").mkdir()
+    secret, own = tmp_path / "secret.txt", tmp_path / "run" / "own.txt"
+    secret.write_text("secret")
+    own.write_text("own")
+    records = tmp_path / "run" / "records"
+    monkeypatch.setenv("UNTRIGGER_TRACKING", str(records))
+    with forwarding(records, os.environ["MLFLOW_TRACKING_URI"], "run-1"):
+        open_parent("defense", {}, {})
+        for path in (secret, tmp_path / "run" / ".." / "secret.txt", own):
+            parent_run().files(path)
+        close_parent(succeeded=True)
+    assert "lies outside the run" in capsys.readouterr().out
+    (run,) = tracked_runs(client)
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["own.txt"]

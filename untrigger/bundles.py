@@ -104,12 +104,18 @@ def put_content(
 ) -> Address:
     """Upload files to an address below `base` that their names and contents make; returns the address."""
     known = {path: checksums(path) for path in paths}
-    lines = sorted(f"{path.relative_to(root).as_posix()}\0{content.sha256}\n" for path, content in known.items())
-    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    address = base / FOLDERS[manifest.kind] / digest[:32]
+    for path, content in known.items():
+        manifest.add(path.relative_to(root).as_posix(), content)
+    address = base / FOLDERS[manifest.kind] / content_digest(manifest)
     put_files(store, root, known, address, manifest, on_file, known)
     put_manifest(store, address, manifest)
     return address
+
+
+def content_digest(manifest: Manifest) -> str:
+    """What the names and contents of a bundle's files make: the same files, the same digest."""
+    lines = sorted(f"{name}\0{entry['sha256']}\n" for name, entry in manifest.files.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
 
 
 def get_bundle(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from untrigger import __version__
-from untrigger.errors import UserError
+from untrigger.errors import UserError, without_credentials
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -143,7 +143,7 @@ def run(
 
     config = config_for(profile, laid_over(_read_config(config_file), _nested(settings)))
 
-    from untrigger.datasets import check_dataset, dataset_files
+    from untrigger.datasets import check_dataset, dataset_files, dataset_place
     from untrigger.output_folder import OutputFolder
     from untrigger.pipelines.containers import ContainerOptions, check_engine
     from untrigger.pipelines.local import check_tracking, run_locally
@@ -151,6 +151,8 @@ def run(
     from untrigger.triggers import read_trigger, trigger_files
 
     containers = ContainerOptions(gpus, memory) if runner == "docker" else None
+    if containers is not None and config.data.download:
+        raise UserError("--download needs a network, which containers do not get: fetch the dataset without it first")
     check_dataset(config.dataset, config.data)
     read_trigger(config.poisoning.trigger)
     if containers is not None:
@@ -168,7 +170,9 @@ def run(
     publisher = RunPublisher(folder, published_below) if published_below else None
     console = Console(file=sys.stdout)
     with watching(folder.progress, console), publishing(publisher):
-        run_locally(config, folder, sources, containers)
+        place = dataset_place(config.dataset)
+        readable = [*([place] if place else []), *trigger_files(config.poisoning.trigger)]
+        run_locally(config, folder, readable, containers)
     kept = kept_outputs(folder.stages, "evaluation")
     if kept is None:
         raise UserError(f"the evaluation left no outputs in {folder.stages}: see {folder.log}")
@@ -291,7 +295,9 @@ def get(address: str, folder: Path, only: tuple[str, ...]) -> None:
     from untrigger.storage import Address, ObjectStore
 
     source = Address.parse(address)
-    get_bundle(ObjectStore(_tell), source, folder, only, _show_file)
+    manifest = get_bundle(ObjectStore(_tell), source, folder, only, _show_file)
+    if manifest.about.get("complete") is False:
+        _tell(f"warning: {source} is not complete: its run has not ended, or ended without the store")
 
 
 @store.command()
@@ -397,4 +403,4 @@ def _read_config(path: Path | None) -> dict[str, Any]:
 
 def _how_to_open_tracking(local_uri: str) -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI", local_uri)
-    return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri
+    return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else without_credentials(uri)

@@ -19,7 +19,7 @@ from torch import Tensor
 from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
 from untrigger.errors import UserError
 from untrigger.settings import DataSettings
-from untrigger.stored_datasets import resolved
+from untrigger.stored_datasets import kept_copy, resolved
 
 DESCRIPTIONS = {
     "digits": "scikit-learn's handwritten digits as 3x32x32, built in (1,797 images, 10 classes)",
@@ -92,8 +92,8 @@ def check_dataset(name: str, settings: DataSettings) -> None:
 
 
 def dataset_files(name: str) -> list[Path]:
-    """The files that the dataset `name` is read from; none for a built-in one."""
-    kind, _, place = resolved(name).partition(":")
+    """The files that the dataset `name` is read from; none for a built-in one, or one whose name says its content."""
+    kind, _, place = name.partition(":")
     if kind == "parquet":
         return _parquet_files(Path(place))
     if kind == "folder":
@@ -103,11 +103,14 @@ def dataset_files(name: str) -> list[Path]:
     return []
 
 
-def dataset_folder(name: str) -> Path | None:
-    """The folder that all files of the dataset `name` lie in, as its name gives it; None for a built-in one."""
-    _, _, place = resolved(name).partition(":")
-    files = dataset_files(name)
-    return (Path(place or "data") if Path(place or "data").is_dir() else files[0].parent) if files else None
+def dataset_place(name: str) -> Path | None:
+    """The file or folder that holds the dataset `name` and nothing else; None for a built-in one."""
+    if name.startswith("s3://"):
+        return kept_copy(name)
+    kind, _, place = name.partition(":")
+    if kind in ("cifar10", "cifar100"):
+        return Path(place or "data") / _cifar_files(kind).base_folder
+    return Path(place) if place else None
 
 
 def read_split(name: str, settings: DataSettings, *, seed: int, on_progress: OnProgress | None = None) -> Split:

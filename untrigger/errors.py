@@ -1,4 +1,6 @@
-"""The one error that is meant for the user."""
+"""The one error that is meant for the user, and what it may show."""
+
+import re
 
 
 class UserError(Exception):
@@ -6,3 +8,8 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+def without_credentials(address: str) -> str:
+    """`address` as it may be shown: user and password in it are left out."""
+    return re.sub(r"//[^/@]*@", "//", address)

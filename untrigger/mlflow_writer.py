@@ -15,9 +15,10 @@ from typing import Any
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
+from mlflow.exceptions import MlflowException
 
-from untrigger.errors import UserError
-from untrigger.json_lines import following
+from untrigger.errors import UserError, without_credentials
+from untrigger.json_lines import following, read_new_lines
 from untrigger.progress import Reporter
 from untrigger.tracking import ARTIFACT_LOCATION, PARENT
 
@@ -29,6 +30,8 @@ PATIENCE = "UNTRIGGER_TRACKING_PATIENCE"
 
 KNOWN_RUNS = "known_runs"
 RETRY_SECONDS = 5.0
+ATTEMPTS = 5
+"""How often a record is sent to a server that answers but is in trouble, before the next ones are tried."""
 
 _PIPELINE_TAG = "untrigger.pipeline_run"
 _ROLE_TAG = "untrigger.role"
@@ -43,6 +46,7 @@ class MlflowWriter:
     """
 
     def __init__(self, uri: str, pipeline_run: str) -> None:
+        self._uri = uri
         self._pipeline_run = pipeline_run
         self._runs: dict[str, Run] = {}
         try:
@@ -51,14 +55,14 @@ class MlflowWriter:
             self._parent()
         except Exception as error:
             reason = " ".join(str(error).split())
-            raise UserError(f"cannot track in MLflow at MLFLOW_TRACKING_URI {uri}: {reason}") from error
+            raise UserError(
+                f"cannot track in MLflow at MLFLOW_TRACKING_URI {without_credentials(uri)}: {reason}"
+            ) from error
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Apply one record; what belongs to a run that MLflow does not know is dropped."""
         kind = record["kind"]
-        if kind == KNOWN_RUNS:
-            self._runs |= {key: self._client.get_run(run_id) for key, run_id in record["runs"].items()}
-        elif kind == "open_parent":
+        if kind == "open_parent":
             self._open_parent(record)
         elif (parent := self._parent()) is not None:
             if kind == "close_parent":
@@ -73,7 +77,18 @@ class MlflowWriter:
 
     def known_runs(self) -> dict[str, Any]:
         """A record of the runs that earlier records began, for another writer to go on with the later ones."""
-        return {"kind": KNOWN_RUNS, "runs": {key: run.info.run_id for key, run in self._runs.items()}}
+        runs = {key: run.info.run_id for key, run in self._runs.items()}
+        return {"kind": KNOWN_RUNS, "server": without_credentials(self._uri), "runs": runs}
+
+    def take_up(self, known: Mapping[str, Any]) -> None:
+        """Know the runs of `known_runs`; UserError when this is another server, or when it has them no more."""
+        if known["server"] != without_credentials(self._uri):
+            raise UserError(f"the records wait for the server at {known['server']}: set MLFLOW_TRACKING_URI to it")
+        try:
+            self._runs |= {key: self._client.get_run(run_id) for key, run_id in known["runs"].items()}
+        except MlflowException as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"the server at {known['server']} does not give the records' runs: {reason}") from error
 
     def _open_parent(self, record: Mapping[str, Any]) -> None:
         parent = self._parent()
@@ -186,44 +201,73 @@ def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[None]:
     A record that MLflow refuses is reported and left out. The block goes on: its results do not depend on it.
     """
     _set_up_client()
-    forwarder = _Forwarder(MlflowWriter(uri, pipeline_run))
+    forwarder = _Forwarder(MlflowWriter(uri, pipeline_run), records)
     try:
         with following(records, forwarder.take):
             yield
     finally:
-        forwarder.finish(records)
+        forwarder.finish()
+
+
+def deliver(records: Path, uri: str, pipeline_run: str) -> int:
+    """Write the records that `forwarding` left in `records`; how many there were.
+
+    Raises UserError when MLflow is not the one that they wait for, does not answer, or goes away again.
+    """
+    _set_up_client()
+    with records.open() as file:
+        first, *waiting = read_new_lines(file)
+    writer = MlflowWriter(uri, pipeline_run)
+    writer.take_up(first)
+    forwarder = _Forwarder(writer, records)
+    for record in waiting:
+        forwarder.take(record)
+    if left := forwarder.finish():
+        raise UserError(f"{left} of {len(waiting)} records are still not delivered and stay in {records}")
+    return len(waiting)
 
 
 class _Forwarder:
     """Hands records to the writer in their order; keeps them while MLflow is away."""
 
-    def __init__(self, writer: MlflowWriter) -> None:
+    def __init__(self, writer: MlflowWriter, records: Path) -> None:
         self._writer = writer
+        self._records = records
         self._waiting: deque[Mapping[str, Any]] = deque()
+        self._set_aside: list[Mapping[str, Any]] = []
+        self._attempts = 0
         self._not_before = 0.0
         self._reporter = Reporter("MLflow")
 
     def take(self, record: Mapping[str, Any]) -> None:
+        # The records come from stages, which run what they do not trust: no file but the run's own is sent anywhere.
+        if record["kind"] == "files" and not Path(record["path"]).resolve().is_relative_to(self._records.parent):
+            self._reporter.say("warning", f"not tracked: {record['path']} lies outside the run")
+            return
         self._waiting.append(record)
         if time.monotonic() >= self._not_before:
             self._deliver()
 
-    def finish(self, records: Path) -> None:
+    def finish(self) -> int:
+        """Wait a little for a server that is away; the number of records that then stay in the file."""
         deadline = time.monotonic() + float(os.environ.get(PATIENCE, "30"))
         self._deliver()
         while self._waiting and time.monotonic() < deadline:
             time.sleep(1)
             self._deliver()
-        if not self._waiting:
-            records.unlink(missing_ok=True)
-            return
-        lines = [json.dumps(record) for record in (self._writer.known_runs(), *self._waiting)]
-        records.write_text("\n".join(lines) + "\n")
+        kept = [*self._set_aside, *self._waiting]
+        if not kept:
+            self._records.unlink(missing_ok=True)
+            return 0
+        partial = self._records.with_name(self._records.name + ".partial")
+        partial.write_text("".join(json.dumps(record) + "\n" for record in (self._writer.known_runs(), *kept)))
+        partial.replace(self._records)
         self._reporter.say(
             "warning",
-            f"{len(self._waiting)} records are not delivered and lie in {records}: "
-            f"`untrigger track {shlex.quote(str(records.parent))}` delivers them when the server is back",
+            f"{len(kept)} records are not delivered and lie in {self._records}: "
+            f"`untrigger track {shlex.quote(str(self._records.parent))}` delivers them when the server is back",
         )
+        return len(kept)
 
     def _deliver(self) -> None:
         while self._waiting:
@@ -232,22 +276,43 @@ class _Forwarder:
                 self._writer.write(record)
             except Exception as error:
                 reason = " ".join(str(error).split())[:300]
-                if _is_away(error):
+                if _is_away(error) or (_is_in_trouble(error) and self._attempts < ATTEMPTS):
+                    self._attempts += not _is_away(error)
                     if not self._not_before:
                         self._reporter.say("warning", f"does not answer, records wait for it: {reason}")
                     self._not_before = time.monotonic() + RETRY_SECONDS
                     return
-                self._reporter.say("warning", f"not tracked: {record['kind']}: {reason}")
+                if _is_in_trouble(error):
+                    self._set_aside.append(record)
+                else:
+                    self._reporter.say("warning", f"not tracked: {record['kind']}: {reason}")
             self._waiting.popleft()
+            self._attempts = 0
         if self._not_before:
             self._reporter.say("warning", "answers again")
             self._not_before = 0.0
 
 
-def _is_away(error: BaseException | None) -> bool:
-    """Whether the server could not be reached, as opposed to refusing what it was sent."""
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, requests.ConnectionError | requests.Timeout):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether the server could not be reached."""
+    return any(isinstance(link, requests.ConnectionError | requests.Timeout) for link in _chain(error))
+
+
+def _is_in_trouble(error: BaseException) -> bool:
+    """Whether the server, or what stands before or behind it, says that it cannot just now."""
+    for link in _chain(error):
+        if isinstance(link, requests.exceptions.RetryError):
+            return True
+        if isinstance(link, requests.HTTPError) and link.response is not None:
+            return link.response.status_code >= 500 or link.response.status_code == 429
+        if isinstance(link, MlflowException):
+            return link.get_http_status_code() >= 500 and str(error).startswith(
+                ("INTERNAL_ERROR", "TEMPORARILY", "API")
+            )
     return False

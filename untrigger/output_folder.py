@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import shlex
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,6 +49,11 @@ class OutputFolder:
         if earlier is None:
             self._check_unused(resume)
         elif resume:
+            if self.waiting_records():
+                raise UserError(
+                    f"the run in {self.path} has tracking records that wait for their server: deliver them first with "
+                    f"`untrigger track {shlex.quote(str(self.path))}`, or delete {self.tracking_records}"
+                )
             if earlier["sources"] != state:
                 raise UserError(
                     f"cannot resume {self.path}: the dataset or the trigger file has changed since; use --overwrite"
@@ -58,9 +66,7 @@ class OutputFolder:
                 f"{self.path} already holds a run: add --resume to go on with it, --overwrite to replace it, "
                 "or choose another --output"
             )
-        self._delete("progress.jsonl")
-        if not (resume and self._undelivered()):
-            self._delete("tracking.jsonl", "workspace")
+        self._delete("progress.jsonl", "tracking.jsonl", "workspace")
         self.run_id = self.run_id or uuid.uuid4().hex
         write_json(self._description, {"run_id": self.run_id, "config": config, "sources": state})
 
@@ -96,12 +102,18 @@ class OutputFolder:
             raise UserError(f"another run is at work in {self.path}: wait for it or choose another --output") from error
         return lock
 
-    def _undelivered(self) -> bool:
+    def waiting_records(self) -> bool:
         """Whether tracking records of an earlier attempt wait for their server."""
         if not self.tracking_records.exists():
             return False
         with self.tracking_records.open() as file:
             return '"known_runs"' in file.readline()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps runs out of the folder; UserError when one is at work in it."""
+        with self._locked():
+            yield
 
     def _check_unused(self, resume: bool) -> None:
         if resume:

@@ -11,25 +11,25 @@ from pathlib import Path
 from untrigger.artifacts import read_json
 from untrigger.bundles import FOLDERS, OnFile, dated, put_content, put_files, put_manifest, quiet
 from untrigger.errors import UserError
-from untrigger.output_folder import OutputFolder
+from untrigger.output_folder import PUBLISHED, OutputFolder
 from untrigger.progress import Reporter
 from untrigger.storage import Address, ObjectStore
 
 POLL_SECONDS = 0.5
-LEFT_OUT = ("workspace", "run.lock", "manifest.json")
+STORED = (*PUBLISHED, "run.json", "pipeline.log", "progress.jsonl", "tracking.jsonl", "mlflow.db", "mlartifacts")
 
 
 def check_store(address: str) -> Address:
-    """The parsed address; UserError when its store, its bucket or the credentials are wrong."""
+    """The parsed address; UserError when its store, its bucket or the credentials are wrong, or do not let us write."""
     parsed = Address.parse(address)
-    ObjectStore().check_bucket(parsed.bucket)
+    ObjectStore().check_writable(parsed)
     return parsed
 
 
 class RunPublisher:
     """Brings the files of one run to `base`/runs/<run id>, and keeps the manifest there up to date.
 
-    The first manifest goes up at once, which shows before any work that writing is allowed.
+    The manifest says `complete` when everything is there; until then it lists what is.
     """
 
     def __init__(self, output: OutputFolder, base: Address, on_file: OnFile = quiet) -> None:
@@ -40,9 +40,8 @@ class RunPublisher:
         self._on_file = on_file
         self._base = base
         config = read_json(output.path / "run.json")["config"]
-        self._manifest = dated("run", dataset=config["dataset"], seed=config["seed"])
+        self._manifest = dated("run", dataset=config["dataset"], seed=config["seed"], complete=False)
         self._published: set[Path] = set()
-        put_manifest(self._store, self.address, self._manifest)
 
     def new_stages(self) -> None:
         """Upload the artifacts of stages that have ended since the last call."""
@@ -60,6 +59,7 @@ class RunPublisher:
         """
         try:
             put_files(self._store, self._output.path, self._all_files(), self.address, self._manifest, self._on_file)
+            self._manifest.about["complete"] = True
             put_manifest(self._store, self.address, self._manifest)
         except UserError as error:
             remedy = f"`untrigger store put {shlex.quote(str(self._output.path))} {self._base}`"
@@ -67,7 +67,9 @@ class RunPublisher:
         (self._output.path / "manifest.json").write_text(self._manifest.text())
 
     def _all_files(self) -> list[Path]:
-        entries = [entry for entry in self._output.path.iterdir() if entry.name not in LEFT_OUT]
+        """The run's own files: nothing else that may lie in the folder leaves this machine."""
+        entries = [self._output.path / name for name in STORED if (self._output.path / name).exists()]
+        entries += self._output.stages.glob("[!.]*/")
         return [path for entry in entries for path in ([entry] if entry.is_file() else _files(entry))]
 
 
@@ -110,8 +112,10 @@ def publish(source: str, address: str, on_file: OnFile = quiet) -> Address:
     store = ObjectStore(on_wait=lambda text: Reporter("object store").say("warning", text))
     folder = Path(source)
     if (folder / "run.json").is_file():
-        publisher = RunPublisher(OutputFolder(folder), base, on_file)
-        publisher.everything()
+        output = OutputFolder(folder)
+        with output.locked():
+            publisher = RunPublisher(output, base, on_file)
+            publisher.everything()
         return publisher.address
     if (folder / "classifier.json").is_file():
         settings = read_json(folder / "classifier.json")["settings"]
@@ -121,7 +125,7 @@ def publish(source: str, address: str, on_file: OnFile = quiet) -> Address:
 
 
 def _publish_dataset(store: ObjectStore, source: str, base: Address, on_file: OnFile) -> Address:
-    from untrigger.datasets import check_dataset, dataset_files, dataset_folder
+    from untrigger.datasets import check_dataset, dataset_files, dataset_place
     from untrigger.settings import DataSettings
 
     kind = source.partition(":")[0]
@@ -131,10 +135,13 @@ def _publish_dataset(store: ObjectStore, source: str, base: Address, on_file: On
             "or a folder with a classifier"
         )
     check_dataset(source, DataSettings())
-    folder = dataset_folder(source)
-    assert folder is not None, "only built-in datasets have no folder"
-    return put_content(store, folder, dataset_files(source), base, dated("dataset", dataset=kind), on_file)
+    place = dataset_place(source)
+    assert place is not None, "only built-in datasets have no place"
+    # Two layouts are read with the folder's own name, or as a single file.
+    inside = place.is_dir() and kind not in ("cifar10", "cifar100")
+    root = place if inside else place.parent
+    return put_content(store, root, dataset_files(source), base, dated("dataset", dataset=kind), on_file)
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from untrigger.errors import UserError
 from untrigger.storage import ENDPOINT, ObjectStore
@@ -44,6 +44,8 @@ class Servers:
         Raises UserError when a package is missing, a port is taken or a server does not come up.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._check_port("seaweedfs", store_port, ENDPOINT)
+        self._check_port("mlflow", tracking_port, "MLFLOW_TRACKING_URI")
         environment = {
             **self._credentials(),
             ENDPOINT: f"http://{HOST}:{store_port}",
@@ -78,6 +80,13 @@ class Servers:
             "AWS_SECRET_ACCESS_KEY": kept.get("AWS_SECRET_ACCESS_KEY") or secrets.token_hex(20),
         }
 
+    def _check_port(self, name: str, port: int, variable: str) -> None:
+        """UserError when the server runs on another port, or when another program has this one."""
+        if self._ended(name):
+            _check_free(name, port)
+        elif self.environment().get(variable) != f"http://{HOST}:{port}":
+            raise UserError(f"{name} is running at {self.environment().get(variable)}: `untrigger store down` first")
+
     def _write_environment(self, environment: Mapping[str, str]) -> None:
         self.environment_file.touch(mode=0o600)
         self.environment_file.write_text("".join(f"export {name}={value}\n" for name, value in environment.items()))
@@ -89,7 +98,6 @@ class Servers:
         except OSError:
             return  # It is running: it holds the lock.
         with lock:
-            _check_free(name, port)
             with (self.folder / f"{name}.log").open("ab") as log:
                 process = subprocess.Popen(
                     command,
@@ -223,7 +231,8 @@ def _free_ports(count: int) -> list[int]:
 
 def _answers(port: int, path: str) -> bool:
     try:
-        with urlopen(f"http://{HOST}:{port}{path}", timeout=2) as response:
+        # Whatever proxy the environment names, it is not asked for this very machine.
+        with build_opener(ProxyHandler({})).open(f"http://{HOST}:{port}{path}", timeout=2) as response:
             return bool(response.status == 200)
     except (URLError, ConnectionError, TimeoutError):
         return False

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from minio.credentials.providers import EnvAWSProvider
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
-from untrigger.errors import UserError
+from untrigger.errors import UserError, without_credentials
 
 ENDPOINT = "AWS_ENDPOINT_URL"
 PATIENCE = "UNTRIGGER_STORE_PATIENCE"
@@ -33,6 +34,9 @@ PART_BYTES = 16 * 2**20
 _SHA256 = "sha256"
 _CREDENTIALS = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed"}
 _NOT_THERE = {"NoSuchKey", "NoSuchObject", "NotFound"}
+
+_PASSING = (408, 409, 429)
+"""HTTP answers below 500 that another attempt may change."""
 
 T = TypeVar("T")
 
@@ -97,11 +101,12 @@ class ObjectStore:
         if url.scheme not in ("http", "https") or not url.netloc:
             raise UserError(
                 f"the object store's address must stand in {ENDPOINT} (such as http://127.0.0.1:8333), "
-                f"got {self.endpoint!r}; `untrigger store up` starts a store and says what to set"
+                f"got {without_credentials(self.endpoint)!r}; `untrigger store up` starts a store and says what to set"
             )
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             if not os.environ.get(name):
                 raise UserError(f"the object store's credentials must stand in the environment: {name} is not set")
+        self.shown = without_credentials(self.endpoint)
         self._on_wait = on_wait
         self._patience = float(os.environ.get(PATIENCE, "120"))
         self._client = Minio(
@@ -116,6 +121,13 @@ class ObjectStore:
         """UserError when there is no such bucket."""
         if not self._patiently(f"look for the bucket {bucket}", lambda: self._client.bucket_exists(bucket)):
             raise self._no_bucket(bucket)
+
+    def check_writable(self, base: Address) -> None:
+        """UserError when the bucket is missing or nothing may be written below `base`."""
+        self.check_bucket(base.bucket)
+        probe = base / f".probe-{uuid.uuid4().hex}"
+        self.put_bytes(b"", probe)
+        self._patiently(f"delete {probe}", lambda: self._client.remove_object(probe.bucket, probe.prefix))
 
     def make_bucket(self, bucket: str) -> None:
         """Create the bucket unless it is there."""
@@ -142,7 +154,7 @@ class ObjectStore:
         self._patiently(f"upload {target}", upload)
         if not self._holds(target, expected):
             self._patiently(f"delete {target}", lambda: self._client.remove_object(target.bucket, target.prefix))
-            raise UserError(f"{target} arrived damaged and was deleted again: check the store at {self.endpoint}")
+            raise UserError(f"{target} arrived damaged and was deleted again: check the store at {self.shown}")
         return True
 
     def put_bytes(self, content: bytes, target: Address) -> None:
@@ -223,24 +235,26 @@ class ObjectStore:
         return digest.hexdigest()
 
     def _patiently(self, what: str, call: Callable[[], T]) -> T:
-        deadline, pause, told = time.monotonic() + self._patience, 0.5, False
+        deadline, pause = 0.0, 0.5
         while True:
             try:
                 return call()
+            except ValueError as error:
+                raise UserError(f"cannot {what}: {error}") from error
             except S3Error as error:
                 self._check_hopeless(what, error)
                 reason: Exception = error
             except (HTTPError, MinioException, ConnectionError) as error:
                 reason = error
             told_reason = _reason(reason)
+            if not deadline:
+                deadline = time.monotonic() + self._patience
+                self._on_wait(f"the store at {self.shown} does not answer, waiting for it ({told_reason})")
             if time.monotonic() + pause > deadline:
                 raise UserError(
-                    f"cannot {what}: the store at {self.endpoint} did not do it within {self._patience:.0f} s "
+                    f"cannot {what}: the store at {self.shown} did not do it within {self._patience:.0f} s "
                     f"({told_reason}); see that it runs and that its disk is not full"
                 ) from reason
-            if not told:
-                self._on_wait(f"the store at {self.endpoint} does not answer, waiting for it ({told_reason})")
-                told = True
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
 
@@ -248,17 +262,19 @@ class ObjectStore:
         """UserError where waiting does not help."""
         if error.code in _CREDENTIALS:
             raise UserError(
-                f"cannot {what}: the store at {self.endpoint} refuses the credentials in AWS_ACCESS_KEY_ID and "
+                f"cannot {what}: the store at {self.shown} refuses the credentials in AWS_ACCESS_KEY_ID and "
                 f"AWS_SECRET_ACCESS_KEY ({error.code})"
             ) from error
         if error.code == "NoSuchBucket":
             raise self._no_bucket(error.bucket_name or "") from error
         if error.code in _NOT_THERE:
-            raise UserError(f"cannot {what}: it is not in the store at {self.endpoint}") from error
+            raise UserError(f"cannot {what}: it is not in the store at {self.shown}") from error
+        if 300 <= error.response.status < 500 and error.response.status not in _PASSING:
+            raise UserError(f"cannot {what}: the store at {self.shown} refuses it: {error.message}") from error
 
     def _no_bucket(self, bucket: str) -> UserError:
         return UserError(
-            f"the store at {self.endpoint} has no bucket {bucket!r}: create it with `untrigger store create s3://{bucket}`"
+            f"the store at {self.shown} has no bucket {bucket!r}: create it with `untrigger store create s3://{bucket}`"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -30,27 +31,40 @@ def resolved(name: str, on_file: OnFile | None = None) -> str:
     """
     if not name.startswith("s3://"):
         return name
-    kept = cache_folder() / "datasets" / name.rstrip("/").rpartition("/")[2]
+    kept = kept_copy(name)
     if not kept.exists():
         _fetch(name, kept, on_file)
     description = json.loads((kept / "manifest.json").read_text())
     return f"{description['dataset']}:{kept / 'files'}"
 
 
+def kept_copy(name: str) -> Path:
+    """Where the local copy of the dataset at the address `name` lies, or would lie; UserError when it is no address."""
+    digest = name.rstrip("/").rpartition("/")[2]
+    if not re.fullmatch(r"[0-9a-f]{32}", digest):
+        raise UserError(f"{name!r} is no dataset in a store: give an address as `untrigger store put` prints it")
+    return cache_folder() / "datasets" / digest
+
+
 def _fetch(name: str, kept: Path, on_file: OnFile | None) -> None:
     """The copy appears under `kept` whole or not at all."""
-    from untrigger.bundles import get_bundle, quiet, read_manifest
+    from untrigger.bundles import content_digest, get_bundle, quiet, read_manifest
     from untrigger.storage import Address, ObjectStore
 
     address, store = Address.parse(name), ObjectStore()
     manifest = read_manifest(store, address)
     if manifest.kind != "dataset":
         raise UserError(f"{address} is a {manifest.kind}, not a dataset")
+    if content_digest(manifest) != kept.name:
+        raise UserError(f"{address} does not hold the dataset that its address names: its manifest was changed")
     partial = kept.with_name(f".{kept.name}-{uuid.uuid4().hex}")
     try:
         get_bundle(store, address, partial / "files", on_file=on_file or quiet)
         (partial / "manifest.json").write_text(manifest.text())
-        if not kept.exists():
+        try:
             partial.rename(kept)
+        except OSError:
+            if not kept.exists():  # Another run may have fetched it meanwhile: then its copy stays.
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -28,17 +28,13 @@ def test_without_gpus_none_is_asked_for(output: OutputFolder) -> None:
     assert "device_requests" not in docker_runner({}, output, [], ContainerOptions()).container_run_args
 
 
-def test_a_container_may_write_the_runs_files_and_only_read_the_datasets_folder(
+def test_a_container_may_write_the_runs_files_and_only_read_the_dataset_and_the_trigger(
     output: OutputFolder, tmp_path: Path
 ) -> None:
-    files = [tmp_path / "data" / "a" / name for name in ("0.png", "1.png")] + [tmp_path / "data" / "b" / "0.png"]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    arguments = docker_runner({}, output, files, ContainerOptions()).container_run_args
+    sources = [tmp_path / "data", tmp_path / "secrets" / "patch.png"]
+    arguments = docker_runner({}, output, sources, ContainerOptions()).container_run_args
     mounts = {mount["Target"]: mount["ReadOnly"] for mount in arguments["mounts"]}
-    readable = {str(tmp_path / "data" / part) for part in ("a", "b")}
-    assert {target for target, read_only in mounts.items() if read_only} == readable
+    assert {target for target, read_only in mounts.items() if read_only} == {str(source) for source in sources}
     written = {str(path) for path in (output.stages, output.progress, output.tracking_records)}
     assert {target for target, read_only in mounts.items() if not read_only} == written
 

@@ -232,6 +232,11 @@ def test_a_run_whose_servers_stay_away_ends_with_everything_on_disk_and_says_how
     assert f"untrigger store put '{output}' {STORE}" in errors and f"untrigger track '{output}'" in told
     assert json.loads((output / "results.json").read_text())["format"] == 1
 
+    elsewhere = untrigger(running, "track", output, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path / 'other.db'}")
+    assert elsewhere.returncode == 2 and "the records wait for the server at http://127.0.0.1" in elsewhere.stderr
+    resumed = untrigger(running, "run", "--config", config, "--output", output, "--resume", MLFLOW_TRACKING_URI="")
+    assert resumed.returncode == 2 and "deliver them first with `untrigger track" in resumed.stderr
+
     running.up()
     delivered = untrigger(running, "track", output)
     assert delivered.returncode == 0 and delivered.stdout.startswith("delivered"), delivered.stderr
@@ -249,3 +254,27 @@ def test_a_run_whose_servers_stay_away_ends_with_everything_on_disk_and_says_how
     again = untrigger(running, "store", "put", output, STORE)
     moved = [line for line in again.stderr.splitlines() if "already there" not in line]
     assert moved == [], "a repeated put uploads nothing"
+
+
+def test_files_that_the_tracking_server_cannot_store_are_delivered_later(
+    running: RunningServers, config: Path, tmp_path: Path
+) -> None:
+    """The tracking server answers, but the object store behind it is down."""
+    output = tmp_path / "no store"
+    words = [UNTRIGGER, "run", "--config", str(config), "--output", str(output)]
+    environment = {**os.environ, **running.environment, "UNTRIGGER_TRACKING_PATIENCE": "1"}
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for_event(output, "poison training", "started")
+    running.kill("seaweedfs")
+    told, errors = process.communicate(timeout=400)
+    assert process.returncode == 0 and f"untrigger track '{output}'" in told, errors + told
+
+    running.up()
+    delivered = untrigger(running, "track", output)
+    assert delivered.returncode == 0 and delivered.stdout.startswith("delivered"), delivered.stderr
+    runs = tracked(running, json.loads((output / "run.json").read_text())["run_id"])
+    assert all(run.info.status == "FINISHED" for run in runs.values())
+    parent = next(run for run in runs.values() if "mlflow.parentRunId" not in run.data.tags)
+    client = MlflowClient(running.environment["MLFLOW_TRACKING_URI"])
+    files = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert {"report.html", "results.json", "figures"} <= files
