@@ -1,9 +1,10 @@
 PYTHON ?= python3
+OVERLAY ?= minio
 VENV := .venv
 READY := $(VENV)/.ready
 IN_VENV := . $(VENV)/bin/activate &&
 
-.PHONY: help demo test test-unit test-browser test-containers images compose-env lint clean
+.PHONY: help demo test test-unit test-browser test-containers test-kubernetes images k8s-secrets compose-env lint clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -12,10 +13,10 @@ demo: $(READY)  ## Run the whole job on built-in data: a few minutes on two CPU 
 	$(IN_VENV) untrigger run --profile demo --output runs/demo --overwrite
 
 test: $(READY) lint  ## Run all tests but those with a browser or containers
-	$(IN_VENV) pytest -m "not browser and not container"
+	$(IN_VENV) pytest -m "not browser and not container and not kubernetes"
 
 test-unit: $(READY)  ## Run the quick tests only
-	$(IN_VENV) pytest -m "not browser and not container and not pipeline and not server"
+	$(IN_VENV) pytest -m "not browser and not container and not kubernetes and not pipeline and not server"
 
 test-browser: $(READY)  ## Open the report in headless Chromium (needs chromium and chromedriver)
 	$(IN_VENV) pytest -m browser
@@ -25,6 +26,12 @@ images:  ## Build all images with docker, podman or buildah (TORCH=cuda for GPUs
 
 test-containers: $(READY)  ## Run the pipeline in its images (needs them, an engine, and the servers' images)
 	$(IN_VENV) pytest -m container
+
+test-kubernetes: $(READY)  ## Check the Kubernetes manifests (needs kubectl, no cluster)
+	$(IN_VENV) pytest -m kubernetes
+
+k8s-secrets:  ## Write new secrets for OVERLAY (minio, seaweedfs, external), unless there are some
+	@k8s/secrets.sh $(OVERLAY)
 
 compose-env: docker/.env  ## Write new credentials for docker/compose.yaml, unless there are some
 

@@ -1,0 +1,145 @@
+"""The Kubernetes manifests: they build offline, are valid, and name nothing that is not there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from kubernetes_validate.utils import all_versions
+from untrigger.pipelines import resources
+
+pytestmark = pytest.mark.kubernetes
+
+ROOT = Path(__file__).parents[2]
+OVERLAYS = ("minio", "seaweedfs", "external")
+SECRETS = {"AWS_ACCESS_KEY_ID": "given-access-key", "AWS_SECRET_ACCESS_KEY": "given-secret-key"}
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """All objects of an overlay, with secrets made for the test."""
+    folder = shutil.copytree(
+        ROOT / "k8s", tmp_path_factory.mktemp("k8s") / "k8s", ignore=shutil.ignore_patterns("secrets")
+    )
+    made = subprocess.run(
+        [folder / "secrets.sh", request.param],
+        env={**os.environ, **SECRETS},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert made.stdout == made.stderr == "", "secrets are not shown"
+    built = subprocess.run(
+        ["kubectl", "kustomize", folder / "overlays" / request.param], capture_output=True, text=True, check=True
+    )
+    return list(yaml.safe_load_all(built.stdout))
+
+
+def newest_versions() -> list[str]:
+    minors = {version.rpartition(".")[0]: version for version in all_versions()}
+    return [minors[minor] for minor in sorted(minors, key=lambda text: [int(part) for part in text.split(".")])[-3:]]
+
+
+def pods(manifests: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for item in manifests:
+        if item["kind"] in ("Deployment", "StatefulSet", "Job"):
+            yield item["metadata"]["namespace"], item["spec"]["template"]["spec"]
+
+
+def names(manifests: list[dict[str, Any]], kind: str) -> set[tuple[str, str]]:
+    return {
+        (item["metadata"].get("namespace", ""), item["metadata"]["name"]) for item in manifests if item["kind"] == kind
+    }
+
+
+@pytest.mark.parametrize("version", newest_versions())
+def test_every_object_is_strictly_valid(manifests: list[dict[str, Any]], version: str) -> None:
+    assert len(manifests) > 15
+    for item in manifests:
+        kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_every_pod_meets_the_restricted_standard_and_has_a_read_only_root(manifests: list[dict[str, Any]]) -> None:
+    found = list(pods(manifests))
+    assert len(found) >= 2
+    for _, pod in found:
+        context = pod["securityContext"]
+        assert context["runAsNonRoot"] is True and context["runAsUser"] > 0
+        assert context["seccompProfile"]["type"] == "RuntimeDefault"
+        assert pod["automountServiceAccountToken"] is False
+        assert not any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC"))
+        assert not any("hostPath" in volume for volume in pod.get("volumes", []))
+        for container in (*pod["containers"], *pod.get("initContainers", [])):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+            assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
+
+
+def test_every_image_has_an_exact_version(manifests: list[dict[str, Any]]) -> None:
+    images = [container["image"] for _, pod in pods(manifests) for container in pod["containers"]]
+    for image in images:
+        tag = image.partition("@")[0].rpartition(":")[2]
+        assert re.search(r"\d+[.-]\d+", tag) and tag != "latest", image
+
+
+def test_whatever_is_named_is_in_the_same_overlay(manifests: list[dict[str, Any]]) -> None:
+    maps, secrets = names(manifests, "ConfigMap"), names(manifests, "Secret")
+    for namespace, pod in pods(manifests):
+        assert (namespace, pod["serviceAccountName"]) in names(manifests, "ServiceAccount")
+        for container in pod["containers"]:
+            for variable in container.get("env", []):
+                source = variable.get("valueFrom", {})
+                if "secretKeyRef" in source:
+                    assert (namespace, source["secretKeyRef"]["name"]) in secrets
+                if "configMapKeyRef" in source:
+                    assert (namespace, source["configMapKeyRef"]["name"]) in maps
+    for item in manifests:
+        if item["kind"] == "StatefulSet":
+            assert (item["metadata"]["namespace"], item["spec"]["serviceName"]) in names(manifests, "Service")
+    wanted = {resources.TRACKING_CONFIG, resources.STORE_CONFIG, "kfp-launcher"}
+    assert {name for namespace, name in maps if namespace == "kubeflow"} == wanted
+    assert ("kubeflow", resources.STORE_SECRET) in secrets
+
+
+def test_services_select_pods_that_exist(manifests: list[dict[str, Any]]) -> None:
+    labels = [
+        item["spec"]["template"]["metadata"]["labels"]
+        for item in manifests
+        if item["kind"] in ("Deployment", "StatefulSet")
+    ]
+    for item in manifests:
+        if item["kind"] == "Service":
+            selector = item["spec"]["selector"].items()
+            assert any(selector <= each.items() for each in labels), item["metadata"]["name"]
+
+
+def test_no_secret_stands_outside_a_secret(manifests: list[dict[str, Any]]) -> None:
+    text = yaml.safe_dump_all(item for item in manifests if item["kind"] != "Secret")
+    assert not any(value in text for value in SECRETS.values())
+    assert not re.search(r"(?i)password: |minioadmin|changeme", text)
+
+
+def test_secrets_are_made_once_and_only_their_owner_may_read_them(tmp_path: Path) -> None:
+    folder = shutil.copytree(ROOT / "k8s", tmp_path / "k8s", ignore=shutil.ignore_patterns("secrets"))
+    made = folder / "overlays/minio/secrets"
+    subprocess.run([folder / "secrets.sh", "minio"], check=True)
+    before = {path.name: path.read_text() for path in made.iterdir()}
+    assert before.keys() == {"store.env", "database.env"}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in made.iterdir())
+    subprocess.run([folder / "secrets.sh", "minio"], check=True)
+    assert {path.name: path.read_text() for path in made.iterdir()} == before
+    refused = subprocess.run([folder / "secrets.sh", "nowhere"], capture_output=True, text=True, check=False)
+    assert refused.returncode != 0 and "no overlay nowhere: give one of external minio seaweedfs" in refused.stderr
