@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the images: docker/build.sh [TARGET...]; without a target, every image.
 #
-# ENGINE        docker, podman or buildah; the first one found unless given. docker needs a running daemon
+# ENGINE        docker, podman or buildah; the first one that answers unless given
 # TORCH         cpu (default) or cuda
 # TORCH_INDEX   address of an extra package index that has the build of torch asked for
 # PIP_CONF      a pip configuration to build with; it is mounted, never copied into an image
@@ -11,9 +11,9 @@ cd "$(dirname "$0")/.."
 
 engine=${ENGINE:-}
 for candidate in docker podman buildah; do
-    [ -n "$engine" ] || ! command -v "$candidate" >/dev/null || engine=$candidate
+    [ -n "$engine" ] || ! "$candidate" info >/dev/null 2>&1 || engine=$candidate
 done
-[ -n "$engine" ] || { echo "error: none of docker, podman and buildah is installed" >&2; exit 1; }
+[ -n "$engine" ] || { echo "error: none of docker, podman and buildah answers: install one, or start its daemon" >&2; exit 1; }
 [ "$engine" = docker ] && export DOCKER_BUILDKIT=1
 
 case ${TORCH_INDEX:-} in
