@@ -7,7 +7,7 @@ IN_VENV := . $(VENV)/bin/activate &&
 .PHONY: help demo test test-unit test-browser test-containers test-kubernetes images k8s-secrets compose-env lint clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(READY)  ## Run the whole job on built-in data: a few minutes on two CPU cores
 	$(IN_VENV) untrigger run --profile demo --output runs/demo --overwrite
