@@ -10,3 +10,8 @@ from untrigger.settings import DefenseConfig
 
 def tiny_config(**changes: Any) -> DefenseConfig:
     return config_for("tiny", changes)
+
+
+def small_config() -> DefenseConfig:
+    """As `tiny_config`, with one stair, one method and one retraining: enough where runs are about something else."""
+    return tiny_config(betas=(0.5,), methods=("ensemble",), retraining_seeds=1)

@@ -7,8 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,15 @@ import requests
 from mlflow import MlflowClient
 
 import docker
-from tests.pipeline_config import tiny_config
+from tests.pipeline_config import small_config
 from tests.servers import RunningServers, running_servers
 from tests.test_datasets import picture, write_shard
+from tests.waiting import wait_for
 from untrigger import __version__
 
 pytestmark = pytest.mark.container
 
 UNTRIGGER = str(Path(sys.executable).with_name("untrigger"))
-SMALL = {"betas": (0.5,), "methods": ("ensemble",), "retraining_seeds": 1}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServers
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "small.json"
-    path.write_text(json.dumps(tiny_config(**SMALL).record()))
+    path.write_text(json.dumps(small_config().record()))
     return path
 
 
@@ -58,14 +57,6 @@ def in_containers(config: Path, output: Path, *options: str, **changes: str) -> 
     return subprocess.run(
         words, env={**os.environ, **changes}, capture_output=True, text=True, timeout=500, check=False
     )
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 180) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-    return found
 
 
 def container_of(engine: docker.DockerClient, stage: str) -> Any:

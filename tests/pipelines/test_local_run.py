@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from mlflow import MlflowClient
 
 from tests.pipeline_config import tiny_config
 from tests.test_datasets import picture, write_shard
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.pipeline
 
@@ -115,13 +114,6 @@ def kill_stage(function: str) -> None:
             continue
         if b"--function_to_execute" in words and function.encode() in words:
             os.kill(int(folder.name), signal.SIGKILL)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_a_killed_stage_is_named_and_resume_gives_the_results_of_an_undisturbed_run(

@@ -8,24 +8,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from minio import Minio
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.pipeline_config import tiny_config
+from tests.pipeline_config import small_config
 from tests.servers import RunningServers, running_servers
+from tests.waiting import wait_for
 from untrigger.storage import checksums
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.server]
 
 UNTRIGGER = str(Path(sys.executable).with_name("untrigger"))
-SMALL = {"betas": (0.5,), "methods": ("ensemble",), "retraining_seeds": 1}
 STORE = "s3://untrigger/team"
 
 
@@ -38,7 +37,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServers
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "small.json"
-    path.write_text(json.dumps(tiny_config(**SMALL).record()))
+    path.write_text(json.dumps(small_config().record()))
     return path
 
 
@@ -180,13 +179,6 @@ def wait_for_event(output: Path, stage: str, kind: str) -> None:
 
 def text_of(path: Path) -> str:
     return path.read_text() if path.exists() else ""
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_servers_that_come_back_in_the_middle_get_everything(
