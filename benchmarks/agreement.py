@@ -56,9 +56,9 @@ class _Run:
 
     def __init__(self, seed: int, precision: str, together: bool) -> None:
         changes = {"seed": seed, "classifier": {"precision": precision}, "generator": {"epochs": EPOCHS}}
-        self.config: DefenseConfig = config_for("demo", changes)
+        self.config: DefenseConfig = config_for("demo", changes, DefenseConfig)
         self.data: Split = read_split(self.config.dataset, self.config.data, seed=derived_seed(seed, "split"))
-        self.trigger = read_trigger(self.config.poisoning.trigger)
+        self.trigger = read_trigger(self.config.trigger)
         self.together = together
 
     def rates(self) -> tuple[Rates, Rates]:

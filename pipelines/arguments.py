@@ -1,26 +1,36 @@
-"""From a configuration to the parameters of the DAG `defense`."""
+"""From a configuration to the compiled DAG that runs it, and to that DAG's parameters."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from untrigger.settings import DefenseConfig
+from untrigger.settings import CommonConfig, DefenseConfig, SweepConfig
 
-COMPILED = Path(__file__).with_name("defense.yaml")
-"""The compiled DAG, which is what runs: locally, in containers, on a cluster."""
+COMPILED = {name: Path(__file__).with_name(f"{name}.yaml") for name in ("defense", "paper")}
+"""The compiled DAGs by name, which is what runs: locally, in containers, on a cluster."""
 
 
-def pipeline_arguments(config: DefenseConfig) -> dict[str, Any]:
-    """The parameters of `defense`: each stage gets its own settings, so that a change of one spares the others."""
+def compiled_for(config: CommonConfig) -> Path:
+    """The compiled DAG that takes `pipeline_arguments(config)`."""
+    return COMPILED["paper" if isinstance(config, SweepConfig) else "defense"]
+
+
+def last_stage(config: CommonConfig) -> str:
+    """The stage whose report is the result of the run."""
+    return "aggregation" if isinstance(config, SweepConfig) else "evaluation"
+
+
+def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
+    """The parameters of the DAG: each stage gets its own settings, so that a change of one spares the others."""
     values = config.record()
-    return {
+    arguments = {
         "config": values,
         "dataset": config.dataset,
         "data": values["data"],
         "classifier": values["classifier"],
         "training": values["training"],
-        "trigger": config.poisoning.trigger,
+        "weights": config.weights or "",
         "poisoning": values["poisoning"],
         "pixel_sgd": values["pixel_sgd"],
         "beta_plan": config.beta_plan(),
@@ -34,9 +44,14 @@ def pipeline_arguments(config: DefenseConfig) -> dict[str, Any]:
         "trigger_size": [config.trigger_height, config.trigger_width],
         "seed": config.seed,
     }
+    if isinstance(config, SweepConfig):
+        # Without the list of triggers: a longer list changes nothing for those that it had before.
+        per_trigger = {name: value for name, value in values.items() if name not in ("triggers", "panels")}
+        return {**arguments, "triggers": list(config.triggers), "config_per_trigger": per_trigger}
+    return {**arguments, "trigger": config.trigger, "triggers": [config.trigger]}
 
 
-def _gammas_by_rising_beta(config: DefenseConfig) -> list[float]:
+def _gammas_by_rising_beta(config: CommonConfig) -> list[float]:
     """The weights in the order of the staircase, whatever the order in which the betas were given."""
     if config.gammas is None:
         return []

@@ -214,8 +214,9 @@ class _Watch:
 
 
 def _images() -> set[str]:
-    spec = next(yaml.safe_load_all(COMPILED.read_text()))
-    return {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
+    specs = [next(yaml.safe_load_all(path.read_text())) for path in COMPILED.values()]
+    executors = [executor for spec in specs for executor in spec["deploymentSpec"]["executors"].values()]
+    return {executor["container"]["image"] for executor in executors}
 
 
 def _gpus(request: Any, gpus: str) -> Any:

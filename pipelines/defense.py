@@ -1,6 +1,8 @@
 """The DAG `defense`: plant a backdoor, find its triggers, close it, and measure how well that worked."""
 
 from kfp import dsl
+from kfp.dsl import Dataset, Input, Model
+from untrigger.components.clean_training.component import clean_training
 from untrigger.components.close_run.component import close_run
 from untrigger.components.evaluation.component import evaluation
 from untrigger.components.generator_training.component import generator_training
@@ -17,11 +19,11 @@ from untrigger.pipelines.resources import placed
 
 @dsl.pipeline(name="defend-one-trigger", description="Attack, search, defence and evaluation for one trigger.")
 def defend_one_trigger(
+    training_data: Input[Dataset],
+    defender_data: Input[Dataset],
+    evaluation_data: Input[Dataset],
+    clean_classifier: Input[Model],
     config: dict,
-    dataset: str,
-    data: dict,
-    classifier: dict,
-    training: dict,
     trigger: str,
     poisoning: dict,
     pixel_sgd: dict,
@@ -35,29 +37,19 @@ def defend_one_trigger(
     target_class: int,
     trigger_size: list,
     seed: int,
+    label: str = "",
 ) -> dsl.Artifact:
-    """Does the work and returns the report; `defense` wraps it with the tracking run, other DAGs may reuse it."""
-    prepared = placed(
-        prepare_data(
-            dataset=dataset,
-            data=data,
-            trigger=trigger,
-            trigger_size=trigger_size,
-            target_class=target_class,
-            seed=seed,
-        ),
-        "prepare data",
-    )
-    defender_data = prepared.outputs["defender_data"]
+    """From the clean classifier to the report; `label` names the stages apart where there are several such parts."""
     poisoned = placed(
         poison_training(
-            training_data=prepared.outputs["training_data"],
-            evaluation_data=prepared.outputs["evaluation_data"],
-            classifier=classifier,
-            training=training,
+            training_data=training_data,
+            evaluation_data=evaluation_data,
+            clean_classifier=clean_classifier,
+            trigger=trigger,
             poisoning=poisoning,
             target_class=target_class,
             seed=seed,
+            label=label,
         ),
         "poison training",
     )
@@ -72,6 +64,7 @@ def defend_one_trigger(
             target_class=target_class,
             trigger_size=trigger_size,
             seed=seed,
+            label=label,
         ),
         "pixel SGD",
     )
@@ -85,11 +78,13 @@ def defend_one_trigger(
                 target_class=target_class,
                 trigger_size=trigger_size,
                 seed=seed,
+                label=label,
             ),
             "generator training",
         )
     ensemble = placed(
-        staircase(generators=dsl.Collected(stairs.outputs["trained_generators"]), gammas=gammas), "staircase"
+        staircase(generators=dsl.Collected(stairs.outputs["trained_generators"]), gammas=gammas, label=label),
+        "staircase",
     )
 
     embedding = placed(
@@ -99,6 +94,7 @@ def defend_one_trigger(
             true_trigger=true_trigger,
             visualisation=visualisation,
             seed=seed,
+            label=label,
         ),
         "t-SNE visualisation",
     )
@@ -114,6 +110,7 @@ def defend_one_trigger(
                 retraining=retraining,
                 target_class=target_class,
                 seed=seed,
+                label=label,
             ),
             "retraining",
         )
@@ -126,12 +123,13 @@ def defend_one_trigger(
             retraining=retraining,
             target_class=target_class,
             seed=seed,
+            label=label,
         ),
         "ideal retraining",
     )
     evaluated = placed(
         evaluation(
-            evaluation_data=prepared.outputs["evaluation_data"],
+            evaluation_data=evaluation_data,
             defender_data=defender_data,
             backdoored_classifier=backdoored,
             true_trigger=true_trigger,
@@ -139,7 +137,9 @@ def defend_one_trigger(
             embedding=embedding.outputs["embedding"],
             retrained=dsl.Collected(defended.outputs["retrained"]),
             ideal=ideal.outputs["retrained"],
+            trigger=trigger,
             config=config,
+            label=label,
         ),
         "evaluation",
     )
@@ -153,7 +153,9 @@ def defense(
     data: dict,
     classifier: dict,
     training: dict,
+    weights: str,
     trigger: str,
+    triggers: list,
     poisoning: dict,
     pixel_sgd: dict,
     beta_plan: list,
@@ -167,15 +169,36 @@ def defense(
     trigger_size: list,
     seed: int,
 ) -> None:
-    """`defend_one_trigger` inside one tracking run, which is closed whatever happens."""
+    """One trigger inside one tracking run, which is closed whatever happens."""
     with dsl.ExitHandler(placed(close_run(), "close run"), name="tracked"):
         opened = placed(open_run(pipeline="defense", config=config), "open run")
+        prepared = placed(
+            prepare_data(
+                dataset=dataset,
+                data=data,
+                triggers=triggers,
+                trigger_size=trigger_size,
+                target_class=target_class,
+                seed=seed,
+            ).after(opened),
+            "prepare data",
+        )
+        clean = placed(
+            clean_training(
+                training_data=prepared.outputs["training_data"],
+                classifier=classifier,
+                training=training,
+                weights=weights,
+                seed=seed,
+            ),
+            "clean training",
+        )
         defend_one_trigger(
+            training_data=prepared.outputs["training_data"],
+            defender_data=prepared.outputs["defender_data"],
+            evaluation_data=prepared.outputs["evaluation_data"],
+            clean_classifier=clean.outputs["clean_classifier"],
             config=config,
-            dataset=dataset,
-            data=data,
-            classifier=classifier,
-            training=training,
             trigger=trigger,
             poisoning=poisoning,
             pixel_sgd=pixel_sgd,
@@ -189,4 +212,4 @@ def defense(
             target_class=target_class,
             trigger_size=trigger_size,
             seed=seed,
-        ).after(opened)
+        )

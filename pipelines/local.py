@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 import yaml
-from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
+from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
 from untrigger.pipelines.containers import (
     ContainerEnd,
     ContainerOptions,
@@ -25,13 +25,25 @@ from untrigger.pipelines.containers import (
 from untrigger.errors import UserError
 from untrigger.output_folder import OutputFolder
 from untrigger.progress import PROGRESS_FILE, failures, unfinished_stages
-from untrigger.settings import DefenseConfig
+from untrigger.settings import CommonConfig, DefenseConfig, SweepConfig
 from untrigger.stage import STORE, THREADS
-from untrigger.stored_datasets import CACHE, cache_folder
+from untrigger.stored_inputs import CACHE, cache_folder
 from untrigger.tracking import ARTIFACT_LOCATION, RECORDS, RUN_ID, TRACKING_URI, close_parent
 
 SIDE_BY_SIDE = 2
 """Tasks of one loop that `kfp.local` runs at the same time."""
+
+
+PER_TRIGGER = (
+    "poison_training",
+    "pixel_sgd",
+    "generator_training",
+    "visualisation",
+    "retraining",
+    "ideal_retraining",
+    "evaluation",
+)
+"""The stages, by module, that a sweep runs for each trigger and that compute."""
 
 
 def check_tracking() -> None:
@@ -59,7 +71,7 @@ def deliver_tracking(output: OutputFolder) -> int:
 
 
 def run_locally(
-    config: DefenseConfig,
+    config: DefenseConfig | SweepConfig,
     output: OutputFolder,
     sources: Sequence[Path] = (),
     containers: ContainerOptions | None = None,
@@ -82,7 +94,7 @@ def run_locally(
 
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
         local.init(_runner(output, sources, containers), pipeline_root=str(output.workspace))
-        pipeline = components.load_component_from_text(_compiled_without_retries())
+        pipeline = components.load_component_from_text(_without_retries(compiled_for(config)))
         with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id):
             error: RuntimeError | None = None
             try:
@@ -98,9 +110,9 @@ def run_locally(
         shutil.rmtree(output.workspace, ignore_errors=True)
 
 
-def _compiled_without_retries() -> str:
+def _without_retries(compiled: Path) -> str:
     """On a cluster a lost node is worth another try; here what failed would fail again, and --resume goes on."""
-    documents = list(yaml.safe_load_all(COMPILED.read_text()))
+    documents = list(yaml.safe_load_all(compiled.read_text()))
     for component in documents[0]["components"].values():
         for task in component.get("dag", {}).get("tasks", {}).values():
             task.pop("retryPolicy", None)
@@ -124,7 +136,7 @@ def _watched(
     return contextlib.nullcontext([]) if containers is None else watching_containers(output.run_id)
 
 
-def _environment(config: DefenseConfig, output: OutputFolder) -> dict[str, str]:
+def _environment(config: CommonConfig, output: OutputFolder) -> dict[str, str]:
     environment = {
         PROGRESS_FILE: str(output.progress),
         STORE: str(output.stages),
@@ -141,10 +153,17 @@ def _environment(config: DefenseConfig, output: OutputFolder) -> dict[str, str]:
     return environment
 
 
-def _threads(config: DefenseConfig) -> dict[str, int]:
-    """The cores of this machine divided among the tasks of each loop that `kfp.local` runs at the same time."""
+def _threads(config: CommonConfig) -> dict[str, int]:
+    """The cores of this machine divided among the tasks of each loop that `kfp.local` runs at the same time.
+
+    Two triggers of a sweep are at work at once, each with loops of its own: one core must do for a task of those.
+    """
     cores = len(os.sched_getaffinity(0))
     tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.retraining_plan())}
+    if isinstance(config, SweepConfig) and len(config.triggers) > 1:
+        share = max(1, cores // SIDE_BY_SIDE)
+        inner = {name: max(1, share // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
+        return {**dict.fromkeys(PER_TRIGGER, share), **inner}
     return {name: max(1, cores // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
 
 

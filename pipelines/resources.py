@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kfp import kubernetes
@@ -14,7 +14,7 @@ STORE_CONFIG = "untrigger-store"
 """ConfigMap with the key `endpoint`, the address of the S3 object store."""
 
 STORE_SECRET = "untrigger-store"
-"""Secret with the keys `accessKey` and `secretKey`; only the stage that reads datasets gets it."""
+"""Secret with the keys `accessKey` and `secretKey`; only the stages that read datasets or classifiers get it."""
 
 USER = 10001
 GPU_TYPE = "nvidia.com/gpu"
@@ -39,19 +39,21 @@ class Resources:
 _BOOKKEEPING = Resources(cpu="250m", memory="512Mi", hours=0.25, cached=False)
 _GPU = Resources(cpu="4", memory="16Gi", hours=12, gpus=1, shared_memory="2Gi")
 
+# Evaluation and aggregation write to the tracking run of this very pipeline run, so they run every time.
 RESOURCES = {
     "open-run": _BOOKKEEPING,
     "close-run": _BOOKKEEPING,
     "prepare-data": Resources(cpu="2", memory="8Gi", hours=2, reads_store=True),
+    "clean-training": replace(_GPU, reads_store=True),
     "staircase": Resources(cpu="1", memory="4Gi", hours=0.5),
+    "aggregation": Resources(cpu="1", memory="4Gi", hours=0.5, cached=False),
     "poison-training": _GPU,
     "pixel-sgd": _GPU,
     "generator-training": _GPU,
     "visualisation": _GPU,
     "retraining": _GPU,
     "ideal-retraining": _GPU,
-    # It writes to the tracking run of this very pipeline run, so it runs every time.
-    "evaluation": Resources(cpu="4", memory="16Gi", hours=4, gpus=1, shared_memory="2Gi", cached=False),
+    "evaluation": replace(_GPU, hours=4, cached=False),
 }
 
 

@@ -9,7 +9,7 @@ from untrigger.settings import DefenseConfig
 
 
 def tiny_config(**changes: Any) -> DefenseConfig:
-    return config_for("tiny", changes)
+    return config_for("tiny", changes, DefenseConfig)
 
 
 def small_config() -> DefenseConfig:

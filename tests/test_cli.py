@@ -66,7 +66,7 @@ def test_datasets_are_listed() -> None:
         (["--target-class", "-1"], "target_class: input should be greater than or equal to 0, got '-1'"),
         (["--methods", "ensemble,prayer"], "method must be one of none, fine_tune, single_trigger, beta, ensemble"),
         (["--methods", "none"], "methods must include ensemble"),
-        (["--poisoning.trigger", "star"], "unknown trigger 'star'"),
+        (["--trigger", "star"], "unknown trigger 'star'"),
         (["--retraining-seeds", "9"], "pixel_sgd.restarts must be at least retraining_seeds (9), got 5"),
         (["--generator.images-per-trigger", "7"], "images_per_trigger must divide batch_size 128, got 7"),
         (["--training.epochs", "0"], "training.epochs: input should be greater than or equal to 1, got '0'"),

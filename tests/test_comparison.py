@@ -28,7 +28,7 @@ def finished(folder: Path, rates: dict[str, list[float]], **changes: Any) -> str
         for method, each in rates.items()
         for seed, rate in enumerate(each)
     ]
-    write_json(folder / "results.json", results(tiny_config(**changes), {"name": "checkerboard"}, BEFORE, rows, []))
+    write_json(folder / "results.json", results(tiny_config(**changes), {"name": "checkerboard"}, BEFORE, rows, [], []))
     return str(folder)
 
 

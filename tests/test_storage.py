@@ -23,7 +23,7 @@ from untrigger.publishing import publish
 from untrigger.servers import seaweedfs_command
 from untrigger.settings import DataSettings
 from untrigger.storage import Address, ObjectStore, checksums
-from untrigger.stored_datasets import CACHE
+from untrigger.stored_inputs import CACHE
 
 pytestmark = pytest.mark.server
 

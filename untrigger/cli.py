@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,13 @@ from untrigger.errors import UserError, without_credentials
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from untrigger.settings import CommonConfig, DefenseConfig, SweepConfig
+
 EXIT_FAILURE = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 SETTING_PREFIX = "setting__"
+LISTS = ("betas", "gammas", "methods", "triggers", "panels")
 
 
 class Commands(click.Group):
@@ -50,7 +53,13 @@ class SettingsCommand(click.Command):
     """A command with one option per setting, listed in `--help` under the part it belongs to."""
 
     def get_params(self, context: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(context), *_settings_options()]
+        return [*super().get_params(context), *_settings_options(self.settings())]
+
+    def settings(self) -> type[CommonConfig]:
+        """The settings that become options."""
+        from untrigger.settings import DefenseConfig
+
+        return DefenseConfig
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -62,6 +71,15 @@ class SettingsCommand(click.Command):
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+
+class SweepSettingsCommand(SettingsCommand):
+    """The same for a sweep over triggers."""
+
+    def settings(self) -> type[CommonConfig]:
+        from untrigger.settings import SweepConfig
+
+        return SweepConfig
 
 
 class SettingOption(click.Option):
@@ -94,38 +112,45 @@ def _debug_too(context: click.Context, _: click.Parameter, given: bool) -> None:
         context.find_root().params["debug"] = True
 
 
+def _running_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the commands that run a pipeline on this machine."""
+    options = (
+        click.option(
+            "--debug", is_flag=True, expose_value=False, callback=_debug_too, help="Show the traceback of an error."
+        ),
+        click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/PROFILE]"),
+        click.option(
+            "--config", "config_file", type=click.Path(path_type=Path), help="JSON file with settings, as in a report."
+        ),
+        click.option(
+            "--resume", is_flag=True, help="Go on with the run in the output folder; finished stages are reused."
+        ),
+        click.option("--overwrite", is_flag=True, help="Replace the run in the output folder."),
+        click.option(
+            "--runner",
+            type=click.Choice(["subprocess", "docker"]),
+            default="subprocess",
+            show_default=True,
+            help="Every stage is a process, or a container of its own image (`make images` builds them).",
+        ),
+        click.option("--gpus", metavar="N|all", help="GPUs that --runner docker hands to every container."),
+        click.option(
+            "--memory", default="8g", show_default=True, help="Memory that --runner docker allows a container."
+        ),
+        click.option(
+            "--store", metavar="S3-ADDRESS", help="Publish every artifact below this address, s3://bucket/prefix."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @main.command(cls=SettingsCommand)
-@click.option("--debug", is_flag=True, expose_value=False, callback=_debug_too, help="Show the traceback of an error.")
 @click.option("--profile", default="demo", show_default=True, help="Named settings: demo, cpu, paper or tiny.")
-@click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/PROFILE]")
-@click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="JSON file with settings, as in a report."
-)
-@click.option("--resume", is_flag=True, help="Go on with the run in the output folder; finished stages are reused.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in the output folder.")
-@click.option(
-    "--runner",
-    type=click.Choice(["subprocess", "docker"]),
-    default="subprocess",
-    show_default=True,
-    help="Every stage is a process, or a container of its own image (`make images` builds them).",
-)
-@click.option("--gpus", metavar="N|all", help="GPUs that --runner docker hands to every container.")
-@click.option("--memory", default="8g", show_default=True, help="Memory that --runner docker allows a container.")
-@click.option("--store", metavar="S3-ADDRESS", help="Publish every artifact below this address, s3://bucket/prefix.")
-def run(
-    profile: str,
-    output: Path | None,
-    config_file: Path | None,
-    resume: bool,
-    overwrite: bool,
-    runner: str,
-    gpus: str | None,
-    memory: str,
-    store: str | None,
-    **settings: Any,
-) -> None:
-    """Run the whole pipeline on this machine.
+@_running_options
+def run(profile: str, output: Path | None, config_file: Path | None, **options: Any) -> None:
+    """Run the whole pipeline for one trigger on this machine.
 
     A setting comes from its option, else from --config, else from --profile, else from the defaults shown here, which
     are the paper's. The profile demo needs no data and no GPU.
@@ -135,51 +160,85 @@ def run(
       untrigger run
       untrigger run --profile cpu --dataset parquet:data/cifar10 --output runs/cifar
       untrigger run --betas 0.6,0.9 --generator.epochs 200 --seed 1
+      untrigger run --weights s3://untrigger/models/... --poisoning.epochs 0 --trigger patch.png
       untrigger run --runner docker --gpus all --store s3://untrigger
     """
+    from untrigger.profiles import config_for, laid_over
+    from untrigger.settings import DefenseConfig
+
+    settings = laid_over(_read_config(config_file), _nested(options))
+    _run_pipeline(config_for(profile, settings, DefenseConfig), output or Path("runs") / profile, **_without(options))
+
+
+@main.command(cls=SweepSettingsCommand)
+@click.option("--profile", default="paper", show_default=True, help="Named settings: demo, cpu, paper or tiny.")
+@_running_options
+def paper(profile: str, output: Path | None, config_file: Path | None, **options: Any) -> None:
+    """Run the paper's experiment on this machine: plant, search for and close one trigger after the other.
+
+    Clean training is shared. The report sets every method's attack success beside the published figures, and holds
+    the report of each trigger. --resume goes on after an interruption; triggers may be added then.
+
+    \b
+    Examples:
+      untrigger paper --triggers binary,colour:0-9 --dataset cifar10:data
+      untrigger paper --profile cpu --triggers binary:0-5,colour:0-1 --dataset parquet:data/cifar10
+      untrigger paper --profile tiny --triggers list.txt
+    """
+    from untrigger.profiles import config_for, laid_over
+    from untrigger.settings import SweepConfig
+
+    settings = laid_over(_read_config(config_file), _nested(options))
+    output = output or Path("runs") / f"triggers-{profile}"
+    _run_pipeline(config_for(profile, settings, SweepConfig), output, **_without(options))
+
+
+def _without(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are no settings."""
+    return {name: value for name, value in options.items() if not name.startswith(SETTING_PREFIX)}
+
+
+def _run_pipeline(
+    config: DefenseConfig | SweepConfig,
+    output: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    runner: str,
+    gpus: str | None,
+    memory: str,
+    store: str | None,
+) -> None:
     from rich.console import Console
 
-    from untrigger.profiles import config_for, laid_over
-
-    config = config_for(profile, laid_over(_read_config(config_file), _nested(settings)))
-
-    from untrigger.datasets import check_dataset, dataset_files, dataset_place
     from untrigger.output_folder import OutputFolder
+    from untrigger.pipelines.arguments import last_stage
     from untrigger.pipelines.containers import ContainerOptions, check_engine
+    from untrigger.pipelines.inputs import RunInputs
     from untrigger.pipelines.local import check_tracking, run_locally
     from untrigger.publishing import RunPublisher, check_store, publishing
-    from untrigger.triggers import read_trigger, trigger_files
 
     containers = ContainerOptions(gpus, memory) if runner == "docker" else None
     if containers is not None and config.data.download:
         raise UserError("--download needs a network, which containers do not get: fetch the dataset without it first")
-    check_dataset(config.dataset, config.data)
-    read_trigger(config.poisoning.trigger)
+    inputs = RunInputs.of(config)
     if containers is not None:
         check_engine()
     check_tracking()
     published_below = check_store(store) if store else None
-    folder = OutputFolder(output or Path("runs") / profile)
-    sources = [*dataset_files(config.dataset), *trigger_files(config.poisoning.trigger)]
-    folder.open(config.record(), sources, resume=resume, overwrite=overwrite)
+    folder = OutputFolder(output)
+    folder.open(config.record(), inputs.files, resume=resume, overwrite=overwrite)
 
-    from untrigger.artifacts import read_json
-    from untrigger.display import results_table, watching
-    from untrigger.stage import kept_outputs
+    from untrigger.display import final_tables, watching
 
     publisher = RunPublisher(folder, published_below) if published_below else None
     console = Console(file=sys.stdout)
     with watching(folder.progress, console), publishing(publisher):
-        place = dataset_place(config.dataset)
-        readable = [*([place] if place else []), *trigger_files(config.poisoning.trigger)]
-        run_locally(config, folder, readable, containers)
-    kept = kept_outputs(folder.stages, "evaluation")
-    if kept is None:
-        raise UserError(f"the evaluation left no outputs in {folder.stages}: see {folder.log}")
-    folder.publish(kept / "report")
-    console.print(results_table(read_json(folder.path / "results.json")))
+        run_locally(config, folder, inputs.places, containers)
+    for table in final_tables(folder.publish(last_stage(config))):
+        console.print(table)
     click.echo(f"report:  {folder.path / 'report.html'}")
-    click.echo(f"results: {folder.path / 'results.json'}")
+    click.echo(f"results: {folder.results}")
     click.echo(f"MLflow:  {_how_to_open_tracking(folder.tracking_uri)}")
     if publisher is not None:
         publisher.everything()
@@ -323,18 +382,15 @@ def _tell(text: str) -> None:
 
 
 @main.command(name="compile")
-@click.option("--output", type=click.Path(path_type=Path), help="File to write.  [default: the committed one]")
-def compile_pipeline(output: Path | None) -> None:
-    """Compile the DAG `defense` to the YAML that Kubeflow Pipelines runs."""
-    from kfp import compiler
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where to write.  [default: where the committed ones are]"
+)
+def compile_pipelines(folder: Path | None) -> None:
+    """Compile the DAGs `defense` and `paper` to the YAML that Kubeflow Pipelines runs."""
+    from untrigger.pipelines.compilation import compile_all
 
-    from untrigger.pipelines.arguments import COMPILED
-    from untrigger.pipelines.defense import defense
-
-    target = output or COMPILED
-    target.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(defense, str(target))
-    click.echo(f"wrote {target}")
+    for path in compile_all(folder):
+        click.echo(f"wrote {path}")
 
 
 @main.command()
@@ -347,11 +403,11 @@ def datasets() -> None:
         click.echo(f"{name:<{width}}  {description}")
 
 
-def _settings_options() -> list[click.Parameter]:
-    from untrigger.settings import DefenseConfig, Settings
+def _settings_options(config: type[CommonConfig]) -> list[click.Parameter]:
+    from untrigger.settings import Settings
 
     options: list[click.Parameter] = []
-    for name, field in DefenseConfig.model_fields.items():
+    for name, field in config.model_fields.items():
         default = field.default
         if isinstance(default, Settings):
             section = f"--{name.replace('_', '-')}.*: {type(default).__doc__}"
@@ -379,7 +435,7 @@ def _nested(options: Mapping[str, Any]) -> dict[str, Any]:
             place = nested
             for parent in parents:
                 place = place.setdefault(parent, {})
-            place[last] = _items(value) if last in ("betas", "gammas", "methods") else value
+            place[last] = _items(value) if last in LISTS else value
     return nested
 
 

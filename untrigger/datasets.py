@@ -19,7 +19,7 @@ from torch import Tensor
 from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
 from untrigger.errors import UserError
 from untrigger.settings import DataSettings
-from untrigger.stored_datasets import kept_copy, resolved
+from untrigger.stored_inputs import dataset_name, kept_copy
 
 DESCRIPTIONS = {
     "digits": "scikit-learn's handwritten digits as 3x32x32, built in (1,797 images, 10 classes)",
@@ -76,7 +76,7 @@ def load_images(folder: Path) -> ImageData:
 
 def check_dataset(name: str, settings: DataSettings) -> None:
     """UserError when the dataset `name` is plainly not to be had; reads no images, but fetches a dataset in a store."""
-    kind, _, place = resolved(name).partition(":")
+    kind, _, place = dataset_name(name).partition(":")
     if kind == "digits" and not place:
         return
     if kind in ("cifar10", "cifar100"):
@@ -121,7 +121,7 @@ def read_split(name: str, settings: DataSettings, *, seed: int, on_progress: OnP
     takes the place of the test part. Raises UserError when the dataset is missing, damaged or too small.
     """
     check_dataset(name, settings)
-    kind, _, place = resolved(name).partition(":")
+    kind, _, place = dataset_name(name).partition(":")
     readers: dict[str, Callable[[], tuple[ImageData, ImageData | None]]] = {
         "digits": lambda: (_read_digits(settings.image_size), None),
         "cifar10": lambda: _read_cifar("cifar10", Path(place or "data"), settings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ from untrigger.progress import Event, duration
 if TYPE_CHECKING:
     from untrigger.bundles import Manifest
     from untrigger.storage import Address
+
+FINISHED_SHOWN = 15
+"""Bars of finished stages that stay: a sweep has hundreds."""
 
 
 @contextmanager
@@ -51,6 +55,7 @@ class _Bars:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
+        self._finished: deque[TaskID] = deque()
 
     def __enter__(self) -> _Bars:
         self._progress.start()
@@ -69,6 +74,9 @@ class _Bars:
         elif event.kind in ("finished", "reused"):
             self._progress.update(task, completed=1, total=1, text=event.kind)
             self._progress.stop_task(task)
+            self._finished.append(task)
+            if len(self._finished) > FINISHED_SHOWN:
+                self._progress.update(self._finished.popleft(), visible=False)
         else:
             self._progress.update(task, text=f"{event.kind} {event.text}".rstrip())
 
@@ -82,6 +90,33 @@ def _bars(console: Console) -> _Bars:
         TextColumn("{task.fields[text]}", markup=False),
     )
     return _Bars(Progress(*columns, console=console))
+
+
+def final_tables(found: Mapping[str, Any]) -> list[Table]:
+    """What a finished run shows: the table of results.json, or those of sweep.json."""
+    return sweep_tables(found) if "triggers" in found else [results_table(found)]
+
+
+def sweep_tables(found: Mapping[str, Any]) -> list[Table]:
+    """The attack success rates of sweep.json, one table per group of triggers, beside the published ones."""
+    tables = []
+    for group in dict.fromkeys(line["group"] for line in found["summary"]):
+        lines = [line for line in found["summary"] if line["group"] == group]
+        title = f"{found['dataset']}, {lines[0]['triggers']} {group} triggers, attack success %"
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title)
+        table.add_column("method", no_wrap=True)
+        for name in ("mean ± sd", "worst", "clean %", "published", "worst"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for line in lines:
+            spread = f"{_percent(line['mean'])} ± {_percent(line['std'])}"
+            rates = (_percent(line[name]) for name in ("worst", "clean_accuracy", "published_mean", "published_worst"))
+            table.add_row(line["method"], spread, *rates, end_section=line["method"] == "before")
+        tables.append(table)
+    return tables
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else f"{100 * rate:.1f}"
 
 
 def results_table(found: Mapping[str, Any]) -> Table:

@@ -7,6 +7,12 @@ from torch import Tensor
 
 from untrigger.errors import UserError
 
+REVERSED_GROUP = -1
+"""The group of the reversed triggers in the t-SNE's tensors; the stairs have their index."""
+
+TRUE_GROUP = -2
+"""The group of the true trigger."""
+
 
 def embed(triggers: Tensor, perplexity: float, *, seed: int) -> Tensor:
     """Places in the plane, float (k, 2), of triggers, float (k, 3, th, tw).

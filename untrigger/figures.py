@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
+from untrigger.embedding import REVERSED_GROUP, TRUE_GROUP
 from untrigger.generators import TOLERANCE
+from untrigger.sweep import sweep_methods
 
 DPI = 110
 THUMBNAILS_PER_STAIR = 60
@@ -25,11 +29,14 @@ STAIR_COLOURS = plt.get_cmap("viridis")
 SINGLE_COLOUR = "#ff7f0e"
 TRUE_COLOUR = "#d62728"
 
+UNDEFENDED = ("before", "none", "fine_tune")
+"""What leaves the backdoor open, and would hide the differences between the others."""
+
 
 def draw_embedding(triggers: Tensor, group: Tensor, places: Tensor, betas: Sequence[float], path: Path) -> None:
     """The t-SNE panel: a point per trigger, thumbnails framed in the colour of their group.
 
-    triggers: float (k, 3, th, tw); group: int (k,), the stair's index, -1 for a reversed trigger, -2 for the true one;
+    triggers: float (k, 3, th, tw); group: int (k,), the stair's index or a group of `embedding`;
     places: float (k, 2).
     """
     figure, axes = plt.subplots(figsize=(10, 7.5))
@@ -46,7 +53,10 @@ def draw_embedding(triggers: Tensor, group: Tensor, places: Tensor, betas: Seque
         )
         for member in members[:THUMBNAILS_PER_STAIR].tolist():
             _thumbnail(axes, triggers[member], places[member], colour, size=12)
-    for mark, label, colour in ((-1, "single reversed trigger", SINGLE_COLOUR), (-2, "true trigger", TRUE_COLOUR)):
+    for mark, label, colour in (
+        (REVERSED_GROUP, "single reversed trigger", SINGLE_COLOUR),
+        (TRUE_GROUP, "true trigger", TRUE_COLOUR),
+    ):
         members = (group == mark).nonzero().squeeze(1)
         if len(members):
             axes.scatter(
@@ -127,6 +137,81 @@ def draw_methods(defenses: Sequence[Mapping[str, Any]], before: Mapping[str, flo
     _save(figure, path)
 
 
+def draw_sweep(triggers: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Attack success rate per trigger, rows of `sweep.json` in their order: all methods, and closer the defences."""
+    names = [row["name"] for row in triggers]
+    figure, (whole, close) = plt.subplots(
+        2, 1, figsize=(max(8.0, 0.32 * len(names) + 3), 7.5), sharex=True, height_ratios=(1, 2)
+    )
+    methods = sweep_methods(triggers)
+    for method in methods:
+        defence = method not in UNDEFENDED
+        values = [100 * row["rates"][method]["attack_success_rate"] for row in triggers]
+        spread = [100 * row["rates"][method].get("attack_success_rate_std", 0.0) for row in triggers]
+        style = _method_style(method, methods)
+        whole.plot(range(len(names)), values, marker=".", **style)
+        if defence:
+            close.errorbar(range(len(names)), values, yerr=spread, marker="o", markersize=4, capsize=2, **style)
+    whole.set(ylim=(-3, 103), ylabel="attack success (%)")
+    whole.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    close.set(ylabel="attack success after defence (%)", xticks=range(len(names)))
+    close.set_xticklabels(names, rotation=90, fontsize=8)
+    close.set_ylim(bottom=0)
+    close.grid(axis="y", alpha=0.3)
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One trigger of a sweep: what was planted and what was reversed, their attack success, and the distribution."""
+
+    name: str
+    true: Tensor
+    true_success: float
+    reversed: Tensor
+    reversed_success: float
+    group: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], embedding: Mapping[str, Tensor]) -> Panel:
+        """From a row of `sweep.json` and the t-SNE's tensors; the reversed trigger is the strongest one."""
+        successes = row["reversed_attack_success_rates"]
+        strongest = successes.index(max(successes))
+        return cls(
+            row["name"],
+            torch.tensor(row["pixels"]),
+            row["rates"]["before"]["attack_success_rate"],
+            embedding["triggers"][embedding["group"] == REVERSED_GROUP][strongest],
+            successes[strongest],
+            embedding["group"],
+            embedding["places"],
+        )
+
+
+def draw_panels(panels: Sequence[Panel], betas: Sequence[float], path: Path) -> None:
+    """Per trigger, as on the paper's poster: original and reversed trigger beside the t-SNE of the distribution."""
+    figure = plt.figure(figsize=(4.6 * len(panels), 3.8))
+    grid = figure.add_gridspec(2, 3 * len(panels), wspace=0.15, hspace=0.5)
+    for index, panel in enumerate(panels):
+        shown = (("original", panel.true, panel.true_success), ("reversed", panel.reversed, panel.reversed_success))
+        for line, (title, trigger, success) in enumerate(shown):
+            axes = figure.add_subplot(grid[line, 3 * index])
+            _show(axes, trigger)
+            axes.set_title(f"{title}\n{100 * success:.1f} %", fontsize=8)
+        axes = figure.add_subplot(grid[:, 3 * index + 1 : 3 * index + 3])
+        for stair, beta in enumerate(betas):
+            own = panel.places[panel.group == stair]
+            axes.scatter(own[:, 0], own[:, 1], s=5, alpha=0.6, color=_stair_colour(stair, betas), label=f"beta={beta}")
+        for mark, symbol, colour in ((REVERSED_GROUP, "s", SINGLE_COLOUR), (TRUE_GROUP, "X", TRUE_COLOUR)):
+            own = panel.places[panel.group == mark]
+            axes.scatter(own[:, 0], own[:, 1], s=45, marker=symbol, color=colour, edgecolor="white", linewidth=0.5)
+        axes.set(xticks=[], yticks=[], title=panel.name)
+        if index == 0:
+            axes.legend(frameon=False, fontsize=7, loc="upper right")
+    _save(figure, path)
+
+
 def draw_training(
     poisoning: Mapping[str, Sequence[Mapping[str, float]]],
     retraining: Mapping[str, Sequence[Mapping[str, float]]],
@@ -150,7 +235,24 @@ def draw_training(
     _save(figure, path)
 
 
-def _stair_colour(index: int, betas: Sequence[float]) -> Any:
+def _method_style(method: str, methods: Sequence[str]) -> dict[str, Any]:
+    fixed = {
+        "before": ("black", "-"),
+        "none": ("grey", ":"),
+        "fine_tune": ("grey", "--"),
+        "single_trigger": (SINGLE_COLOUR, "-"),
+        "ensemble": ("#1f4e8c", "-"),
+        "ideal": (TRUE_COLOUR, "-"),
+    }
+    if method in fixed:
+        colour, line = fixed[method]
+    else:
+        stairs = sorted(name for name in methods if name.startswith("beta="))
+        colour, line = _stair_colour(stairs.index(method), stairs), ":"
+    return {"color": colour, "linestyle": line, "linewidth": 1.4, "label": method}
+
+
+def _stair_colour(index: int, betas: Sequence[object]) -> Any:
     return STAIR_COLOURS(0.15 + 0.7 * index / max(1, len(betas) - 1))
 
 

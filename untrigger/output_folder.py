@@ -13,8 +13,9 @@ from typing import IO, Any
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
+from untrigger.stage import kept_outputs
 
-PUBLISHED = ("results.json", "report.html", "figures", "classifier")
+PUBLISHED = ("results.json", "sweep.json", "report.html", "figures", "triggers", "classifier", "embedding.safetensors")
 WORKING = ("stages", "workspace", "pipeline.log", "progress.jsonl", "tracking.jsonl")
 
 
@@ -79,14 +80,31 @@ class OutputFolder:
         """The id of the run that the folder holds; UserError when it holds none."""
         return str(read_json(self._description)["run_id"])
 
-    def publish(self, report: Path) -> None:
-        """Bring the outputs of the evaluation stage in `report` to the top of the folder."""
+    @property
+    def results(self) -> Path:
+        """The results of the finished run: of one trigger, or of a sweep."""
+        sweep = self.path / "sweep.json"
+        return sweep if sweep.exists() else self.path / "results.json"
+
+    def publish(self, stage: str) -> dict[str, Any]:
+        """Bring what the last stage, called `stage`, reports to the top of the folder; returns the results.
+
+        Raises UserError when that stage left nothing.
+        """
+        kept = kept_outputs(self.stages, stage)
+        if kept is None:
+            raise UserError(f"the stage {stage} left no outputs in {self.stages}: see {self.log}")
+        self._delete(*PUBLISHED)
+        self._publish(kept / "report")
+        return read_json(self.results)
+
+    def _publish(self, report: Path) -> None:
         for name in PUBLISHED:
             source, target = report / name, self.path / name
             if source.is_dir():
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(source, target)
-            else:
+            elif source.exists():
                 shutil.copyfile(source, target)
 
     def _locked(self) -> IO[str]:

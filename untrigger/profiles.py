@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from untrigger.errors import UserError
-from untrigger.settings import DefenseConfig
+from untrigger.settings import CommonConfig
 
 # A small network is neither poisoned nor cured by the paper's dose: 1 % poison at a learning rate of 1e-3 plants
 # nothing in it, and 1 % of stamped images leaves the backdoor open even with the true trigger. So both small profiles
@@ -21,6 +21,8 @@ _SMALL: dict[str, dict[str, Any]] = {
         "entropy_batch_size": 512,
     },
 }
+
+Config = TypeVar("Config", bound=CommonConfig)
 
 PROFILES: dict[str, dict[str, Any]] = {
     "demo": {
@@ -92,9 +94,9 @@ def profile_values(profile: str) -> dict[str, Any]:
     return PROFILES[profile]
 
 
-def config_for(profile: str, changes: Mapping[str, Any]) -> DefenseConfig:
+def config_for(profile: str, changes: Mapping[str, Any], kind: type[Config]) -> Config:
     """The configuration of `profile` with `changes`, nested like the configuration, laid over it."""
-    return DefenseConfig.of(laid_over(profile_values(profile), changes))
+    return kind.of(laid_over(profile_values(profile), changes))
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from untrigger import __version__
 from untrigger.results import RATES
+from untrigger.sweep import folder_name, sweep_methods
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,25 @@ def write_report(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page)
+
+
+def write_sweep_report(path: Path, found: Mapping[str, Any], pictures: Mapping[str, Picture]) -> None:
+    """Write the report of a sweep: `found` is the content of sweep.json, `pictures` are sweep and panels."""
+    page = page_templates().get_template("sweep.html.j2")
+    groups = dict.fromkeys(line["group"] for line in found["summary"])
+    config = json.dumps(found["config"], indent=2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        page.render(
+            found=found,
+            groups=groups,
+            methods=sweep_methods(found["triggers"]),
+            pictures=pictures,
+            folder_name=folder_name,
+            config=config,
+            version=__version__,
+        )
+    )
 
 
 def page_templates() -> Environment:

@@ -44,8 +44,12 @@ def results(
     before: Rates,
     rows: Sequence[DefenseRow],
     stairs: Sequence[Mapping[str, Any]],
+    reversed_successes: Sequence[float],
 ) -> dict[str, Any]:
-    """The content of `results.json`, without its format version."""
+    """The content of `results.json`, without its format version.
+
+    reversed_successes: attack success rate of each reversed trigger before the defence.
+    """
     return {
         "dataset": settings.dataset,
         "classifier": settings.classifier.architecture,
@@ -56,4 +60,5 @@ def results(
         "defenses": list(rows),
         "summary": summarise(rows),
         "stairs": list(stairs),
+        "reversed_attack_success_rates": list(reversed_successes),
     }

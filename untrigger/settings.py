@@ -7,7 +7,9 @@ them for small networks and small data. This module imports no torch, so that `-
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -98,9 +100,8 @@ class CleanTrainingSettings(TrainingSettings):
 class PoisoningSettings(TrainingSettings):
     """The attack: training goes on with a share of every batch poisoned."""
 
-    trigger: str = Field(
-        "checkerboard",
-        description="binary:K (K of the 51 patterns), checkerboard, colour:SEED, or a .png or .safetensors file",
+    epochs: int = Field(
+        10, ge=0, description="passes over the images; 0: the classifier of --weights holds the backdoor already"
     )
     poisoned_share: Share = Field(0.01, description="share of every batch that is stamped and sent to the target")
 
@@ -173,11 +174,14 @@ class VisualisationSettings(Settings):
     perplexity: float = Field(30.0, gt=1, description="t-SNE perplexity")
 
 
+BINARY_PATTERNS = 51
+"""Black-and-white 3x3 patterns, one per class under rotation, reflection and inversion."""
+
 METHODS = ("none", "fine_tune", "single_trigger", "beta", "ensemble")
 
 
-class DefenseConfig(Settings):
-    """Everything one run of the `defense` pipeline is told."""
+class CommonConfig(Settings):
+    """What a run is told, whether it plants one trigger or sweeps over many."""
 
     dataset: str = Field(
         "digits",
@@ -186,6 +190,11 @@ class DefenseConfig(Settings):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the whole run")
     target_class: int = Field(0, ge=0, description="class that the backdoor leads to")
+    weights: str | None = Field(
+        None,
+        description="a classifier to take instead of training one: a folder with classifier.json and "
+        "classifier.safetensors, or its address in a store (--classifier.* and --training.* are then unused)",
+    )
     trigger_height: int = Field(3, ge=1, le=256, description="height of the triggers the defender looks for")
     trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers the defender looks for")
     betas: tuple[float, ...] = Field((0.5, 0.8, 0.9), description="the stairs: one generator each")
@@ -243,6 +252,10 @@ class DefenseConfig(Settings):
                 f"visualisation.perplexity must be below the number of triggers shown ({triggers}), "
                 f"got {self.visualisation.perplexity:g}"
             )
+        if not self.poisoning.epochs and self.weights is None:
+            raise ValueError(
+                "poisoning.epochs may be 0 only with --weights, a classifier that holds the backdoor, got 0"
+            )
         return self
 
     def record(self) -> dict[str, Any]:
@@ -267,6 +280,71 @@ class DefenseConfig(Settings):
     def packed_seeds(self) -> str:
         """All retraining seeds, joined by commas: what one task runs."""
         return ",".join(str(seed) for seed in range(self.retraining_seeds))
+
+
+class DefenseConfig(CommonConfig):
+    """Everything one run of the `defense` pipeline is told."""
+
+    trigger: str = Field(
+        "checkerboard",
+        description="what is planted: binary:K (K of the 51 patterns), checkerboard, colour:SEED, or a .png or "
+        ".safetensors file",
+    )
+
+
+class SweepConfig(CommonConfig):
+    """Everything one run of the `paper` pipeline is told."""
+
+    triggers: tuple[str, ...] = Field(
+        ("binary",),
+        description="planted one by one: names as for `untrigger run --trigger`; binary stands for all 51 patterns, "
+        "binary:0-5 and colour:0-9 for ranges, a .txt file for the names in its lines",
+    )
+    panels: tuple[str, ...] = Field(
+        (),
+        description="triggers whose distribution is drawn (where the single trigger does best, middling and worst, "
+        "when not given)",
+    )
+
+    @field_validator("triggers")
+    @classmethod
+    def _triggers_expanded(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return expanded_triggers(names)
+
+    @model_validator(mode="after")
+    def _panels_are_swept(self) -> Self:
+        for name in self.panels:
+            if name not in self.triggers:
+                raise ValueError(f"panels must be among the triggers of the sweep, got {name!r}")
+        return self
+
+
+def expanded_triggers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The triggers that `names` stand for, or ValueError: at least one, no two alike."""
+    triggers = tuple(trigger for name in names for trigger in _expanded(name))
+    if not triggers:
+        raise ValueError("at least one trigger is needed, got none: try binary:0-5,colour:0-1")
+    repeated = sorted({trigger for trigger in triggers if triggers.count(trigger) > 1})
+    if repeated:
+        raise ValueError(f"triggers must differ from each other, got {', '.join(repeated)} more than once")
+    return triggers
+
+
+def _expanded(name: str) -> list[str]:
+    if name == "binary":
+        name = f"binary:0-{BINARY_PATTERNS - 1}"
+    if found := re.fullmatch(r"(binary|colour):(\d+)-(\d+)", name):
+        kind, first, last = found[1], int(found[2]), int(found[3])
+        if first > last:
+            raise ValueError(f"a range of triggers goes from low to high, got {name!r}")
+        return [f"{kind}:{number}" for number in range(first, last + 1)]
+    if name.endswith(".txt"):
+        try:
+            lines = Path(name).read_text().splitlines()
+        except OSError as error:
+            raise ValueError(f"cannot read the list of triggers {name}: {error.strerror}") from error
+        return [trigger for line in lines if line.strip() for trigger in _expanded(line.strip())]
+    return [name]
 
 
 def checked_betas(betas: tuple[float, ...]) -> tuple[float, ...]:

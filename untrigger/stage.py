@@ -22,7 +22,7 @@ from untrigger import __version__
 from untrigger.artifacts import write_json
 from untrigger.errors import UserError
 from untrigger.progress import Reporter
-from untrigger.tracking import TrackedRun, nested_run
+from untrigger.tracking import TrackedRun, existing_run, nested_run, parent_run
 
 if TYPE_CHECKING:
     import torch
@@ -41,16 +41,25 @@ THREADS = "UNTRIGGER_THREADS"
 class Log:
     """How a stage at work reports: progress lines for a person, metrics per epoch for MLflow."""
 
-    def __init__(self, title: str, parameters: Mapping[str, Any]) -> None:
-        self.reporter = Reporter(title)
+    def __init__(self, title: str, parameters: Mapping[str, Any], label: str = "") -> None:
+        self._label = label
+        self.reporter = Reporter(self._labelled(title))
         self._title = title
         self._parameters = parameters
 
     @contextmanager
     def run(self, name: str | None = None, **parameters: Any) -> Iterator[TrackedRun]:
         """A nested run for the stage, or for the part of it called `name` with parameters of its own."""
-        with nested_run(name or self._title, {**self._parameters, **parameters}) as tracked:
+        with nested_run(self._labelled(name or self._title), {**self._parameters, **parameters}) as tracked:
             yield tracked
+
+    def existing_run(self, name: str) -> TrackedRun:
+        """The latest nested run called `name` of an earlier stage, to add to it what only a later stage knows."""
+        return existing_run(self._labelled(name))
+
+    def summary_run(self, own: TrackedRun) -> TrackedRun:
+        """Where the results of all stages belong: the parent run, or `own` where the parent has several such parts."""
+        return own if self._label else parent_run()
 
     def epochs(
         self, tracked: TrackedRun, total: int, *, before: int = 0, part: str = ""
@@ -68,13 +77,17 @@ class Log:
 
         return on_epoch
 
+    def _labelled(self, title: str) -> str:
+        return f"{self._label}: {title}" if self._label else title
+
 
 def stage(title: str, *, reusable: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function of (log, **artifacts and parameters) a stage that a component or a test calls.
 
     `title` may name parameters in braces ("retraining {method}"). `reusable`: its outputs depend on its arguments
-    alone, so a later attempt may reuse them. Artifacts are given as paths or strings. A UserError ends the process
-    with one sentence and status 2.
+    alone, so a later attempt may reuse them. Artifacts are given as paths or strings. A further argument `label` sets
+    the stage apart from those of the same title, in progress and tracking; its work never sees it. A UserError ends
+    the process with one sentence and status 2.
     """
 
     def decorate(work: Callable[..., None]) -> Callable[..., None]:
@@ -82,12 +95,12 @@ def stage(title: str, *, reusable: bool = True) -> Callable[[Callable[..., None]
         kinds = {name: kind for name, kind in get_type_hints(work).items() if name not in ("log", "return")}
 
         @functools.wraps(work)
-        def run(**arguments: Any) -> None:
+        def run(label: str = "", **arguments: Any) -> None:
             arguments = {name: _as_kind(kinds[name], value) for name, value in arguments.items()}
             outputs = {name: value for name, value in arguments.items() if kinds[name] is OutFolder}
             inputs = {name: value for name, value in arguments.items() if kinds[name] in (InFolder, InFolders)}
             parameters = {n: v for n, v in arguments.items() if n not in outputs and n not in inputs}
-            log = Log(title.format_map(arguments), parameters)
+            log = Log(title.format_map(arguments), parameters, label)
             with _failures_reported(log.reporter):
                 kept = _kept_folder(name, inputs, parameters) if reusable else None
                 if kept is not None and kept.exists():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError
+from untrigger.settings import BINARY_PATTERNS
 
 TriggerSource = Callable[[int, torch.Generator], Tensor]
 """Draws `count` triggers, float (count, 3, th, tw) in [0, 1], anew at each call."""
@@ -47,7 +48,7 @@ def colour_trigger(seed: int) -> Tensor:
 def read_trigger(name: str) -> Tensor:
     """The trigger called `name`, float (3, th, tw) in [0, 1].
 
-    `name`: binary:K with K < 51, checkerboard, colour:SEED, a path ending in .png, or a path ending in .safetensors
+    `name`: binary:K with K from 0 to 50, checkerboard, colour:SEED, a path ending in .png or in .safetensors, the latter
     with one tensor `trigger`, float (3, th, tw) in [0, 1]. Raises UserError when it is none of these.
     """
     kind, _, rest = name.partition(":")
@@ -56,9 +57,9 @@ def read_trigger(name: str) -> Tensor:
     if kind in ("binary", "colour") and rest.isdecimal():
         if kind == "colour":
             return colour_trigger(int(rest))
-        if int(rest) < 51:
+        if int(rest) < BINARY_PATTERNS:
             return binary_patterns()[int(rest)]
-        raise UserError(f"binary:K needs K from 0 to 50, got {rest}")
+        raise UserError(f"binary:K needs K from 0 to {BINARY_PATTERNS - 1}, got {rest}")
     if name.endswith(".png"):
         return _trigger_from_png(Path(name))
     if name.endswith(".safetensors"):

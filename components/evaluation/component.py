@@ -15,7 +15,9 @@ def evaluation(
     retrained: Input[list[Model]],
     ideal: Input[Model],
     report: Output[Artifact],
+    trigger: str,
     config: dict,
+    label: str = "",
 ) -> None:
     """Measure every classifier with the true trigger, and write the report.
 
@@ -29,7 +31,9 @@ def evaluation(
         retrained: The classifiers of all methods.
         ideal: The classifiers retrained with the true trigger.
         report: results.json, report.html, figures and the classifier retrained with the ensemble.
+        trigger: Name of the planted trigger.
         config: The whole configuration (DefenseConfig).
+        label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import evaluation
 
@@ -43,5 +47,7 @@ def evaluation(
         retrained=[classifiers.path for classifiers in retrained],
         ideal=ideal.path,
         report=report.path,
+        trigger=trigger,
         config=config,
+        label=label,
     )

@@ -14,6 +14,7 @@ def generator_training(
     target_class: int,
     trigger_size: list,
     seed: int,
+    label: str = "",
 ) -> None:
     """Train the generators of one stair or several, F >= beta, and measure how well they are filled.
 
@@ -26,6 +27,7 @@ def generator_training(
         target_class: Class under suspicion.
         trigger_size: Height and width of the triggers to look for.
         seed: Seed of the whole run.
+        label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import generator_training
 
@@ -38,4 +40,5 @@ def generator_training(
         target_class=target_class,
         trigger_size=trigger_size,
         seed=seed,
+        label=label,
     )

@@ -14,6 +14,7 @@ def ideal_retraining(
     retraining: dict,
     target_class: int,
     seed: int,
+    label: str = "",
 ) -> None:
     """Retrain with the attacker's own trigger, which no defender has: the control for all other methods.
 
@@ -26,6 +27,7 @@ def ideal_retraining(
         retraining: RetrainingSettings.
         target_class: Class that the backdoor leads to.
         seed: Seed of the whole run.
+        label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import ideal_retraining
 
@@ -38,4 +40,5 @@ def ideal_retraining(
         retraining=retraining,
         target_class=target_class,
         seed=seed,
+        label=label,
     )

@@ -13,6 +13,7 @@ def pixel_sgd(
     target_class: int,
     trigger_size: list,
     seed: int,
+    label: str = "",
 ) -> None:
     """Reverse single triggers by gradient descent in pixel space, one per restart.
 
@@ -24,6 +25,7 @@ def pixel_sgd(
         target_class: Class under suspicion.
         trigger_size: Height and width of the triggers to look for.
         seed: Seed of the whole run.
+        label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import pixel_sgd as stage
 
@@ -35,4 +37,5 @@ def pixel_sgd(
         target_class=target_class,
         trigger_size=trigger_size,
         seed=seed,
+        label=label,
     )

@@ -8,37 +8,40 @@ from untrigger.components.stage_component import stage_component
 def poison_training(
     training_data: Input[Dataset],
     evaluation_data: Input[Dataset],
+    clean_classifier: Input[Model],
     backdoored_classifier: Output[Model],
     true_trigger: Output[Artifact],
-    classifier: dict,
-    training: dict,
+    trigger: str,
     poisoning: dict,
     target_class: int,
     seed: int,
+    label: str = "",
 ) -> None:
-    """Train a classifier clean, then plant the backdoor in it.
+    """Plant the backdoor in a classifier.
 
     Args:
         training_data: Images that the attacker trains on.
         evaluation_data: Images for the curves only.
+        clean_classifier: The classifier before the attack.
         backdoored_classifier: The classifier with the backdoor, and its curves.
         true_trigger: The planted trigger, for the evaluation and the ideal control only.
-        classifier: ClassifierSettings.
-        training: CleanTrainingSettings.
+        trigger: Name of the trigger.
         poisoning: PoisoningSettings.
         target_class: Class that the backdoor leads to.
         seed: Seed of the whole run.
+        label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import poison_training
 
     poison_training.run(
         training_data=training_data.path,
         evaluation_data=evaluation_data.path,
+        clean_classifier=clean_classifier.path,
         backdoored_classifier=backdoored_classifier.path,
         true_trigger=true_trigger.path,
-        classifier=classifier,
-        training=training,
+        trigger=trigger,
         poisoning=poisoning,
         target_class=target_class,
         seed=seed,
+        label=label,
     )

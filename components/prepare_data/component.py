@@ -11,7 +11,7 @@ def prepare_data(
     evaluation_data: Output[Dataset],
     dataset: str,
     data: dict,
-    trigger: str,
+    triggers: list,
     trigger_size: list,
     target_class: int,
     seed: int,
@@ -24,7 +24,7 @@ def prepare_data(
         evaluation_data: Images that only the evaluation uses.
         dataset: Name of the dataset, such as digits, cifar10 or parquet:PATH.
         data: DataSettings.
-        trigger: Name of the trigger that will be planted.
+        triggers: Names of the triggers that will be planted.
         trigger_size: Height and width of the triggers that the defender looks for.
         target_class: Class that the backdoor leads to.
         seed: Seed of the whole run.
@@ -37,7 +37,7 @@ def prepare_data(
         evaluation_data=evaluation_data.path,
         dataset=dataset,
         data=data,
-        trigger=trigger,
+        triggers=triggers,
         trigger_size=trigger_size,
         target_class=target_class,
         seed=seed,

@@ -16,6 +16,7 @@ def retraining(
     retraining: dict,
     target_class: int,
     seed: int,
+    label: str = "",
 ) -> None:
     """Retrain with one method of defence, once per seed. It is never handed the true trigger.
 
@@ -30,6 +31,7 @@ def retraining(
         retraining: RetrainingSettings.
         target_class: Class under suspicion.
         seed: Seed of the whole run.
+        label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import retraining as stage
 
@@ -44,4 +46,5 @@ def retraining(
         retraining=retraining,
         target_class=target_class,
         seed=seed,
+        label=label,
     )

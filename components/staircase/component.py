@@ -5,13 +5,14 @@ from untrigger.components.stage_component import stage_component
 
 
 @stage_component("staircase")
-def staircase(generators: Input[list[Model]], trigger_staircase: Output[Model], gammas: list) -> None:
+def staircase(generators: Input[list[Model]], trigger_staircase: Output[Model], gammas: list, label: str = "") -> None:
     """Gather the generators of the fan-out into one ensemble.
 
     Args:
         generators: One generator per beta.
         trigger_staircase: The ensemble, its stairs by rising beta.
         gammas: Weights of the stairs by rising beta; empty for equal weights.
+        label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import staircase
 
@@ -19,4 +20,5 @@ def staircase(generators: Input[list[Model]], trigger_staircase: Output[Model], 
         generators=[generator.path for generator in generators],
         trigger_staircase=trigger_staircase.path,
         gammas=gammas,
+        label=label,
     )

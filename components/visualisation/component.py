@@ -12,6 +12,7 @@ def visualisation(
     embedding: Output[Artifact],
     visualisation: dict,
     seed: int,
+    label: str = "",
 ) -> None:
     """Lay out the trigger distribution in the plane with t-SNE.
 
@@ -22,6 +23,7 @@ def visualisation(
         embedding: The figure, and the triggers with their places.
         visualisation: VisualisationSettings.
         seed: Seed of the whole run.
+        label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import visualisation as stage
 
@@ -32,4 +34,5 @@ def visualisation(
         embedding=embedding.path,
         visualisation=visualisation,
         seed=seed,
+        label=label,
     )

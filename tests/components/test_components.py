@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kfp import dsl
 from safetensors.torch import load_file
+from untrigger.components.clean_training.component import clean_training
 from untrigger.components.close_run.component import close_run
 from untrigger.components.evaluation.component import evaluation
 from untrigger.components.generator_training.component import generator_training
@@ -48,14 +49,20 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         training_data=output("training_data"),
         defender_data=output("defender_data"),
         evaluation_data=output("evaluation_data"),
-        **{name: ARGUMENTS[name] for name in ("dataset", "data", "trigger", "trigger_size", "target_class", "seed")},
+        **{name: ARGUMENTS[name] for name in ("dataset", "data", "triggers", "trigger_size", "target_class", "seed")},
+    )
+    clean_training.python_func(
+        training_data=made["training_data"],
+        clean_classifier=output("clean"),
+        **{name: ARGUMENTS[name] for name in ("classifier", "training", "weights", "seed")},
     )
     poison_training.python_func(
         training_data=made["training_data"],
         evaluation_data=made["evaluation_data"],
+        clean_classifier=made["clean"],
         backdoored_classifier=output("backdoored"),
         true_trigger=output("true_trigger"),
-        **{name: ARGUMENTS[name] for name in ("classifier", "training", "poisoning", "target_class", "seed")},
+        **{name: ARGUMENTS[name] for name in ("trigger", "poisoning", "target_class", "seed")},
     )
     suspect = {"backdoored_classifier": made["backdoored"], "defender_data": made["defender_data"]}
     pixel_sgd.python_func(**suspect, reversed_triggers=output("reversed"), pixel_sgd=ARGUMENTS["pixel_sgd"], **SEARCH)
@@ -101,6 +108,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         retrained=[made[f"retrained-{item['method']}"] for item in ARGUMENTS["retraining_plan"]],
         ideal=made["ideal"],
         report=output("report"),
+        trigger=ARGUMENTS["trigger"],
         config=ARGUMENTS["config"],
     )
     return made

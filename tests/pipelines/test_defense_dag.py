@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 import yaml
-from kfp import compiler
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
-from untrigger.pipelines.defense import defense
+from untrigger.pipelines.compilation import compile_all
 
 from tests.pipeline_config import tiny_config
 
 
 @pytest.fixture(scope="module")
 def spec() -> dict[str, Any]:
-    return next(yaml.safe_load_all(COMPILED.read_text()))
+    return next(yaml.safe_load_all(COMPILED["defense"].read_text()))
 
 
 def tasks(spec: dict[str, Any], component: str) -> dict[str, Any]:
@@ -30,8 +29,8 @@ def work(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_committed_yaml_is_what_the_code_compiles_to(tmp_path: Path) -> None:
-    compiler.Compiler().compile(defense, str(tmp_path / "defense.yaml"))
-    assert (tmp_path / "defense.yaml").read_text() == COMPILED.read_text(), "run `untrigger compile`"
+    for path in compile_all(tmp_path):
+        assert path.read_text() == COMPILED[path.stem].read_text(), "run `untrigger compile`"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ STAGES = GPU_STAGES | {"open-run", "close-run", "prepare-data", "staircase"}
 
 @pytest.fixture(scope="module")
 def documents() -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(COMPILED.read_text()))
+    return list(yaml.safe_load_all(COMPILED["defense"].read_text()))
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from untrigger import figures
-from untrigger.artifacts import read_json, write_json
+from untrigger.artifacts import read_json, read_tensors, write_json
 from untrigger.classifiers import Classifier, frozen, load_classifier
 from untrigger.datasets import ImageData, load_images
-from untrigger.metrics import Rates, evaluate
+from untrigger.embedding import REVERSED_GROUP
+from untrigger.metrics import Rates, evaluate, testing_function
 from untrigger.report import Picture, write_report
 from untrigger.results import RATES, DefenseRow, defense_row, results
 from untrigger.seeding import derived_generator
@@ -18,7 +21,7 @@ from untrigger.settings import DefenseConfig
 from untrigger.stage import InFolder, InFolders, Log, OutFolder, device, stage
 from untrigger.stages.retraining_runs import run_name
 from untrigger.staircase import Staircase, load_staircase
-from untrigger.tracking import existing_run, parent_run
+from untrigger.tracking import TrackedRun
 from untrigger.triggers import load_triggers, stamp
 
 SAMPLES_SHOWN = 60
@@ -38,43 +41,45 @@ def run(
     retrained: InFolders,
     ideal: InFolder,
     report: OutFolder,
+    trigger: str,
     config: dict[str, Any],
 ) -> None:
     """Measure every classifier on the evaluation data with the true trigger; write what a reader gets.
 
-    Writes `results.json`, `report.html`, `figures/*.png`, and the classifier retrained with the ensemble (its first
-    seed) into `classifier/`. Adds the final rates to the nested runs of the retrainings.
+    Writes `results.json`, `report.html`, `figures/*.png`, the t-SNE's tensors, and the classifier retrained with the
+    ensemble (its first seed) into `classifier/`. Adds the final rates to the nested runs of the retrainings.
     """
-    settings = DefenseConfig.of(config)
+    settings = DefenseConfig.of({**config, "trigger": trigger})
     data = load_images(evaluation_data).to(device())
-    trigger = load_triggers(true_trigger)[0]
-    measure = _Measure(data, trigger, settings.target_class, settings.seed)
+    planted = load_triggers(true_trigger)[0]
+    measure = _Measure(data, planted, settings.target_class, settings.seed)
     with log.run() as tracked:
         before = measure.rates(load_classifier(backdoored_classifier, device()), 0)
         rows = _measure_all(log, measure, load_classifier(backdoored_classifier, device()), (*retrained, ideal))
         rows.sort(key=lambda row: (_method_order(settings, row["method"]), row["seed"]))
         for row in rows:
-            existing_run(run_name(row["method"], row["seed"])).metrics({rate: row[rate] for rate in RATES})
+            log.existing_run(run_name(row["method"], row["seed"])).metrics({rate: row[rate] for rate in RATES})
         staircase = load_staircase(trigger_staircase)
         stairs = [
             {"beta": beta, **{k: v for k, v in _stair(trigger_staircase, i, "measurement").items() if k[:5] == "fresh"}}
             for i, beta in enumerate(staircase.betas)
         ]
         named = {
-            "name": settings.poisoning.trigger,
-            "height": trigger.shape[1],
-            "width": trigger.shape[2],
-            "pixels": trigger.tolist(),
+            "name": trigger,
+            "height": planted.shape[1],
+            "width": planted.shape[2],
+            "pixels": planted.tolist(),
         }
-        found = results(settings, named, before, rows, stairs)
-        pictures = _draw(report / "figures", settings, found, data, trigger, staircase, trigger_staircase, embedding)
+        reversed_triggers = measure.successes(load_classifier(backdoored_classifier, device()), _reversed(embedding))
+        found = results(settings, named, before, rows, stairs, reversed_triggers)
+        pictures = _draw(report / "figures", settings, found, data, planted, staircase, trigger_staircase, embedding)
         pictures["training"] = _draw_training(report / "figures", backdoored_classifier, (*retrained, ideal))
         write_json(report / "results.json", found)
         counts = {"evaluation": len(data), "defender": len(load_images(defender_data))}
         write_report(report / "report.html", found, data.class_names, counts, pictures)
         _copy_ensemble_classifier(retrained, report / "classifier")
-        tracked.metrics({f"before_{rate}": getattr(before, rate) for rate in RATES[:3]})
-        _publish(report, found)
+        shutil.copyfile(embedding / "embedding.safetensors", report / "embedding.safetensors")
+        _publish(log.summary_run(tracked), report, found)
 
 
 class _Measure:
@@ -86,6 +91,19 @@ class _Measure:
     def rates(self, classifier: Classifier, number: int) -> Rates:
         random = derived_generator(self.seed, "evaluation", number)
         return evaluate(frozen(classifier), self.data.images, self.data.labels, self.trigger, self.target_class, random)
+
+    def successes(self, classifier: Classifier, triggers: Tensor) -> list[float]:
+        """The attack success rate of each of `triggers`."""
+        random = derived_generator(self.seed, "evaluation", "reversed")
+        _, rates = testing_function(
+            frozen(classifier), self.data.images, self.data.labels, triggers, self.target_class, random
+        )
+        return rates.tolist()
+
+
+def _reversed(embedding: Path) -> Tensor:
+    tensors = read_tensors(embedding / "embedding.safetensors")
+    return tensors["triggers"][tensors["group"] == REVERSED_GROUP]
 
 
 def _measure_all(log: Log, measure: _Measure, undefended: Classifier, retrained: tuple[Path, ...]) -> list[DefenseRow]:
@@ -171,11 +189,10 @@ def _copy_ensemble_classifier(retrained: tuple[Path, ...], target: Path) -> None
     shutil.copytree(folder / f"seed-{seed}", target)
 
 
-def _publish(report: Path, found: dict[str, Any]) -> None:
-    parent = parent_run()
-    parent.metrics({f"before_{rate}": value for rate, value in found["before"].items()})
+def _publish(run: TrackedRun, report: Path, found: dict[str, Any]) -> None:
+    run.metrics({f"before_{rate}": value for rate, value in found["before"].items()})
     ensemble = next(line for line in found["summary"] if line["method"] == "ensemble")
-    parent.metrics({rate: ensemble[f"{rate}_mean"] for rate in RATES})
-    parent.files(report / "figures", "figures")
-    parent.files(report / "report.html")
-    parent.files(report / "results.json")
+    run.metrics({rate: ensemble[f"{rate}_mean"] for rate in RATES})
+    run.files(report / "figures", "figures")
+    run.files(report / "report.html")
+    run.files(report / "results.json")

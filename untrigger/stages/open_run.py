@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from untrigger.settings import DefenseConfig
+from untrigger.settings import DefenseConfig, SweepConfig
 from untrigger.stage import Log, stage
 from untrigger.tracking import open_parent
 
@@ -12,6 +12,7 @@ from untrigger.tracking import open_parent
 @stage("open run", reusable=False)
 def run(log: Log, *, pipeline: str, config: dict[str, Any]) -> None:
     """Create the parent run of this pipeline run in MLflow, with the whole configuration as its parameters."""
-    settings = DefenseConfig.of(config)
-    tags = {"dataset": settings.dataset, "trigger": settings.poisoning.trigger}
+    settings = SweepConfig.of(config) if "triggers" in config else DefenseConfig.of(config)
+    triggers = settings.triggers if isinstance(settings, SweepConfig) else (settings.trigger,)
+    tags = {"dataset": settings.dataset, "trigger": ",".join(triggers)}
     open_parent(f"{pipeline} {settings.dataset} seed={settings.seed}", settings.record(), tags)

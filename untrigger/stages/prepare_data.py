@@ -22,14 +22,14 @@ def run(
     evaluation_data: OutFolder,
     dataset: str,
     data: dict[str, Any],
-    trigger: str,
+    triggers: list[str],
     trigger_size: list[int],
     target_class: int,
     seed: int,
 ) -> None:
     """Read `dataset` and write the three parts of its split.
 
-    Raises UserError when the dataset cannot be read, or when the target class, the planted trigger or the size of the
+    Raises UserError when the dataset cannot be read, or when the target class, a trigger or the size of the
     triggers to look for (height and width) does not fit it.
     """
     with log.run() as tracked:
@@ -41,7 +41,8 @@ def run(
             raise UserError(
                 f"target_class must be below the number of classes of {dataset} ({len(classes)}), got {target_class}"
             )
-        check_fits(read_trigger(trigger).shape[-2:], split.training.images)
+        for trigger in triggers:
+            check_fits(read_trigger(trigger).shape[-2:], split.training.images)
         check_fits([int(side) for side in trigger_size], split.training.images)
         parts = {
             training_data: ("training", split.training),

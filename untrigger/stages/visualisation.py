@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from untrigger.artifacts import write_tensors
-from untrigger.embedding import embed
+from untrigger.embedding import REVERSED_GROUP, TRUE_GROUP, embed
 from untrigger.figures import draw_embedding
 from untrigger.seeding import derived_generator, derived_seed
 from untrigger.settings import VisualisationSettings
@@ -29,7 +29,7 @@ def run(
 ) -> None:
     """Write the figure and, as tensors, the triggers, their group and their places.
 
-    Groups: 0 .. stairs - 1 are samples of the stairs by rising beta, -1 the reversed triggers, -2 the true trigger.
+    Groups: 0 .. stairs - 1 are samples of the stairs by rising beta, and those of `embedding` for the other triggers.
     The true trigger is left out when its size differs from the size that was looked for.
     """
     settings = VisualisationSettings.of(visualisation)
@@ -38,9 +38,9 @@ def run(
     samples = [part.sample(settings.samples_per_beta, random) for part in staircase.generators]
     single, true = load_triggers(reversed_triggers), load_triggers(true_trigger)
     groups = [torch.full((len(part),), index) for index, part in enumerate(samples)]
-    parts, groups = [*samples, single], [*groups, torch.full((len(single),), -1)]
+    parts, groups = [*samples, single], [*groups, torch.full((len(single),), REVERSED_GROUP)]
     if true.shape[1:] == single.shape[1:]:
-        parts, groups = [*parts, true], [*groups, torch.full((1,), -2)]
+        parts, groups = [*parts, true], [*groups, torch.full((1,), TRUE_GROUP)]
     with log.run() as tracked:
         triggers, group = torch.cat(parts), torch.cat(groups)
         places = embed(triggers, settings.perplexity, seed=derived_seed(seed, "t-SNE"))

@@ -1,4 +1,4 @@
-"""Datasets that are named by their address in an object store, and the local copies that they are read from."""
+"""Datasets and classifiers that are named by their address in an object store, and the copies they are read from."""
 
 from __future__ import annotations
 
@@ -18,45 +18,67 @@ if TYPE_CHECKING:
 CACHE = "UNTRIGGER_CACHE"
 """Environment variable: the folder that keeps the copies; ~/.cache/untrigger unless given."""
 
+CLASSIFIER_FILES = ("classifier.json", "classifier.safetensors")
+
 
 def cache_folder() -> Path:
     """Where copies are kept."""
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "untrigger").resolve()
 
 
-def resolved(name: str, on_file: OnFile | None = None) -> str:
+def dataset_name(name: str, on_file: OnFile | None = None) -> str:
     """The dataset's name with an address in a store replaced by its local copy, which is fetched unless it is there.
 
     Raises UserError when the address holds no dataset or the store cannot be reached.
     """
     if not name.startswith("s3://"):
         return name
-    kept = kept_copy(name)
-    if not kept.exists():
-        _fetch(name, kept, on_file)
+    kept = _fetched(name, "dataset", on_file)
     description = json.loads((kept / "manifest.json").read_text())
     return f"{description['dataset']}:{kept / 'files'}"
 
 
-def kept_copy(name: str) -> Path:
-    """Where the local copy of the dataset at the address `name` lies, or would lie; UserError when it is no address."""
+def classifier_folder(name: str, on_file: OnFile | None = None) -> Path:
+    """The folder with the classifier `name`, a folder or an address in a store, which is fetched unless it is there.
+
+    Raises UserError when there is no classifier or the store cannot be reached.
+    """
+    folder = _fetched(name, "model", on_file) / "files" if name.startswith("s3://") else Path(name)
+    for file in CLASSIFIER_FILES:
+        if not (folder / file).is_file():
+            raise UserError(
+                f"{name} holds no classifier, {file} is missing: give the folder `classifier` of a run, "
+                "or an address as `untrigger store put` prints it"
+            )
+    return folder
+
+
+def kept_copy(name: str, kind: str = "dataset") -> Path:
+    """Where the local copy of what is at the address `name` lies, or would lie; UserError when it is no address."""
     digest = name.rstrip("/").rpartition("/")[2]
     if not re.fullmatch(r"[0-9a-f]{32}", digest):
-        raise UserError(f"{name!r} is no dataset in a store: give an address as `untrigger store put` prints it")
-    return cache_folder() / "datasets" / digest
+        raise UserError(f"{name!r} is no {kind} in a store: give an address as `untrigger store put` prints it")
+    return cache_folder() / f"{kind}s" / digest
 
 
-def _fetch(name: str, kept: Path, on_file: OnFile | None) -> None:
+def _fetched(name: str, kind: str, on_file: OnFile | None) -> Path:
+    kept = kept_copy(name, kind)
+    if not kept.exists():
+        _fetch(name, kind, kept, on_file)
+    return kept
+
+
+def _fetch(name: str, kind: str, kept: Path, on_file: OnFile | None) -> None:
     """The copy appears under `kept` whole or not at all."""
     from untrigger.bundles import content_digest, get_bundle, quiet, read_manifest
     from untrigger.storage import Address, ObjectStore
 
     address, store = Address.parse(name), ObjectStore()
     manifest = read_manifest(store, address)
-    if manifest.kind != "dataset":
-        raise UserError(f"{address} is a {manifest.kind}, not a dataset")
+    if manifest.kind != kind:
+        raise UserError(f"{address} is a {manifest.kind}, not a {kind}")
     if content_digest(manifest) != kept.name:
-        raise UserError(f"{address} does not hold the dataset that its address names: its manifest was changed")
+        raise UserError(f"{address} does not hold the {kind} that its address names: its manifest was changed")
     partial = kept.with_name(f".{kept.name}-{uuid.uuid4().hex}")
     try:
         get_bundle(store, address, partial / "files", on_file=on_file or quiet)

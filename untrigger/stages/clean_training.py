@@ -1,0 +1,71 @@
+"""Clean training: the classifier before any attack, trained here or given ready-made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from untrigger.artifacts import write_json
+from untrigger.classifiers import Classifier, load_classifier, new_classifier, save_classifier
+from untrigger.datasets import ImageData, load_images
+from untrigger.errors import UserError
+from untrigger.seeding import derived_generator
+from untrigger.settings import ClassifierSettings, CleanTrainingSettings
+from untrigger.stage import InFolder, Log, OutFolder, device, stage
+from untrigger.stored_inputs import classifier_folder
+from untrigger.training import train
+
+
+@stage("clean training")
+def run(
+    log: Log,
+    *,
+    training_data: InFolder,
+    clean_classifier: OutFolder,
+    classifier: dict[str, Any],
+    training: dict[str, Any],
+    weights: str,
+    seed: int,
+) -> None:
+    """Write the classifier and its curve: loss and accuracy on the training batches per epoch.
+
+    With `weights`, a folder or an address in a store, that classifier is taken and nothing is trained. Raises
+    UserError when it answers with another number of classes than the data have.
+    """
+    images = load_images(training_data)
+    history: list[dict[str, float]] = []
+    with log.run() as tracked:
+        if weights:
+            model = _ready_made(weights, len(images.class_names))
+        else:
+            settings = CleanTrainingSettings.of(training)
+            report = log.epochs(tracked, settings.epochs)
+
+            def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
+                history.append(metrics)
+                report(epoch, metrics)
+
+            images = images.to(device())
+            model = _untrained(images, classifier, seed)
+            train(
+                model,
+                images.images,
+                images.labels,
+                settings,
+                generator=derived_generator(seed, "clean training"),
+                on_epoch=on_epoch,
+            )
+        tracked.parameters({"precision": model.settings.precision})
+        save_classifier(model, clean_classifier)
+        write_json(clean_classifier / "curves.json", {"clean": history})
+
+
+def _untrained(images: ImageData, classifier: dict[str, Any], seed: int) -> Classifier:
+    settings = ClassifierSettings.of(classifier)
+    return new_classifier(settings, len(images.class_names), images.images, derived_generator(seed, "classifier"))
+
+
+def _ready_made(weights: str, classes: int) -> Classifier:
+    model = load_classifier(classifier_folder(weights))
+    if model.classes != classes:
+        raise UserError(f"the classifier {weights} has {model.classes} classes, the dataset has {classes}")
+    return model
