@@ -29,8 +29,8 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 source=$(git config --get remote.origin.url 2>/dev/null | grep -E '^(https?://|git@)' | sed 's#//[^/@]*@#//#' || true)
 
 targets=$*
-[ -n "$targets" ] || targets="open-run close-run prepare-data poison-training pixel-sgd generator-training staircase
-    visualisation retraining evaluation mlflow-server seaweedfs"
+[ -n "$targets" ] || targets="open-run close-run prepare-data clean-training poison-training pixel-sgd generator-training
+    staircase visualisation retraining evaluation aggregation mlflow-server seaweedfs"
 
 if [ -n "${PIP_CONF:-}" ]; then set -- --secret "id=pip,src=$PIP_CONF"; else set --; fi
 for target in $targets; do

@@ -1,11 +1,14 @@
-"""The smallest configuration that runs every stage for real."""
+"""The smallest configurations that run every stage for real."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from untrigger.profiles import config_for
-from untrigger.settings import DefenseConfig
+from untrigger.settings import DefenseConfig, SweepConfig
+
+SMALL: dict[str, Any] = {"betas": (0.5,), "methods": ("ensemble",), "retraining_seeds": 1}
+"""One stair, one method and one retraining: enough where runs are about something else."""
 
 
 def tiny_config(**changes: Any) -> DefenseConfig:
@@ -13,5 +16,8 @@ def tiny_config(**changes: Any) -> DefenseConfig:
 
 
 def small_config() -> DefenseConfig:
-    """As `tiny_config`, with one stair, one method and one retraining: enough where runs are about something else."""
-    return tiny_config(betas=(0.5,), methods=("ensemble",), retraining_seeds=1)
+    return tiny_config(**SMALL)
+
+
+def tiny_sweep(**changes: Any) -> SweepConfig:
+    return config_for("tiny", changes, SweepConfig)

@@ -67,6 +67,9 @@ def test_datasets_are_listed() -> None:
         (["--methods", "ensemble,prayer"], "method must be one of none, fine_tune, single_trigger, beta, ensemble"),
         (["--methods", "none"], "methods must include ensemble"),
         (["--trigger", "star"], "unknown trigger 'star'"),
+        (["--weights", "nowhere"], "nowhere holds no classifier, classifier.json is missing"),
+        (["--weights", "s3://bucket/models/short"], "is no model in a store"),
+        (["--poisoning.epochs", "0"], "poisoning.epochs may be 0 only with --weights"),
         (["--retraining-seeds", "9"], "pixel_sgd.restarts must be at least retraining_seeds (9), got 5"),
         (["--generator.images-per-trigger", "7"], "images_per_trigger must divide batch_size 128, got 7"),
         (["--training.epochs", "0"], "training.epochs: input should be greater than or equal to 1, got '0'"),
@@ -81,6 +84,22 @@ def test_bad_input_gets_one_sentence_and_no_traceback(words: list[str], sentence
     assert sentence in result.stderr
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
     assert not (tmp_path / "out" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--triggers", "binary:0-99"], "binary:K needs K from 0 to 50, got 51"),
+        (["--triggers", ""], "at least one trigger is needed"),
+        (["--triggers", "binary:1,binary:1"], "binary:1 more than once"),
+        (["--triggers", "missing.txt"], "cannot read the list of triggers missing.txt"),
+        (["--trigger", "binary:1"], "No such option"),
+    ],
+)
+def test_bad_lists_of_triggers_are_named_before_any_work(words: list[str], sentence: str, tmp_path: Path) -> None:
+    result = invoke("paper", "--profile", "tiny", "--output", str(tmp_path / "out"), *words)
+    assert result.exit_code == 2 and sentence in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_debug_shows_the_traceback() -> None:

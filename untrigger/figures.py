@@ -197,7 +197,8 @@ def draw_panels(panels: Sequence[Panel], betas: Sequence[float], path: Path) -> 
         shown = (("original", panel.true, panel.true_success), ("reversed", panel.reversed, panel.reversed_success))
         for line, (title, trigger, success) in enumerate(shown):
             axes = figure.add_subplot(grid[line, 3 * index])
-            _show(axes, trigger)
+            axes.imshow(_pixels(trigger), vmin=0, vmax=1, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
             axes.set_title(f"{title}\n{100 * success:.1f} %", fontsize=8)
         axes = figure.add_subplot(grid[:, 3 * index + 1 : 3 * index + 3])
         for stair, beta in enumerate(betas):

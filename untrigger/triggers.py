@@ -48,8 +48,8 @@ def colour_trigger(seed: int) -> Tensor:
 def read_trigger(name: str) -> Tensor:
     """The trigger called `name`, float (3, th, tw) in [0, 1].
 
-    `name`: binary:K with K from 0 to 50, checkerboard, colour:SEED, a path ending in .png or in .safetensors, the latter
-    with one tensor `trigger`, float (3, th, tw) in [0, 1]. Raises UserError when it is none of these.
+    `name`: binary:K with K from 0 to 50, checkerboard, colour:SEED, a path ending in .png, or in .safetensors with
+    one tensor `trigger`, float (3, th, tw) in [0, 1]. Raises UserError when it is none of these.
     """
     kind, _, rest = name.partition(":")
     if name == "checkerboard":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from kfp import dsl
 from safetensors.torch import load_file
 from untrigger.components.clean_training.component import clean_training
@@ -24,6 +26,7 @@ from untrigger.components.visualisation.component import visualisation
 from untrigger.pipelines.arguments import pipeline_arguments
 
 from tests.pipeline_config import tiny_config
+from untrigger.datasets import load_images, save_images
 
 CONFIG = tiny_config(betas_per_task=2)
 ARGUMENTS = pipeline_arguments(CONFIG)
@@ -121,6 +124,44 @@ def content(artifact: Any, name: str) -> Any:
 def test_prepare_data_writes_the_three_parts(work: dict[str, Any]) -> None:
     counts = [content(work[f"{part}_data"], "images.json")["count"] for part in ("training", "defender", "evaluation")]
     assert counts == [1258, 269, 270]
+
+
+def clean_training_with(work: dict[str, Any], output: Any, weights: Path, **changes: Any) -> None:
+    arguments = {**{name: ARGUMENTS[name] for name in ("classifier", "training", "seed")}, **changes}
+    data = arguments.pop("training_data", work["training_data"])
+    clean_training.python_func(training_data=data, clean_classifier=output, weights=str(weights), **arguments)
+
+
+def test_a_ready_made_classifier_with_its_backdoor_is_taken_as_it_is(work: dict[str, Any], tmp_path: Path) -> None:
+    clean, backdoored = artifact(tmp_path, "clean"), artifact(tmp_path, "backdoored")
+    clean_training_with(work, clean, Path(work["backdoored"].path))
+    poison_training.python_func(
+        training_data=work["training_data"],
+        evaluation_data=work["evaluation_data"],
+        clean_classifier=clean,
+        backdoored_classifier=backdoored,
+        true_trigger=artifact(tmp_path, "true_trigger"),
+        poisoning={**ARGUMENTS["poisoning"], "epochs": 0},
+        **{name: ARGUMENTS[name] for name in ("trigger", "target_class", "seed")},
+    )
+    weights = [load_file(Path(made.path) / "classifier.safetensors") for made in (work["backdoored"], backdoored)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert content(backdoored, "curves.json")["clean"] == content(backdoored, "curves.json")["poisoned"] == []
+
+
+def test_a_ready_made_classifier_for_other_classes_is_refused(
+    work: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = load_images(Path(work["training_data"].path))
+    save_images(replace(images, class_names=(*images.class_names, "another")), tmp_path / "data")
+    with pytest.raises(SystemExit):
+        clean_training_with(
+            work,
+            artifact(tmp_path, "clean"),
+            Path(work["clean"].path),
+            training_data=artifact(tmp_path, "data"),
+        )
+    assert "has 10 classes, the dataset has 11" in capsys.readouterr().out
 
 
 def test_poison_training_writes_the_classifier_its_curves_and_the_trigger(work: dict[str, Any]) -> None:

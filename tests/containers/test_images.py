@@ -18,6 +18,7 @@ STAGES = (
     "open-run",
     "close-run",
     "prepare-data",
+    "clean-training",
     "poison-training",
     "pixel-sgd",
     "generator-training",
@@ -25,6 +26,7 @@ STAGES = (
     "visualisation",
     "retraining",
     "evaluation",
+    "aggregation",
 )
 IMAGES = (*STAGES, "mlflow-server", "seaweedfs")
 ENVIRONMENT = {

@@ -36,13 +36,12 @@ def test_the_committed_yaml_is_what_the_code_compiles_to(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("task", "after"),
     [
-        ("poison-training", {"prepare-data"}),
-        ("pixel-sgd", {"prepare-data", "poison-training"}),
-        ("for-loop-beta-plan", {"prepare-data", "poison-training"}),
+        ("pixel-sgd", {"poison-training"}),
+        ("for-loop-beta-plan", {"poison-training"}),
         ("staircase", {"for-loop-beta-plan"}),
         ("visualisation", {"staircase", "pixel-sgd", "poison-training"}),
-        ("for-loop-retraining-plan", {"prepare-data", "poison-training", "pixel-sgd", "staircase"}),
-        ("ideal-retraining", {"prepare-data", "poison-training"}),
+        ("for-loop-retraining-plan", {"poison-training", "pixel-sgd", "staircase"}),
+        ("ideal-retraining", {"poison-training"}),
     ],
 )
 def test_each_stage_waits_for_exactly_what_it_reads(work: dict[str, Any], task: str, after: set[str]) -> None:
@@ -99,13 +98,15 @@ def test_the_tracking_run_is_opened_first_and_closed_whatever_happens(spec: dict
     outer = spec["root"]["dag"]["tasks"]
     assert outer["close-run"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
     handled = tasks(spec, outer["exit-handler-1"]["componentRef"]["name"])
-    assert handled["defend-one-trigger"]["dependentTasks"] == ["open-run"]
+    assert handled["prepare-data"]["dependentTasks"] == ["open-run"]
+    assert handled["clean-training"]["dependentTasks"] == ["prepare-data"]
+    assert handled["defend-one-trigger"]["dependentTasks"] == ["clean-training", "prepare-data"]
     assert "enableCache" not in handled["open-run"].get("cachingOptions", {})
 
 
 def test_every_stage_has_an_image_of_its_own_and_installs_nothing(spec: dict[str, Any]) -> None:
     executors = spec["deploymentSpec"]["executors"]
-    assert len(executors) == 11
+    assert len(executors) == 12
     for name, executor in executors.items():
         stage = name.removeprefix("exec-").replace("ideal-retraining", "retraining")
         assert executor["container"]["image"] == f"untrigger/{stage}:0.1.0"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from tests.pipeline_config import tiny_config
+from tests.pipeline_config import SMALL, tiny_config, tiny_sweep
 from tests.test_datasets import picture, write_shard
 from tests.waiting import wait_for
 
@@ -73,7 +73,7 @@ def test_progress_comes_as_plain_lines_when_the_output_is_no_terminal(
 ) -> None:
     lines = finished[1].stdout.splitlines()
     assert "prepare data: started" in lines
-    assert any(line.startswith("poison training: epoch 3 of 3, loss") for line in lines)
+    assert any(line.startswith("poison training: epoch 2 of 2, loss") for line in lines)
     assert any("generator beta=0.5 seed=0: epoch 1 of 2" in line for line in lines)
     assert "close run: finished" in lines
     assert not any("\x1b" in line for line in lines)
@@ -93,7 +93,8 @@ def test_mlflow_holds_one_parent_and_one_nested_run_per_stage_and_retraining(
     assert {"report.html", "results.json", "figures"} <= {f.path for f in client.list_artifacts(parent.info.run_id)}
     methods = ["none", "fine_tune", "single_trigger", "beta=0.9", "beta=0.5", "ensemble", "ideal"]
     retrainings = {f"retraining method={method} seed={seed}" for method in methods for seed in (0, 1)}
-    stages = {"prepare data", "poison training", "pixel SGD", "staircase", "t-SNE visualisation", "evaluation"}
+    stages = {"prepare data", "clean training", "poison training", "pixel SGD", "staircase"}
+    stages |= {"t-SNE visualisation", "evaluation"}
     generators = {"generator beta=0.9 seed=0", "generator beta=0.5 seed=0"}
     assert set(by_name) - {parent.info.run_name} == retrainings | stages | generators
     for name in retrainings:
@@ -162,3 +163,53 @@ def test_errors_inside_a_stage_come_out_as_one_sentence(tmp_path: Path, config: 
     ended = run(tmp_path / "size", config, "--trigger-height", "33")
     assert ended.returncode == 2
     assert "a trigger of 33x3 pixels is larger than the images of 32x32" in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def sweep_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "sweep.json"
+    path.write_text(json.dumps(tiny_sweep(**SMALL, triggers=("binary:3", "colour:0")).record()))
+    return path
+
+
+def sweep(output: Path, config: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    words = [UNTRIGGER, "paper", "--config", str(config), "--profile", "tiny", "--output", str(output), *options]
+    return subprocess.run(words, capture_output=True, text=True, timeout=400)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, sweep_config: Path) -> Path:
+    """A sweep over two triggers that was killed whole while the second search was going on, and resumed."""
+    output = tmp_path_factory.mktemp("runs") / "sweep"
+    words = [UNTRIGGER, "paper", "--config", str(sweep_config), "--profile", "tiny", "--output", str(output)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    progress = output / "progress.jsonl"
+    wait_for(lambda: progress.exists() and 'pixel SGD", "kind": "finished"' in progress.read_text())
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (output / "sweep.json").exists()
+    resumed = sweep(output, sweep_config, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "clean training: reused" in resumed.stdout and ": pixel SGD: reused" in resumed.stdout
+    return output
+
+
+def test_a_sweep_reports_every_trigger_and_all_of_them_together(swept: Path) -> None:
+    found = json.loads((swept / "sweep.json").read_text())
+    assert {row["name"] for row in found["triggers"]} == {"binary:3", "colour:0"}
+    methods = ["before", "ensemble", "ideal"]
+    assert [line["method"] for line in found["summary"]] == methods * 2
+    page = (swept / "report.html").read_text()
+    for name in ("binary-3", "colour-0"):
+        assert f"triggers/{name}/report.html" in page
+        assert (swept / "triggers" / name / "report.html").exists()
+    assert len(list((swept / "figures").glob("*.png"))) == 2
+
+
+def test_a_trigger_more_costs_only_its_own_stages(swept: Path, sweep_config: Path) -> None:
+    ended = sweep(swept, sweep_config, "--resume", "--triggers", "binary:3,colour:0,binary:9")
+    assert ended.returncode == 0, ended.stderr
+    started = {line.removesuffix(": started") for line in ended.stdout.splitlines() if line.endswith(": started")}
+    whole = {"open run", "close run", "prepare data", "aggregation"}
+    assert whole <= started and all(name.startswith("binary:9: ") for name in started - whole)
+    assert len(json.loads((swept / "sweep.json").read_text())["triggers"]) == 3

@@ -15,6 +15,7 @@ from untrigger.pipelines.arguments import COMPILED
 from untrigger.pipelines.resources import RESOURCES
 
 GPU_STAGES = {
+    "clean-training",
     "poison-training",
     "pixel-sgd",
     "generator-training",
@@ -23,12 +24,14 @@ GPU_STAGES = {
     "ideal-retraining",
     "evaluation",
 }
-STAGES = GPU_STAGES | {"open-run", "close-run", "prepare-data", "staircase"}
+STAGES = GPU_STAGES | {"open-run", "close-run", "prepare-data", "staircase", "aggregation"}
+READING_THE_STORE = {"prepare-data", "clean-training"}
 
 
 @pytest.fixture(scope="module")
 def documents() -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(COMPILED["defense"].read_text()))
+    """The larger of the two DAGs: it has every stage."""
+    return list(yaml.safe_load_all(COMPILED["paper"].read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,14 @@ def test_both_documents_are_what_the_published_schemas_allow(
     for pod in pods.values():
         json_format.ParseDict(pod, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
     assert pods.keys() == STAGES == RESOURCES.keys()
+
+
+def test_a_stage_asks_for_the_same_in_both_dags(containers: dict[str, Any], pods: dict[str, Any]) -> None:
+    spec, platform = yaml.safe_load_all(COMPILED["defense"].read_text())
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        stage = name.removeprefix("exec-")
+        assert executor["container"]["resources"] == containers[stage]["resources"], stage
+        assert platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][name] == pods[stage], stage
 
 
 def test_every_gpu_stage_gets_one_gpu_shared_memory_and_may_run_where_gpus_are(
@@ -105,7 +116,7 @@ def test_only_stages_that_write_to_the_run_itself_are_never_taken_from_the_cache
 ) -> None:
     tasks = all_tasks(documents)
     cached = {stage for stage in STAGES if tasks[stage]["cachingOptions"].get("enableCache")}
-    assert STAGES - cached == {"open-run", "close-run", "evaluation"}
+    assert STAGES - cached == {"open-run", "close-run", "evaluation", "aggregation"}
 
 
 def test_the_run_id_tracking_and_store_reach_a_stage_by_reference_only(pods: dict[str, Any]) -> None:
@@ -115,7 +126,7 @@ def test_the_run_id_tracking_and_store_reach_a_stage_by_reference_only(pods: dic
         variables = {key["envVar"] for source in pods[stage]["configMapAsEnv"] for key in source["keyToEnv"]}
         assert "MLFLOW_TRACKING_URI" in variables, stage
         secrets = {key["envVar"] for source in pods[stage].get("secretAsEnv", []) for key in source["keyToEnv"]}
-        expected = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} if stage == "prepare-data" else set()
+        expected = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} if stage in READING_THE_STORE else set()
         assert secrets == expected, stage
 
 
