@@ -11,6 +11,7 @@ import pytest
 import torch
 from kfp import dsl
 from safetensors.torch import load_file
+from untrigger.components.aggregation.component import aggregation
 from untrigger.components.clean_training.component import clean_training
 from untrigger.components.close_run.component import close_run
 from untrigger.components.evaluation.component import evaluation
@@ -25,7 +26,7 @@ from untrigger.components.staircase.component import staircase
 from untrigger.components.visualisation.component import visualisation
 from untrigger.pipelines.arguments import pipeline_arguments
 
-from tests.pipeline_config import tiny_config
+from tests.pipeline_config import tiny_config, tiny_sweep
 from untrigger.datasets import load_images, save_images
 
 CONFIG = tiny_config(betas_per_task=2)
@@ -113,6 +114,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         report=output("report"),
         trigger=ARGUMENTS["trigger"],
         config=ARGUMENTS["config"],
+    )
+    sweep = tiny_sweep(betas_per_task=2, triggers=("checkerboard",))
+    aggregation.python_func(
+        reports=[made["report"]], report=output("together"), config=pipeline_arguments(sweep)["config"]
     )
     return made
 
@@ -237,6 +242,14 @@ def test_evaluation_writes_what_a_reader_gets(work: dict[str, Any]) -> None:
     report = Path(work["report"].path)
     assert (report / "report.html").read_text().count("data:image/png;base64,") == 7
     assert (report / "classifier" / "classifier.safetensors").exists()
+
+
+def test_aggregation_sets_the_reports_of_a_sweep_side_by_side(work: dict[str, Any]) -> None:
+    (row,) = content(work["together"], "sweep.json")["triggers"]
+    assert row["name"] == "checkerboard" and row["group"] == "black-and-white"
+    single = content(work["report"], "results.json")["reversed_attack_success_rates"]
+    assert row["reversed_attack_success_rates"] == single and len(single) == 2
+    assert (Path(work["together"].path) / "triggers" / "checkerboard" / "report.html").exists()
 
 
 def test_undefended_rates_with_seed_0_are_the_rates_before(work: dict[str, Any]) -> None:
