@@ -118,7 +118,6 @@ def _running_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--debug", is_flag=True, expose_value=False, callback=_debug_too, help="Show the traceback of an error."
         ),
-        click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/PROFILE]"),
         click.option(
             "--config", "config_file", type=click.Path(path_type=Path), help="JSON file with settings, as in a report."
         ),
@@ -148,6 +147,7 @@ def _running_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @main.command(cls=SettingsCommand)
 @click.option("--profile", default="demo", show_default=True, help="Named settings: demo, cpu, paper or tiny.")
+@click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/PROFILE]")
 @_running_options
 def run(profile: str, output: Path | None, config_file: Path | None, **options: Any) -> None:
     """Run the whole pipeline for one trigger on this machine.
@@ -167,11 +167,12 @@ def run(profile: str, output: Path | None, config_file: Path | None, **options: 
     from untrigger.settings import DefenseConfig
 
     settings = laid_over(_read_config(config_file), _nested(options))
-    _run_pipeline(config_for(profile, settings, DefenseConfig), output or Path("runs") / profile, **_without(options))
+    _run_pipeline(config_for(profile, settings, DefenseConfig), output or Path("runs") / profile, **_run_options(options))
 
 
 @main.command(cls=SweepSettingsCommand)
 @click.option("--profile", default="paper", show_default=True, help="Named settings: demo, cpu, paper or tiny.")
+@click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/triggers-PROFILE]")
 @_running_options
 def paper(profile: str, output: Path | None, config_file: Path | None, **options: Any) -> None:
     """Run the paper's experiment on this machine: plant, search for and close one trigger after the other.
@@ -190,10 +191,10 @@ def paper(profile: str, output: Path | None, config_file: Path | None, **options
 
     settings = laid_over(_read_config(config_file), _nested(options))
     output = output or Path("runs") / f"triggers-{profile}"
-    _run_pipeline(config_for(profile, settings, SweepConfig), output, **_without(options))
+    _run_pipeline(config_for(profile, settings, SweepConfig), output, **_run_options(options))
 
 
-def _without(options: Mapping[str, Any]) -> dict[str, Any]:
+def _run_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that are no settings."""
     return {name: value for name, value in options.items() if not name.startswith(SETTING_PREFIX)}
 
