@@ -167,7 +167,9 @@ def run(profile: str, output: Path | None, config_file: Path | None, **options: 
     from untrigger.settings import DefenseConfig
 
     settings = laid_over(_read_config(config_file), _nested(options))
-    _run_pipeline(config_for(profile, settings, DefenseConfig), output or Path("runs") / profile, **_run_options(options))
+    _run_pipeline(
+        config_for(profile, settings, DefenseConfig), output or Path("runs") / profile, **_run_options(options)
+    )
 
 
 @main.command(cls=SweepSettingsCommand)
