@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
+from untrigger.pipelines.arguments import COMPILED
 
 from untrigger.artifacts import read_json
 from untrigger.errors import UserError
@@ -13,7 +17,45 @@ from untrigger.errors import UserError
 PINS = Path("k8s/images.json")
 """Where `make pin-images` writes, seen from a checkout."""
 
+OWN = "untrigger/"
+"""How the names of the images begin that this project builds."""
+
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+
+
+def named_images(manifests: Iterable[Path]) -> list[str]:
+    """The images that the compiled DAGs and the manifests name and that have no digest yet."""
+    paths = [*COMPILED.values(), *(path for folder in manifests for path in sorted(folder.rglob("*.yaml")))]
+    found = {image for path in paths for image in images_in(list(yaml.safe_load_all(path.read_text())))}
+    return sorted(image for image in found if not is_pinned(image))
+
+
+def resolved(image: str, registry: str, *, plain_http: bool = False) -> str:
+    """The reference with the digest that a registry has for `image`: `registry` for our own, its own for others.
+
+    skopeo asks the registry. UserError when it is not installed, or when the registry does not have the image.
+    """
+    name = f"{registry.rstrip('/')}/{image}" if image.startswith(OWN) else image
+    if "/" not in image:
+        name = f"docker.io/library/{image}"
+    command = [
+        "skopeo",
+        "inspect",
+        "--format",
+        "{{.Digest}}",
+        f"--tls-verify={not plain_http}".lower(),
+        f"docker://{name}",
+    ]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except FileNotFoundError as error:
+        raise UserError("skopeo is needed to resolve digests, and is not installed here") from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"cannot resolve {name}: its registry did not answer within two minutes") from error
+    reference = f"{name.rpartition(':')[0]}@{answer.stdout.strip()}"
+    if answer.returncode or not is_pinned(reference):
+        raise UserError(f"cannot resolve {name}: {_last_line(answer.stderr)}")
+    return reference
 
 
 def read_pins(path: Path) -> dict[str, str]:
@@ -57,3 +99,8 @@ def _images(document: Any) -> Iterator[str]:
     elif isinstance(document, list):
         for item in document:
             yield from _images(item)
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "no digest came back"

@@ -43,22 +43,28 @@ class ComparedRate:
 
 
 def read_run(name: str) -> ComparedRun:
-    """Read the run in an output folder, or at its address in an object store.
+    """Read the run in an output folder, or at its address in an object store, where a cluster may have left it.
 
     Raises UserError when there is none, or when it has not finished.
     """
     if name.startswith("s3://"):
         return ComparedRun(name.rstrip("/").rpartition("/")[2][:12], _stored_results(name))
     path = Path(name) / "results.json"
+    if (Path(name) / "sweep.json").exists():
+        raise UserError(f"{name} is a sweep: compare runs of its triggers, the folders in {Path(name) / 'triggers'}")
     if not path.exists():
         raise UserError(f"{name} holds no results.json: give the output folder of a finished run, or its s3:// address")
     return ComparedRun(name, read_json(path))
 
 
 def _stored_results(name: str) -> dict[str, Any]:
+    from untrigger.cluster_results import find_report
     from untrigger.storage import Address, ObjectStore
 
-    raw = ObjectStore().read(Address.parse(name) / "results.json")
+    store, address = ObjectStore(), Address.parse(name)
+    raw = store.read(address / "results.json")
+    if raw is None and (report := find_report(store, address)) is not None:
+        raw = store.read(report[0] / report[1])
     if raw is None:
         raise UserError(f"{name} holds no results.json: `untrigger store ls` lists the runs of a bucket")
     content = json.loads(raw)

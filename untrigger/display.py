@@ -153,6 +153,16 @@ def bundles_table(found: Sequence[tuple[Address, Manifest]]) -> Table:
     return table
 
 
+def runs_table(runs: Sequence[Any]) -> Table:
+    """Runs on a cluster: id, state, when they were started, name."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("id", "state", "started", "name"):
+        table.add_column(name, overflow="fold", no_wrap=name != "name")
+    for run in runs:
+        table.add_row(run.run_id, run.state, f"{run.created_at:%Y-%m-%d %H:%M}", run.display_name)
+    return table
+
+
 def comparison_tables(runs: Sequence[ComparedRun]) -> list[Table]:
     """Attack success and clean accuracy per method, one column per run, and the settings that differ."""
     tables = []

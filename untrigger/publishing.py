@@ -129,14 +129,13 @@ def _publish_dataset(store: ObjectStore, source: str, base: Address, on_file: On
     from untrigger.settings import DataSettings
 
     kind = source.partition(":")[0]
-    if ":" not in source or kind in ("s3", "digits"):
+    place = dataset_place(source) if kind != "s3" else None
+    if place is None:
         raise UserError(
             f"{source!r} is nothing to store: give a dataset such as parquet:PATH, the output folder of a run, "
             "or a folder with a classifier"
         )
     check_dataset(source, DataSettings())
-    place = dataset_place(source)
-    assert place is not None, "only built-in datasets have no place"
     # Two layouts are read with the folder's own name, or as a single file.
     inside = place.is_dir() and kind not in ("cifar10", "cifar100")
     root = place if inside else place.parent

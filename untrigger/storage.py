@@ -164,8 +164,8 @@ class ObjectStore:
             lambda: self._client.put_object(target.bucket, target.prefix, io.BytesIO(content), len(content)),
         )
 
-    def get(self, source: Address, path: Path, sha256: str) -> None:
-        """Download an object; the file appears whole and with the right checksum or not at all."""
+    def get(self, source: Address, path: Path, sha256: str | None) -> None:
+        """Download an object; the file appears whole and with the right checksum (if one is known) or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
 
@@ -174,7 +174,7 @@ class ObjectStore:
                 return self._copy(source, file)
 
         found = self._patiently(f"download {source}", download)
-        if found != sha256:
+        if sha256 is not None and found != sha256:
             partial.unlink()
             raise UserError(f"{source} is damaged: its SHA-256 is {found}, it should be {sha256}")
         partial.replace(path)
@@ -197,10 +197,12 @@ class ObjectStore:
 
         return self._patiently(f"read {source}", load)
 
-    def names(self, below: Address) -> list[str]:
-        """The names directly below an address; those of folders end in a slash."""
+    def names(self, below: Address, *, recursive: bool = False) -> list[str]:
+        """The names directly below an address, those of folders with a slash behind; or the paths of all objects."""
         prefix = f"{below.prefix}/" if below.prefix else ""
-        found = self._patiently(f"list {below}", lambda: list(self._client.list_objects(below.bucket, prefix)))
+        found = self._patiently(
+            f"list {below}", lambda: list(self._client.list_objects(below.bucket, prefix, recursive=recursive))
+        )
         return [item.object_name.removeprefix(prefix) for item in found if item.object_name]
 
     def _holds(self, target: Address, expected: Checksums) -> bool:

@@ -1,0 +1,308 @@
+"""Submitting to Kubeflow Pipelines, following and fetching, against a server that speaks its published API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from kfp_server_api import V2beta1Experiment
+from minio import Minio
+from PIL import Image
+from untrigger.pipelines import cluster
+from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
+from untrigger.pipelines.images import images_in
+
+from tests.kubeflow import Kubeflow, running_kubeflow
+from tests.pipeline_config import tiny_config, tiny_sweep
+from tests.servers import RunningServers, running_servers
+from tests.test_comparison import finished
+from tests.waiting import wait_for
+from untrigger.artifacts import write_json
+from untrigger.cli import main
+
+DIGEST = "@sha256:" + "b" * 64
+TINY = ("submit", "--profile", "tiny")
+UNPINNED = (*TINY, "--allow-unpinned")
+STAGES = {"prepare-data": "SUCCEEDED", "poison-training": "SUCCEEDED", "generator-training": "RUNNING"}
+
+
+@pytest.fixture
+def kubeflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kubeflow]:
+    with running_kubeflow() as server:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", server.endpoint)
+        monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path / "kubeconfig")))
+        monkeypatch.setattr(cluster, "POLL_SECONDS", 0.02)
+        monkeypatch.chdir(tmp_path)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServers]:
+    with running_servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture
+def store(servers: RunningServers, monkeypatch: pytest.MonkeyPatch) -> Minio:
+    """The object store; its address and credentials are in the environment."""
+    environment = {name: value for name, value in servers.environment.items() if name.startswith("AWS_")}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    address = environment["AWS_ENDPOINT_URL"].removeprefix("http://")
+    return Minio(address, environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], secure=False)
+
+
+def invoke(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def leave_report(store: Minio, run: Any, folder: Path) -> None:
+    """What the cluster's stages leave in the store when they have run."""
+    finished(folder, {"ensemble": [0.10, 0.12], "ideal": [0.02, 0.04]})
+    (folder / "report.html").write_text("<!doctype html>")
+    root = run.runtime_config.pipeline_root.removeprefix("s3://untrigger/")
+    report = f"{root}/defense/{run.run_id}/evaluation/{uuid.uuid4()}/report"
+    for path in folder.iterdir():
+        store.fput_object("untrigger", f"{report}/{path.name}", str(path))
+
+
+def test_a_dry_run_checks_the_inputs_and_asks_nobody(kubeflow: Kubeflow) -> None:
+    told = invoke(*UNPINNED, "--dry-run")
+    assert told.exit_code == 0, told.output
+    assert "untrigger-defense, 11 images, 11 without a digest" in told.output
+    assert "s3://untrigger/pipelines" in told.output and "nothing was sent" in told.output
+    assert kubeflow.requests == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (TINY, "11 images have no digest, untrigger/clean-training:0.1.0 among them"),
+        ((*UNPINNED, "--images", "missing.json"), "cannot read missing.json"),
+        ((*UNPINNED, "--placement", "missing.yaml"), "cannot read the placement missing.yaml"),
+        ((*UNPINNED, "--dataset", "parquet:nowhere"), "the dataset folder nowhere does not exist"),
+        ((*UNPINNED, "--dataset", "s3://untrigger/datasets/short"), "is no dataset in a store"),
+        ((*UNPINNED, "--weights", "nowhere"), "nowhere holds no classifier"),
+        ((*UNPINNED, "--trigger", "patch.png"), "a trigger that is a file cannot be submitted, got patch.png"),
+        ((*UNPINNED, "--trigger", "binary:1", "--triggers", "binary:2"), "belong to a sweep"),
+        ((*UNPINNED, "--dataset", "cifar10", "--download"), "--download is for this machine"),
+        ((*UNPINNED, "--store", "untrigger"), "give s3://bucket"),
+        (("runs", "--wait"), "--wait follows one run"),
+    ],
+)
+def test_what_cannot_be_submitted_is_refused_before_anybody_is_asked(
+    kubeflow: Kubeflow, words: tuple[str, ...], told: str
+) -> None:
+    ended = invoke(*words)
+    assert ended.exit_code == 2 and told in ended.stderr and ended.stderr.count("\n") == 1
+    assert kubeflow.requests == []
+
+
+def test_a_cluster_that_is_down_is_named_with_the_remedy(kubeflow: Kubeflow) -> None:
+    kubeflow.down()
+    for words in (UNPINNED, ("runs",), ("fetch", "some-run")):
+        ended = invoke(*words)
+        assert ended.exit_code == 2 and ended.stderr.count("\n") == 1
+        assert f"does not answer at {kubeflow.endpoint}" in ended.stderr and "port-forward" in ended.stderr
+
+
+def test_a_cluster_that_is_too_old_is_refused(kubeflow: Kubeflow) -> None:
+    kubeflow.version = "2.14.9"
+    ended = invoke(*UNPINNED)
+    assert ended.exit_code == 2 and "is 2.14.9: it must be 2.15 or newer" in ended.stderr
+    assert not kubeflow.pipelines
+
+
+def test_a_token_opens_a_cluster_that_asks_for_one(kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    kubeflow.token = "open-sesame"
+    refused = invoke("runs")
+    assert refused.exit_code == 2 and "put a token into UNTRIGGER_KFP_TOKEN" in refused.stderr
+    monkeypatch.setenv("UNTRIGGER_KFP_TOKEN", "open-sesame")
+    answered = invoke("runs")
+    assert answered.exit_code == 0 and "open-sesame" not in answered.output
+
+
+def test_an_experiment_that_is_not_there_is_refused_with_those_that_are(kubeflow: Kubeflow) -> None:
+    kubeflow.experiments["1"] = V2beta1Experiment(experiment_id="1", display_name="trojans")
+    ended = invoke(*UNPINNED, "--experiment", "trojan")
+    assert ended.exit_code == 2 and "there is no experiment 'trojan': give one of trojans" in ended.stderr
+    assert not kubeflow.pipelines
+
+
+def test_settings_that_the_namespace_lacks_are_named(kubeflow: Kubeflow) -> None:
+    kubeflow.settings.discard(("secrets", "untrigger-store"))
+    ended = invoke(*UNPINNED)
+    assert ended.exit_code == 2 and "the namespace kubeflow lacks Secret untrigger-store" in ended.stderr
+    assert not kubeflow.pipelines
+
+
+@pytest.mark.server
+def test_a_run_is_followed_to_its_results(kubeflow: Kubeflow, store: Minio, tmp_path: Path) -> None:
+    kubeflow.on_start = lambda run: leave_report(store, run, tmp_path / "report")
+    kubeflow.course = [
+        ("RUNNING", {"prepare-data": "RUNNING", "prepare-data-driver": "SUCCEEDED"}),
+        ("RUNNING", {**STAGES, "generator-training#2": "RUNNING"}),
+        ("SUCCEEDED", {**STAGES, "generator-training": "SUCCEEDED", "generator-training#2": "SKIPPED"}),
+    ]
+    ended = invoke(*UNPINNED, "--wait")
+    assert ended.exit_code == 0, ended.output
+    (run,) = kubeflow.runs.values()
+    for line in (
+        "cluster:   " + kubeflow.endpoint + ", Kubeflow Pipelines 2.17.1",
+        f"link:      {kubeflow.endpoint}/#/runs/details/{run.run_id}",
+        "prepare data: started\nprepare data: finished after 3 min 05 s",
+        "generator training: finished after 3 min 05 s",
+        "generator training (2): started\n",
+        "generator training (2): reused",
+    ):
+        assert line in ended.output
+    assert "driver" not in ended.output
+    assert "11.0 ± 1.4" in ended.output, "the ensemble's attack success in the table"
+    assert run.runtime_config.parameters == json.loads(json.dumps(pipeline_arguments(tiny_config())))
+    assert kubeflow.experiments[run.experiment_id].display_name == "untrigger"
+
+    listed = invoke("runs", "--experiment", "untrigger")
+    assert run.run_id in listed.output and "SUCCEEDED" in listed.output
+    assert "prepare data: finished" in invoke("runs", run.display_name).output
+    fetched = invoke("fetch", run.run_id)
+    assert fetched.exit_code == 0, fetched.output
+    here = Path("runs") / run.run_id
+    assert {path.name for path in here.iterdir()} == {"results.json", "report.html"}
+    address = f"s3://untrigger/pipelines/defense/{run.run_id}"
+    compared = invoke("compare", here, address)
+    assert compared.exit_code == 0 and "11.0 ± 1.4" in compared.output, compared.output
+
+
+@pytest.mark.server
+def test_what_is_uploaded_carries_digests_and_the_placement_and_is_uploaded_once(
+    kubeflow: Kubeflow, store: Minio
+) -> None:
+    names = sorted(images_in(list(yaml.safe_load_all(COMPILED["paper"].read_text()))))
+    write_json(
+        Path("images.json"), {"images": {name: f"registry.test/{name.partition(':')[0]}{DIGEST}" for name in names}}
+    )
+    Path("placement.yaml").write_text(
+        "gpu_type: nvidia.com/mig-2g.20gb\ngpus: 2\nmemory: 24Gi\nnode_selector: {pool: a100}\n"
+        "tolerations: [{key: team, operator: Equal, value: security}]\n"
+    )
+    words = (*TINY, "--images", "images.json", "--placement", "placement.yaml", "--triggers", "binary:1,colour:0")
+    for _ in range(2):
+        ended = invoke(*words, "--keep-pods", 7)
+        assert ended.exit_code == 0, ended.output
+    assert len(kubeflow.runs) == 2 and len(kubeflow.pipelines) == 1
+    used = {run.pipeline_version_reference.pipeline_version_id for run in kubeflow.runs.values()}
+    assert len(used) == 1, "the second run takes the version that the first one uploaded"
+    spec, platform = kubeflow.packages[used.pop()]
+    assert all(image.endswith(DIGEST) for image in images_in(spec))
+    container = spec["deploymentSpec"]["executors"]["exec-generator-training"]["container"]
+    assert container["resources"]["accelerator"]["resourceType"] == "nvidia.com/mig-2g.20gb"
+    assert container["resources"]["accelerator"]["resourceCount"] == "2"
+    assert container["resources"]["resourceMemoryLimit"] == "24Gi"
+    kubernetes = platform["platforms"]["kubernetes"]
+    pod = kubernetes["deploymentSpec"]["executors"]["exec-generator-training"]
+    assert pod["nodeSelector"] == {"labels": {"pool": "a100"}}
+    assert pod["tolerations"] == [{"key": "team", "operator": "Equal", "value": "security"}]
+    assert "nodeSelector" not in kubernetes["deploymentSpec"]["executors"]["exec-prepare-data"]
+    assert kubernetes["pipelineConfig"] == {"resourceTtlOnCompletion": 7 * 86400}
+    (parameters, _) = (run.runtime_config.parameters for run in kubeflow.runs.values())
+    assert parameters == json.loads(json.dumps(pipeline_arguments(tiny_sweep(triggers=("binary:1", "colour:0")))))
+
+
+@pytest.mark.server
+def test_an_older_cluster_is_not_told_how_long_to_keep_pods(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.version = "2.15.0"
+    ended = invoke(*UNPINNED, "--keep-pods", 7)
+    assert ended.exit_code == 0 and "the pods are kept until somebody deletes them" in ended.stderr
+    (run,) = kubeflow.runs.values()
+    _, platform = kubeflow.packages[run.pipeline_version_reference.pipeline_version_id]
+    assert "pipelineConfig" not in platform["platforms"]["kubernetes"]
+
+
+@pytest.mark.server
+def test_a_dataset_of_this_machine_goes_into_the_store_once(kubeflow: Kubeflow, store: Minio) -> None:
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        path = Path(f"pictures/{name}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16)).save(path)
+    for _ in range(2):
+        ended = invoke(*UNPINNED, "--dataset", "folder:pictures")
+        assert ended.exit_code == 0, ended.output
+    addresses = {run.runtime_config.parameters["dataset"] for run in kubeflow.runs.values()}
+    assert len(addresses) == 1
+    address = addresses.pop()
+    assert address.startswith("s3://untrigger/datasets/") and "(already there)" in ended.stderr
+    prefix = address.removeprefix("s3://untrigger/")
+    stored = [item.object_name for item in store.list_objects("untrigger", f"{prefix}/", recursive=True)]
+    assert len(stored) == 5, "four pictures and the manifest"
+
+
+@pytest.mark.server
+def test_a_failed_stage_fails_the_command_and_is_named_with_its_reason(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("FAILED", {"prepare-data": "SUCCEEDED", "poison-training": "FAILED"})]
+    ended = invoke(*UNPINNED, "--wait")
+    assert ended.exit_code == 1
+    assert "poison training: failed after 3 min 05 s: CUDA out of memory" in ended.output
+    (run,) = kubeflow.runs
+    assert f"error: the run {run} is FAILED" in ended.stderr and kubeflow.endpoint in ended.stderr
+    refused = invoke("fetch", run)
+    assert refused.exit_code == 2 and "is FAILED" in refused.stderr
+
+
+def start_waiting(kubeflow: Kubeflow, **environment: str) -> subprocess.Popen[str]:
+    words = [str(Path(sys.executable).with_name("untrigger")), *UNPINNED, "--wait"]
+    started = subprocess.Popen(
+        words, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: kubeflow.requests and kubeflow.requests[-1].startswith("GET /apis/v2beta1/runs/"), 60)
+    return started
+
+
+@pytest.mark.server
+def test_a_lost_connection_is_sought_again_until_the_run_has_ended(
+    kubeflow: Kubeflow, store: Minio, tmp_path: Path
+) -> None:
+    kubeflow.on_start = lambda run: leave_report(store, run, tmp_path / "report")
+    kubeflow.course = [("RUNNING", STAGES)]
+    process = start_waiting(kubeflow)
+    kubeflow.down()
+    assert process.stdout is not None
+    lines = [process.stdout.readline()]
+    while "does not answer" not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert lines[-1], lines
+    kubeflow.course = [("SUCCEEDED", {**STAGES, "generator-training": "SUCCEEDED"})]
+    kubeflow.up()
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors + told
+    assert "answers again" in told and "generator training: finished" in told and "11.0 ± 1.4" in told
+
+
+@pytest.mark.server
+def test_a_connection_that_stays_lost_ends_the_waiting_and_says_how_to_go_on(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("RUNNING", STAGES)]
+    process = start_waiting(kubeflow, UNTRIGGER_KFP_PATIENCE="1")
+    kubeflow.down()
+    _, errors = process.communicate(timeout=60)
+    (run,) = kubeflow.runs
+    assert process.returncode == 2 and f"the run goes on: `untrigger runs {run} --wait` follows it again" in errors
+
+
+@pytest.mark.server
+def test_an_interrupt_ends_the_waiting_and_not_the_run(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("RUNNING", STAGES)]
+    process = start_waiting(kubeflow)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    (run,) = kubeflow.runs
+    assert process.returncode == 130 and "the run goes on" in errors and f"untrigger runs {run} --wait" in errors
+    assert not any("terminate" in asked for asked in kubeflow.requests)

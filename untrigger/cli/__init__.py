@@ -1,0 +1,56 @@
+"""The command line; it holds no logic of its own and imports what is heavy only when it is used."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from untrigger import __version__
+from untrigger.cli.cluster import fetch, images, runs, submit
+from untrigger.cli.local import compare, compile_pipelines, datasets, paper, run, track
+from untrigger.cli.store import store
+from untrigger.errors import UserError
+
+EXIT_FAILURE = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """The command group; it turns a UserError into one sentence and a non-zero exit."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except UserError as error:
+            if context.params.get("debug"):
+                raise
+            click.echo(f"error: {error}", err=True)
+            sys.exit(EXIT_USER_ERROR)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo("interrupted: add --resume to the same command to go on from the finished stages", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+        except Exception as error:
+            if context.params.get("debug"):
+                raise
+            click.echo(f"error: {type(error).__name__}: {error} (--debug shows where)", err=True)
+            sys.exit(EXIT_FAILURE)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Find the distribution of backdoor triggers in an image classifier, and retrain it to ignore them.
+
+    Start with `untrigger run`: it plants a backdoor, searches for its triggers with MESA and with pixel-space SGD,
+    retrains against them, and writes a report. `untrigger submit` does the same on a cluster.
+    """
+
+
+for command in (run, paper, compare, track, datasets, compile_pipelines, store, submit, runs, fetch, images):
+    main.add_command(command)

@@ -1,0 +1,301 @@
+"""The commands for a cluster: submit, runs, fetch, images. They hold no logic of their own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from untrigger.cli.messages import show_file, tell
+from untrigger.cli.settings import SubmittedSettingsCommand, nested_settings, read_config
+from untrigger.errors import UserError
+
+if TYPE_CHECKING:
+    from untrigger.pipelines.cluster import Cluster
+
+EXIT_RUN_FAILED = 1
+EXIT_INTERRUPTED = 130
+DEFAULT_ENDPOINT = "http://localhost:8080"
+DEFAULT_STORE = "s3://untrigger"
+
+_ENDPOINT = click.option(
+    "--endpoint",
+    envvar="KF_PIPELINES_ENDPOINT",
+    default=DEFAULT_ENDPOINT,
+    show_default=True,
+    metavar="URL",
+    help="Kubeflow Pipelines.  [env: KF_PIPELINES_ENDPOINT; a token for it: UNTRIGGER_KFP_TOKEN]",
+)
+_NAMESPACE = click.option("--namespace", default="kubeflow", show_default=True, help="Where the stages run.")
+_STORE = click.option(
+    "--store", default=DEFAULT_STORE, show_default=True, metavar="S3-ADDRESS", help="Inputs and artifacts go below it."
+)
+
+
+@click.command(cls=SubmittedSettingsCommand)
+@click.option("--profile", default="paper", show_default=True, help="Named settings: demo, cpu, paper or tiny.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON file with settings.")
+@_ENDPOINT
+@_NAMESPACE
+@_STORE
+@click.option("--experiment", help="An experiment that is there.  [default: untrigger, created when missing]")
+@click.option("--name", help="What the run is called.  [default: its trigger, seed and time]")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    help="Digests of the images.  [default: k8s/images.json, if any]",
+)
+@click.option("--allow-unpinned", is_flag=True, help="Submit images by tag, where they have no digest.")
+@click.option("--placement", type=click.Path(path_type=Path), help="YAML file: GPU type, node selector, tolerations.")
+@click.option(
+    "--keep-pods",
+    type=click.IntRange(1, 3650),
+    metavar="DAYS",
+    help="Days after its end to delete the run's pods.",
+)
+@click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done.")
+@click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results.")
+def submit(
+    profile: str,
+    config_file: Path | None,
+    endpoint: str,
+    namespace: str,
+    store: str,
+    experiment: str | None,
+    name: str | None,
+    images: Path | None,
+    allow_unpinned: bool,
+    placement: Path | None,
+    keep_pods: int | None,
+    dry_run: bool,
+    wait: bool,
+    **settings: Any,
+) -> None:
+    """Submit the pipeline to Kubeflow Pipelines: for one --trigger, or for a list of --triggers (the paper's sweep).
+
+    Datasets and classifiers of this machine are put into the store first; `untrigger store --help` says how it is
+    reached. With --wait the exit status is that of the run; Ctrl-C ends the waiting, never the run.
+
+    \b
+    Examples:
+      untrigger submit --dataset parquet:data/cifar10 --dry-run
+      untrigger submit --dataset parquet:data/cifar10 --trigger binary:7 --wait
+      untrigger submit --triggers binary,colour:0-9 --dataset s3://untrigger/datasets/... --placement a100.yaml
+    """
+    from untrigger.pipelines.placement import Placement
+    from untrigger.pipelines.submission import Submission, read_pins_if_any
+
+    placed = Placement.read(placement) if placement else Placement()
+    submission = Submission.of(
+        _config(profile, config_file, settings), store, placed, read_pins_if_any(images), allow_unpinned=allow_unpinned
+    )
+    unpinned = len(submission.unpinned)
+    click.echo(
+        f"pipeline:  {submission.pipeline}, {len(submission.images)} images, {unpinned} of them without a digest"
+    )
+    click.echo(f"placement: {placed.asked()} for each GPU stage")
+    click.echo(f"artifacts: {submission.root}")
+    for source in submission.inputs_to_store():
+        click.echo(f"to store:  {source}")
+    if dry_run:
+        click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")
+        return
+    _submit(submission, endpoint, namespace, experiment, name, keep_pods, wait)
+
+
+def _submit(
+    submission: Any,
+    endpoint: str,
+    namespace: str,
+    experiment: str | None,
+    name: str | None,
+    keep_days: int | None,
+    wait: bool,
+) -> None:
+    from untrigger.pipelines.cluster import Cluster, check_settings
+    from untrigger.pipelines.submission import check_stored_inputs, run_name, submit
+
+    cluster = Cluster(endpoint, namespace)
+    version = cluster.check_version()
+    click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
+    if warning := check_settings(namespace):
+        tell(f"warning: {warning}")
+    experiment_id = cluster.experiment(experiment or "untrigger", create=experiment is None)
+    check_stored_inputs(submission)
+    run_id = submit(
+        submission,
+        cluster,
+        name=name or run_name(submission.config),
+        experiment=experiment_id,
+        keep_days=keep_days,
+        tell=tell,
+        on_file=show_file,
+    )
+    click.echo(f"run:       {run_id}")
+    click.echo(f"link:      {cluster.link(run_id)}")
+    if wait:
+        _wait(cluster, run_id)
+    else:
+        click.echo(f"follow it: untrigger runs {run_id} --wait")
+
+
+def _config(profile: str, config_file: Path | None, options: Mapping[str, Any]) -> Any:
+    from untrigger.profiles import config_for, laid_over
+    from untrigger.settings import DefenseConfig, SweepConfig
+
+    settings = laid_over(read_config(config_file), nested_settings(options))
+    if "trigger" in settings and ("triggers" in settings or "panels" in settings):
+        raise UserError("--trigger plants one trigger, --triggers and --panels belong to a sweep: give one kind")
+    return config_for(profile, settings, SweepConfig if "triggers" in settings else DefenseConfig)
+
+
+@click.command()
+@click.argument("run", required=False)
+@_ENDPOINT
+@_NAMESPACE
+@click.option("--experiment", help="Only the runs of this experiment.")
+@click.option("--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many are listed.")
+@click.option("--wait", is_flag=True, help="Follow RUN to its end, and show its results.")
+def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None, count: int, wait: bool) -> None:
+    """List the latest runs on the cluster; or show the stages of RUN, an id or a name."""
+    from rich.console import Console
+
+    from untrigger.display import runs_table
+    from untrigger.pipelines.cluster import Cluster, stage_events
+
+    if wait and run is None:
+        raise UserError("--wait follows one run: give its id or its name")
+    cluster = Cluster(endpoint, namespace)
+    if run is None:
+        Console(file=sys.stdout).print(runs_table(cluster.latest_runs(count, experiment)))
+        return
+    found = cluster.find_run(run)
+    if wait:
+        _wait(cluster, found.run_id)
+        return
+    click.echo(
+        f"run:   {found.run_id} ({found.display_name})\nstate: {found.state}\nlink:  {cluster.link(found.run_id)}"
+    )
+    for event in stage_events(found):
+        click.echo(event.line())
+
+
+@click.command()
+@click.argument("run")
+@click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False))
+@_ENDPOINT
+@_NAMESPACE
+def fetch(run: str, folder: Path | None, endpoint: str, namespace: str) -> None:
+    """Fetch the report of RUN, an id or a name on the cluster, into FOLDER (default: runs/RUN-ID).
+
+    `untrigger compare` takes that folder. For the runs of `untrigger run --store` see `untrigger store get`.
+    """
+    from untrigger.cluster_results import fetch_report
+    from untrigger.pipelines.cluster import Cluster
+    from untrigger.storage import ObjectStore
+
+    found = Cluster(endpoint, namespace).find_run(run)
+    if found.state != "SUCCEEDED":
+        raise UserError(f"the run {found.run_id} is {found.state}: its report is there when it has succeeded")
+    store = ObjectStore(tell)
+    folder = folder or Path("runs") / str(found.run_id)
+    fetch_report(store, _artifacts(store, found), folder, show_file)
+    click.echo(f"report: {(folder / 'report.html').resolve()}")
+
+
+def _wait(cluster: Cluster, run_id: str) -> None:
+    try:
+        run = cluster.follow(run_id, lambda event: click.echo(event.line()))
+    except KeyboardInterrupt:
+        tell(f"the run goes on: {cluster.link(run_id)}; `untrigger runs {run_id} --wait` follows it again")
+        sys.exit(EXIT_INTERRUPTED)
+    if run.state != "SUCCEEDED":
+        reason = f": {run.error.message}" if run.error and run.error.message else ""
+        tell(f"error: the run {run_id} is {run.state}{reason} ({cluster.link(run_id)})")
+        sys.exit(EXIT_RUN_FAILED)
+    _show_results(run)
+
+
+def _show_results(run: Any) -> None:
+    import json
+
+    from rich.console import Console
+
+    from untrigger.cluster_results import find_report
+    from untrigger.display import final_tables
+    from untrigger.storage import ObjectStore
+
+    store = ObjectStore(tell)
+    artifacts = _artifacts(store, run)
+    report = find_report(store, artifacts)
+    content = store.read(report[0] / report[1]) if report else None
+    if content is None:
+        raise UserError(f"the run succeeded, but {artifacts} holds no results: see that the store is the cluster's")
+    for table in final_tables(json.loads(content)):
+        Console(file=sys.stdout).print(table)
+    click.echo(f"results:   {artifacts}")
+    click.echo(f"fetch it:  untrigger fetch {run.run_id}")
+
+
+def _artifacts(store: Any, run: Any) -> Any:
+    """Where the artifacts of a run lie."""
+    from untrigger.cluster_results import find_run
+    from untrigger.storage import Address
+
+    root = run.runtime_config.pipeline_root if run.runtime_config else None
+    if not root:
+        raise UserError(f"the run {run.run_id} does not say where its artifacts are: it was not started by `submit`")
+    found = find_run(store, Address.parse(root), run.run_id)
+    if found is None:
+        raise UserError(f"{root} in the store at {store.shown} holds nothing of the run {run.run_id}")
+    return found
+
+
+@click.group()
+def images() -> None:
+    """Pin the images of pipelines and manifests to digests."""
+
+
+@images.command()
+@click.option("--registry", required=True, help="Where the project's own images were pushed: REGISTRY/untrigger/...")
+@click.option("--output", type=click.Path(path_type=Path), help="File to write.  [default: k8s/images.json]")
+@click.option("--plain-http", is_flag=True, help="For a registry without TLS.")
+@click.argument("manifests", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
+def pin(registry: str, output: Path | None, plain_http: bool, manifests: tuple[Path, ...]) -> None:
+    """Resolve the images of the compiled pipelines, and of MANIFESTS' YAML files, to the digests that registries have.
+
+    Nothing is written unless every image is resolved. Needs skopeo.
+    """
+    from untrigger.artifacts import write_json
+    from untrigger.pipelines.images import PINS, named_images, resolved
+
+    pins: dict[str, str] = {}
+    for image in named_images(manifests):
+        pins[image] = resolved(image, registry, plain_http=plain_http)
+        click.echo(f"{image} is {pins[image]}", err=True)
+    write_json(output or PINS, {"images": pins})
+    click.echo(f"wrote {output or PINS}: {len(pins)} images")
+
+
+@images.command()
+@click.option("--pins", type=click.Path(path_type=Path), help="File of digests.  [default: k8s/images.json, if any]")
+@click.option("--allow-unpinned", is_flag=True, help="Leave images that have no digest as they are.")
+def substitute(pins: Path | None, allow_unpinned: bool) -> None:
+    """Read manifests from standard input and write them with every image pinned; refuse those that cannot be."""
+    import yaml
+
+    from untrigger.pipelines.images import images_in, is_pinned, with_pins
+    from untrigger.pipelines.submission import read_pins_if_any
+
+    known = read_pins_if_any(pins)
+    documents = [with_pins(document, known) for document in yaml.safe_load_all(sys.stdin)]
+    unpinned = sorted(image for image in images_in(documents) if not is_pinned(image))
+    if unpinned and not allow_unpinned:
+        raise UserError(
+            f"no digest for {', '.join(unpinned)}: `make pin-images REGISTRY=...` resolves them, or allow it with "
+            "UNPINNED=1"
+        )
+    click.echo(yaml.safe_dump_all(documents), nl=False)

@@ -1,0 +1,227 @@
+"""The commands that run pipelines on this machine and look at what came of it. They hold no logic of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from untrigger.cli.settings import (
+    SETTING_PREFIX,
+    SettingsCommand,
+    SweepSettingsCommand,
+    nested_settings,
+    read_config,
+)
+from untrigger.errors import UserError, without_credentials
+
+if TYPE_CHECKING:
+    from untrigger.settings import DefenseConfig, SweepConfig
+
+
+def _debug_too(context: click.Context, _: click.Parameter, given: bool) -> None:
+    if given:
+        context.find_root().params["debug"] = True
+
+
+def _running_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the commands that run a pipeline on this machine."""
+    options = (
+        click.option(
+            "--debug", is_flag=True, expose_value=False, callback=_debug_too, help="Show the traceback of an error."
+        ),
+        click.option(
+            "--config", "config_file", type=click.Path(path_type=Path), help="JSON file with settings, as in a report."
+        ),
+        click.option(
+            "--resume", is_flag=True, help="Go on with the run in the output folder; finished stages are reused."
+        ),
+        click.option("--overwrite", is_flag=True, help="Replace the run in the output folder."),
+        click.option(
+            "--runner",
+            type=click.Choice(["subprocess", "docker"]),
+            default="subprocess",
+            show_default=True,
+            help="Every stage is a process, or a container of its own image (`make images` builds them).",
+        ),
+        click.option("--gpus", metavar="N|all", help="GPUs that --runner docker hands to every container."),
+        click.option(
+            "--memory", default="8g", show_default=True, help="Memory that --runner docker allows a container."
+        ),
+        click.option(
+            "--store", metavar="S3-ADDRESS", help="Publish every artifact below this address, s3://bucket/prefix."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--profile", default="demo", show_default=True, help="Named settings: demo, cpu, paper or tiny.")
+@click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/PROFILE]")
+@_running_options
+def run(profile: str, output: Path | None, config_file: Path | None, **options: Any) -> None:
+    """Run the whole pipeline for one trigger on this machine.
+
+    A setting comes from its option, else from --config, else from --profile, else from the defaults shown here, which
+    are the paper's. The profile demo needs no data and no GPU.
+
+    \b
+    Examples:
+      untrigger run
+      untrigger run --profile cpu --dataset parquet:data/cifar10 --output runs/cifar
+      untrigger run --betas 0.6,0.9 --generator.epochs 200 --seed 1
+      untrigger run --weights s3://untrigger/models/... --poisoning.epochs 0 --trigger patch.png
+      untrigger run --runner docker --gpus all --store s3://untrigger
+    """
+    from untrigger.profiles import config_for, laid_over
+    from untrigger.settings import DefenseConfig
+
+    settings = laid_over(read_config(config_file), nested_settings(options))
+    _run_pipeline(
+        config_for(profile, settings, DefenseConfig), output or Path("runs") / profile, **_run_options(options)
+    )
+
+
+@click.command(cls=SweepSettingsCommand)
+@click.option("--profile", default="paper", show_default=True, help="Named settings: demo, cpu, paper or tiny.")
+@click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/triggers-PROFILE]")
+@_running_options
+def paper(profile: str, output: Path | None, config_file: Path | None, **options: Any) -> None:
+    """Run the paper's experiment on this machine: plant, search for and close one trigger after the other.
+
+    Clean training is shared. The report sets every method's attack success beside the published figures, and holds
+    the report of each trigger. --resume goes on after an interruption; triggers may be added then.
+
+    \b
+    Examples:
+      untrigger paper --triggers binary,colour:0-9 --dataset cifar10:data
+      untrigger paper --profile cpu --triggers binary:0-5,colour:0-1 --dataset parquet:data/cifar10
+      untrigger paper --profile tiny --triggers list.txt
+    """
+    from untrigger.profiles import config_for, laid_over
+    from untrigger.settings import SweepConfig
+
+    settings = laid_over(read_config(config_file), nested_settings(options))
+    output = output or Path("runs") / f"triggers-{profile}"
+    _run_pipeline(config_for(profile, settings, SweepConfig), output, **_run_options(options))
+
+
+def _run_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are no settings."""
+    return {name: value for name, value in options.items() if not name.startswith(SETTING_PREFIX)}
+
+
+def _run_pipeline(
+    config: DefenseConfig | SweepConfig,
+    output: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    runner: str,
+    gpus: str | None,
+    memory: str,
+    store: str | None,
+) -> None:
+    from rich.console import Console
+
+    from untrigger.output_folder import OutputFolder
+    from untrigger.pipelines.arguments import last_stage
+    from untrigger.pipelines.containers import ContainerOptions, check_engine
+    from untrigger.pipelines.inputs import RunInputs
+    from untrigger.pipelines.local import check_tracking, run_locally
+    from untrigger.publishing import RunPublisher, check_store, publishing
+
+    containers = ContainerOptions(gpus, memory) if runner == "docker" else None
+    if containers is not None and config.data.download:
+        raise UserError("--download needs a network, which containers do not get: fetch the dataset without it first")
+    inputs = RunInputs.of(config)
+    if containers is not None:
+        check_engine()
+    check_tracking()
+    published_below = check_store(store) if store else None
+    folder = OutputFolder(output)
+    folder.open(config.record(), inputs.files, resume=resume, overwrite=overwrite)
+
+    from untrigger.display import final_tables, watching
+
+    publisher = RunPublisher(folder, published_below) if published_below else None
+    console = Console(file=sys.stdout)
+    with watching(folder.progress, console), publishing(publisher):
+        run_locally(config, folder, inputs.places, containers)
+    for table in final_tables(folder.publish(last_stage(config))):
+        console.print(table)
+    click.echo(f"report:  {folder.path / 'report.html'}")
+    click.echo(f"results: {folder.results}")
+    click.echo(f"MLflow:  {_how_to_open_tracking(folder.tracking_uri)}")
+    if publisher is not None:
+        publisher.everything()
+        click.echo(f"stored:  {publisher.address}")
+    folder.close()
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as one page too.")
+def compare(runs: tuple[str, ...], html: Path | None) -> None:
+    """Compare finished RUNS: output folders, or addresses in an object store (s3://bucket/prefix/runs/ID).
+
+    Differences are against the first one, and marked where they are larger than both standard deviations together.
+    """
+    from rich.console import Console
+
+    from untrigger.comparison import read_run, write_comparison
+    from untrigger.display import comparison_tables
+
+    if len(runs) < 2:
+        raise UserError("give at least two runs to compare")
+    found = [read_run(name) for name in runs]
+    console = Console(file=sys.stdout)
+    for table in comparison_tables(found):
+        console.print(table)
+    if html is not None:
+        write_comparison(html, found)
+        click.echo(f"page: {html.resolve()}")
+
+
+@click.command()
+@click.argument("output", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def track(output: Path) -> None:
+    """Deliver what a finished run in OUTPUT could not deliver to MLflow, because its server was away."""
+    from untrigger.output_folder import OutputFolder
+    from untrigger.pipelines.local import deliver_tracking
+
+    count = deliver_tracking(OutputFolder(output))
+    click.echo(f"delivered {count} records" if count else "nothing to deliver")
+
+
+@click.command(name="compile")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where to write.  [default: where the committed ones are]"
+)
+def compile_pipelines(folder: Path | None) -> None:
+    """Compile the DAGs `defense` and `paper` to the YAML that Kubeflow Pipelines runs."""
+    from untrigger.pipelines.compilation import compile_all
+
+    for path in compile_all(folder):
+        click.echo(f"wrote {path}")
+
+
+@click.command()
+def datasets() -> None:
+    """List the datasets that --dataset takes."""
+    from untrigger.datasets import DESCRIPTIONS
+
+    width = max(len(name) for name in DESCRIPTIONS)
+    for name, description in DESCRIPTIONS.items():
+        click.echo(f"{name:<{width}}  {description}")
+
+
+def _how_to_open_tracking(local_uri: str) -> str:
+    uri = os.environ.get("MLFLOW_TRACKING_URI", local_uri)
+    return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else without_credentials(uri)

@@ -1,0 +1,132 @@
+"""Settings as options: one option per setting, for the commands that run or submit a pipeline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from untrigger.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from untrigger.settings import CommonConfig
+
+SETTING_PREFIX = "setting__"
+WHOLE_RUN = "Settings of the whole run"
+LISTS = ("betas", "gammas", "methods", "triggers", "panels")
+
+
+class SettingsCommand(click.Command):
+    """A command with one option per setting, listed in `--help` under the part it belongs to."""
+
+    def get_params(self, context: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(context), *_settings_options(self.settings())]
+
+    def settings(self) -> type[CommonConfig]:
+        """The settings that become options."""
+        from untrigger.settings import DefenseConfig
+
+        return DefenseConfig
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(context):
+            record = parameter.get_help_record(context)
+            if record is not None:
+                part = parameter.section if isinstance(parameter, SettingOption) else "Options"
+                sections.setdefault(part, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+class SweepSettingsCommand(SettingsCommand):
+    """The same for a sweep over triggers."""
+
+    def settings(self) -> type[CommonConfig]:
+        from untrigger.settings import SweepConfig
+
+        return SweepConfig
+
+
+class SubmittedSettingsCommand(SweepSettingsCommand):
+    """The options of both: `--trigger` is for one trigger, `--triggers` for a sweep."""
+
+    def get_params(self, context: click.Context) -> list[click.Parameter]:
+        from untrigger.settings import DefenseConfig
+
+        trigger = _option(WHOLE_RUN, ("trigger",), DefenseConfig.model_fields["trigger"])
+        return [*super().get_params(context), trigger]
+
+
+class SettingOption(click.Option):
+    """An option that stands for one setting, such as --generator.epochs for config.generator.epochs."""
+
+    def __init__(self, section: str, path: tuple[str, ...], *, flag: bool, help: str) -> None:
+        self.section = section
+        self.path = path
+        name = ".".join(path).replace("_", "-")
+        names = [f"--{name}/--no-{name}" if flag else f"--{name}", SETTING_PREFIX + "__".join(path)]
+        if path == ("data", "download"):
+            names.append("--download")
+        attributes: dict[str, Any] = {"is_flag": True} if flag else {"metavar": "VALUE"}
+        super().__init__(names, default=None, help=help, **attributes)
+
+
+def _settings_options(config: type[CommonConfig]) -> list[click.Parameter]:
+    from untrigger.settings import Settings
+
+    options: list[click.Parameter] = []
+    for name, field in config.model_fields.items():
+        default = field.default
+        if isinstance(default, Settings):
+            section = f"--{name.replace('_', '-')}.*: {type(default).__doc__}"
+            for inner, inner_field in type(default).model_fields.items():
+                options.append(_option(section, (name, inner), inner_field))
+        else:
+            options.append(_option(WHOLE_RUN, (name,), field))
+    return sorted(options, key=lambda option: isinstance(option, SettingOption) and len(option.path))
+
+
+def _option(section: str, path: tuple[str, ...], field: FieldInfo) -> SettingOption:
+    default = field.default
+    shown = ",".join(f"{item}" for item in default) if isinstance(default, tuple) else default
+    help_text = field.description or ""
+    help_text += "" if shown is None else f"  [default: {str(shown).lower() if isinstance(default, bool) else shown}]"
+    return SettingOption(section, path, flag=isinstance(default, bool), help=help_text)
+
+
+def nested_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, nested like the configuration."""
+    nested: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is not None and name.startswith(SETTING_PREFIX):
+            *parents, last = name.removeprefix(SETTING_PREFIX).split("__")
+            place = nested
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = _items(value) if last in LISTS else value
+    return nested
+
+
+def _items(value: str) -> list[str]:
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"the configuration {path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"the configuration {path} must be a JSON object")
+    return content
