@@ -4,7 +4,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 IN_VENV := . $(VENV)/bin/activate &&
 
-.PHONY: help demo test test-unit test-browser test-containers test-kubernetes images k8s-secrets compose-env lint clean
+.PHONY: help demo test test-unit test-browser test-containers test-kubernetes images push-images pin-images deploy k8s-secrets compose-env lint clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,8 +27,17 @@ images:  ## Build all images with docker, podman or buildah (TORCH=cuda for GPUs
 test-containers: $(READY)  ## Run the pipeline in its images (needs them, an engine, and the servers' images)
 	$(IN_VENV) pytest -m container
 
-test-kubernetes: $(READY)  ## Check the Kubernetes manifests (needs kubectl, no cluster)
+test-kubernetes: $(READY)  ## Check the Kubernetes manifests (needs kubectl, skopeo, docker-registry; no cluster)
 	$(IN_VENV) pytest -m kubernetes
+
+push-images:  ## Push all images to REGISTRY (REGISTRY/untrigger/...), with the engine that built them
+	docker/push.sh $(REGISTRY)
+
+pin-images: $(READY)  ## Write the digests that REGISTRY and others have for all images to k8s/images.json (needs skopeo)
+	$(IN_VENV) untrigger images pin --registry "$(REGISTRY)" k8s
+
+deploy: $(READY) k8s-secrets  ## Apply OVERLAY to the cluster, images by digest (UNPINNED=1 allows tags)
+	$(IN_VENV) k8s/deploy.sh $(OVERLAY)
 
 k8s-secrets:  ## Write new secrets for OVERLAY (minio, seaweedfs, external), unless there are some
 	@k8s/secrets.sh $(OVERLAY)

@@ -68,9 +68,14 @@ def test_the_command_prints_tables_and_writes_a_page_within_two_seconds(two: tup
     ("words", "told"),
     [
         (["only one"], "give at least two runs"),
+        (["swept", "swept"], "swept is a sweep: compare the runs of its triggers, which are below swept/triggers"),
         (["nowhere", "neither"], "nowhere holds no results.json: give the output folder of a finished run"),
     ],
 )
-def test_what_is_no_run_is_said_in_one_sentence(words: list[str], told: str) -> None:
+def test_what_is_no_run_is_said_in_one_sentence(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(tmp_path / "swept" / "sweep.json", {})
     result = CliRunner().invoke(main, ["compare", *words])
     assert result.exit_code == 2 and told in result.stderr and result.stderr.count("\n") == 1

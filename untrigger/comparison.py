@@ -51,7 +51,7 @@ def read_run(name: str) -> ComparedRun:
         return ComparedRun(name.rstrip("/").rpartition("/")[2][:12], _stored_results(name))
     path = Path(name) / "results.json"
     if (Path(name) / "sweep.json").exists():
-        raise UserError(f"{name} is a sweep: compare runs of its triggers, the folders in {Path(name) / 'triggers'}")
+        raise _is_sweep(name)
     if not path.exists():
         raise UserError(f"{name} holds no results.json: give the output folder of a finished run, or its s3:// address")
     return ComparedRun(name, read_json(path))
@@ -64,6 +64,8 @@ def _stored_results(name: str) -> dict[str, Any]:
     store, address = ObjectStore(), Address.parse(name)
     raw = store.read(address / "results.json")
     if raw is None and (report := find_report(store, address)) is not None:
+        if report[1] != "results.json":
+            raise _is_sweep(str(report[0]))
         raw = store.read(report[0] / report[1])
     if raw is None:
         raise UserError(f"{name} holds no results.json: `untrigger store ls` lists the runs of a bucket")
@@ -71,6 +73,10 @@ def _stored_results(name: str) -> dict[str, Any]:
     if content.get("format") != FORMAT:
         raise UserError(f"{name} has format {content.get('format')!r}, this version of untrigger reads {FORMAT}")
     return dict(content)
+
+
+def _is_sweep(name: str) -> UserError:
+    return UserError(f"{name} is a sweep: compare the runs of its triggers, which are below {name}/triggers")
 
 
 def methods(runs: Sequence[ComparedRun]) -> list[str]:

@@ -93,9 +93,7 @@ def submit(
         _config(profile, config_file, settings), store, placed, read_pins_if_any(images), allow_unpinned=allow_unpinned
     )
     unpinned = len(submission.unpinned)
-    click.echo(
-        f"pipeline:  {submission.pipeline}, {len(submission.images)} images, {unpinned} of them without a digest"
-    )
+    click.echo(f"pipeline:  {submission.pipeline}, {len(submission.images)} images, {unpinned} without a digest")
     click.echo(f"placement: {placed.asked()} for each GPU stage")
     click.echo(f"artifacts: {submission.root}")
     for source in submission.inputs_to_store():

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Applies an overlay with every image pinned to its digest: k8s/deploy.sh OVERLAY
+#
+# The digests stand in k8s/images.json, which `make pin-images` writes. UNPINNED=1 lets images without one pass.
+set -eu
+cd "$(dirname "$0")/.."
+# In a variable first: nothing is applied when anything before fails.
+manifests=$(kubectl kustomize "k8s/overlays/$1")
+pinned=$(printf '%s\n' "$manifests" | untrigger images substitute ${UNPINNED:+--allow-unpinned})
+printf '%s\n' "$pinned" | kubectl apply -f -

@@ -1,0 +1,152 @@
+"""Images by digest: resolved by a real registry, put into the manifests, and demanded before anything is applied."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+from untrigger.pipelines.images import images_in, named_images
+
+from tests.servers import free_port
+from tests.waiting import wait_for
+from untrigger.artifacts import read_json, write_json
+
+pytestmark = pytest.mark.kubernetes
+
+ROOT = Path(__file__).parents[2]
+UNTRIGGER = str(Path(sys.executable).with_name("untrigger"))
+STAND_IN = """#!/bin/sh
+# kubectl without a cluster: what is to be applied is kept.
+[ "$1" = apply ] || exec {kubectl} "$@"
+cat >{applied}
+"""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry that has every image of the compiled DAGs, each of them empty but for its name."""
+    folder, address = tmp_path_factory.mktemp("registry"), f"127.0.0.1:{free_port()}"
+    (folder / "config.yml").write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\nhttp: {{addr: {address}}}\n"
+    )
+    server = subprocess.Popen(
+        ["docker-registry", "serve", folder / "config.yml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for(lambda: _answers(address), 20)
+        for image in named_images(()):
+            layout = _empty_image(folder / image.replace("/", "-").replace(":", "-"), image)
+            target = f"docker://{address}/{image}"
+            subprocess.run(["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{layout}", target], check=True)
+        yield address
+    finally:
+        server.kill()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return requests.get(f"http://{address}/v2/", timeout=1).ok
+    except requests.ConnectionError:
+        return False
+
+
+def _empty_image(folder: Path, name: str) -> Path:
+    """An OCI image layout without files."""
+    blobs = folder / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def blob(content: object, kind: str) -> dict[str, object]:
+        raw = json.dumps(content).encode()
+        digest = hashlib.sha256(raw).hexdigest()
+        (blobs / digest).write_bytes(raw)
+        return {
+            "mediaType": f"application/vnd.oci.image.{kind}.v1+json",
+            "digest": f"sha256:{digest}",
+            "size": len(raw),
+        }
+
+    settings = {"config": {"Labels": {"name": name}}, "rootfs": {"type": "layers", "diff_ids": []}}
+    config = blob({"architecture": "amd64", "os": "linux", **settings}, "config")
+    manifest = blob({"schemaVersion": 2, "config": config, "layers": []}, "manifest")
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
+    return folder
+
+
+def pin(registry: str, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    words = [UNTRIGGER, "images", "pin", "--registry", registry, "--plain-http", "--output", str(output), *more]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def test_every_image_gets_the_digest_that_the_registry_has(registry: str, tmp_path: Path) -> None:
+    pinned = pin(registry, tmp_path / "images.json")
+    assert pinned.returncode == 0, pinned.stderr
+    pins = read_json(tmp_path / "images.json")["images"]
+    assert pins.keys() == set(named_images(())) and len(set(pins.values())) == 12
+    for image, reference in pins.items():
+        name, _, tag = image.partition(":")
+        shown = requests.head(
+            f"http://{registry}/v2/{name}/manifests/{tag}",
+            headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
+            timeout=5,
+        )
+        assert reference == f"{registry}/{name}@{shown.headers['Docker-Content-Digest']}"
+
+
+def test_nothing_is_written_when_an_image_cannot_be_resolved(registry: str, tmp_path: Path) -> None:
+    failed = pin(f"{registry}/elsewhere", tmp_path / "images.json")
+    assert failed.returncode == 2 and failed.stderr.startswith("error: cannot resolve")
+    assert not (tmp_path / "images.json").exists()
+
+
+def deploy(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`k8s/deploy.sh minio` in a copy of the manifests, beside a kubectl that keeps what is to be applied."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    stand_in = STAND_IN.format(kubectl=shutil.which("kubectl"), applied=tmp_path / "applied.yaml")
+    (tools / "kubectl").write_text(stand_in)
+    (tools / "kubectl").chmod(0o755)
+    (tools / "untrigger").symlink_to(UNTRIGGER)
+    subprocess.run([tmp_path / "k8s/secrets.sh", "minio"], check=True)
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [tmp_path / "k8s/deploy.sh", "minio"],
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "k8s", tmp_path / "k8s", ignore=shutil.ignore_patterns("secrets", "images.json"))
+    return tmp_path
+
+
+def test_images_without_a_digest_are_not_deployed_unless_that_is_allowed(checkout: Path) -> None:
+    refused = deploy(checkout)
+    assert refused.returncode != 0 and not (checkout / "applied.yaml").exists()
+    assert "no digest for postgres:17.6-alpine3.22, untrigger/mlflow-server:0.1.0" in refused.stderr
+    shutil.rmtree(checkout / "bin")
+    assert deploy(checkout, UNPINNED="1").returncode == 0
+    assert len(list(yaml.safe_load_all((checkout / "applied.yaml").read_text()))) > 15
+
+
+def test_what_is_deployed_carries_the_digests(checkout: Path) -> None:
+    digest = "@sha256:" + "c" * 64
+    pins = {image: f"registry.test/{image.partition(':')[0]}{digest}" for image in named_images([checkout / "k8s"])}
+    write_json(checkout / "k8s/images.json", {"images": pins})
+    assert deploy(checkout).returncode == 0
+    applied = images_in(list(yaml.safe_load_all((checkout / "applied.yaml").read_text())))
+    assert applied and all("@sha256:" in image for image in applied)
+    assert f"registry.test/postgres{digest}" in applied
