@@ -18,10 +18,14 @@ from mlflow import MlflowClient
 
 import docker
 from tests.pipeline_config import small_config
-from tests.servers import RunningServers, running_servers
+from tests.servers import RunningServers, free_port, running_servers
 from tests.test_datasets import picture, write_shard
+from tests.test_storage import file_of
 from tests.waiting import wait_for
 from untrigger import __version__
+from untrigger.errors import UserError
+from untrigger.servers import seaweedfs_command
+from untrigger.storage import Address, ObjectStore, checksums
 
 pytestmark = pytest.mark.container
 
@@ -182,6 +186,13 @@ def test_a_stage_in_a_container_tracks_on_a_server_by_itself(
     engine: docker.DockerClient, servers: RunningServers
 ) -> None:
     """As on a cluster: no forwarding process, the skinny client, no credentials of the object store."""
+    uri = servers.environment["MLFLOW_TRACKING_URI"]
+    track_in_container(engine, uri)
+    check_tracked(uri)
+
+
+def track_in_container(engine: docker.DockerClient, uri: str, **names: str) -> None:
+    """Open a run from a container, with a parameter and a file; `names` are host names that it knows."""
     stage = (
         "from untrigger.tracking import open_parent, parent_run\n"
         "from pathlib import Path\n"
@@ -189,23 +200,63 @@ def test_a_stage_in_a_container_tracks_on_a_server_by_itself(
         "Path('/tmp/note.txt').write_text('hello')\n"
         "parent_run().files(Path('/tmp/note.txt'))\n"
     )
-    uri = servers.environment["MLFLOW_TRACKING_URI"]
     engine.containers.run(
         f"untrigger/open-run:{__version__}",
         ["python", "-c", stage],
         environment={"MLFLOW_TRACKING_URI": uri, "KFP_RUN_ID": "in-container"},
         network_mode="host",
+        extra_hosts=names,
         read_only=True,
         tmpfs={"/tmp": "mode=1777"},
         cap_drop=["ALL"],
         remove=True,
+        stderr=True,
     )
+
+
+def check_tracked(uri: str) -> None:
+    """The run of `track_in_container` is on the server, file and all."""
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("untrigger")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id], "tags.`untrigger.pipeline_run` = 'in-container'")
     assert run.data.params == {"seed": "1"}
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["note.txt"]
+
+
+def test_a_store_whose_disk_is_full_is_reported_and_keeps_what_it_has(
+    engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SeaweedFS on a disk of 64 MiB."""
+    port, objects = free_port(), tmp_path / "objects"
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "some-access-key",
+        "AWS_SECRET_ACCESS_KEY": "some-secret-key",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "UNTRIGGER_STORE_PATIENCE": "30",
+    }.items():
+        monkeypatch.setenv(name, value)
+    server = engine.containers.run(
+        f"untrigger/seaweedfs:{__version__}",
+        seaweedfs_command(objects, port)[1:],
+        environment={name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")},
+        network_mode="host",
+        read_only=True,
+        tmpfs={"/tmp": "mode=1777", str(objects): "size=64m,mode=1777"},
+        detach=True,
+    )
+    try:
+        ObjectStore().make_bucket("full")
+        small, large = (file_of(tmp_path / f"{mebibytes}", mebibytes * 2**20) for mebibytes in (30, 50))
+        ObjectStore().put(small, Address("full", "small"))
+        monkeypatch.setenv("UNTRIGGER_STORE_PATIENCE", "3")
+        with pytest.raises(UserError, match="see that it runs and that its disk is not full"):
+            ObjectStore().put(large, Address("full", "large"))
+        assert "no space left on device" in server.logs().decode()
+        assert ObjectStore().names(Address("full")) == ["small"]
+        ObjectStore().get(Address("full", "small"), tmp_path / "back", checksums(small).sha256)
+    finally:
+        server.remove(force=True)
 
 
 ROOT = Path(__file__).parents[2]
@@ -248,20 +299,17 @@ def test_the_compose_files_are_valid_and_want_credentials(
     assert refused.returncode != 0 and "run make compose-env" in refused.stdout + refused.stderr
 
 
-def test_the_composed_services_work_together(environment_file: Path) -> None:
+def test_the_composed_services_work_together(engine: docker.DockerClient, environment_file: Path) -> None:
     files = (*COMPOSE_FILES, Path(__file__).with_name("host-network.yaml"))
     started = compose(files, environment_file, "up", "-d")
     try:
         assert started.returncode == 0, started.stderr
         uri = "http://127.0.0.1:5000"
         wait_for(lambda: answers(f"{uri}/health"))
-        experiments = f"{uri}/api/2.0/mlflow/experiments/search?max_results=1"
-        assert requests.get(experiments, headers={"Host": "mlflow:5000"}, timeout=10).status_code == 200
-        assert requests.get(experiments, headers={"Host": "elsewhere:5000"}, timeout=10).status_code == 403
-        client = MlflowClient(uri)
-        run = client.create_run(client.create_experiment("composed"))
-        client.log_text(run.info.run_id, "hello", "note.txt")
-        assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["note.txt"]
+        track_in_container(engine, "http://mlflow:5000", mlflow="127.0.0.1")
+        check_tracked(uri)
+        with pytest.raises(docker.errors.ContainerError, match="403"):
+            track_in_container(engine, "http://elsewhere:5000", elsewhere="127.0.0.1")
     finally:
         compose(files, environment_file, "down", "-v")
 
