@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,8 +13,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
 from untrigger.errors import UserError
 from untrigger.initialisation import initialise
+from untrigger.patch_gradients import WindowedConvolution, gradients_in_patches
 from untrigger.settings import ClassifierSettings
-from untrigger.triggers import stamp
+from untrigger.triggers import draw_places, stamp
 
 
 class Classifier(nn.Module):
@@ -26,6 +28,7 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
+    _windowed_path: Sequence[nn.Conv2d] = ()
 
     def __init__(self, settings: ClassifierSettings, classes: int, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -56,7 +59,14 @@ class Classifier(nn.Module):
 
         triggers: float (n, 3, th, tw), or (1, 3, th, tw) for all; clipped to [0, 1]. places: as in `stamp`.
         """
-        return self.classify(stamp(self.normalise(images), self.normalise(triggers.clamp(0, 1)), places))
+        size = (triggers.shape[2], triggers.shape[3])
+        if isinstance(places, torch.Generator):
+            places = draw_places(len(images), images, size, places)
+        places = places.to(images.device)
+        stamped = stamp(self.normalise(images), self.normalise(triggers.clamp(0, 1)), places)
+        path = self._windowed_path if torch.is_grad_enabled() else ()
+        with gradients_in_patches(path, stamped, places, size):
+            return self.classify(stamped)
 
     def _compute_type(self) -> torch.dtype:
         return torch.bfloat16 if self.settings.precision == "bf16" else torch.float32
@@ -96,6 +106,9 @@ def frozen(classifier: Classifier) -> Classifier:
     copied = copy.deepcopy(classifier).eval().requires_grad_(False)
     _fold_batch_norms(copied.network)
     copied.network.to(copied._compute_type(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if copied.mean.device.type == "cpu":
+        _window_convolutions(copied.network)
+        copied._windowed_path = _path(copied.network)
     return copied
 
 
@@ -181,6 +194,20 @@ class ResidualBlock(nn.Module):
         # its memory on the CPU (torch 2.13, channels last, fewer than 16 channels, two threads).
         halved = nn.functional.avg_pool2d(features, 1, stride=2)
         return torch.relu(self.bn2(self.conv2(inner)) + self.downsample(halved))
+
+
+def _window_convolutions(module: nn.Module) -> None:
+    """Make every convolution that can have its backward pass restricted to a window one that does, recursively."""
+    for name, part in list(module.named_children()):
+        if isinstance(part, nn.Conv2d) and WindowedConvolution.fits(part):
+            setattr(module, name, WindowedConvolution.of(part))
+        else:
+            _window_convolutions(part)
+
+
+def _path(network: nn.Module) -> list[nn.Conv2d]:
+    """The convolutions that an image passes one after the other; those of shortcuts reach no further."""
+    return [part for name, part in network.named_modules() if isinstance(part, nn.Conv2d) and "downsample" not in name]
 
 
 def _fold_batch_norms(module: nn.Module) -> None:

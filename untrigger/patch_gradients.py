@@ -1,0 +1,140 @@
+"""Gradients that reach back to a stamped patch only: in the early layers, a small window of every feature map.
+
+A patch of 3x3 pixels reaches 5x5 places behind a 3x3 convolution, 7x7 behind the next, and so on. The gradient with
+respect to the patch is the same, up to rounding, when the backward pass of those convolutions is restricted to these
+windows; for ResNet-18 on 32x32 pixels that is two fifths less work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+WORTHWHILE_SHARE = 0.6
+"""A window that covers more of its feature map than this is not worth cutting out."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The places of a feature map (n, c, h, w) that each image's patch reaches: its upper left corner, and its size."""
+
+    corners: Tensor
+    size: tuple[int, int]
+
+    def behind(self, convolution: nn.Conv2d, height: int, width: int) -> Window:
+        """The window behind `convolution`, whose output is of this height and width."""
+        corners, sizes = [], []
+        for axis, extent in enumerate((height, width)):
+            kernel, stride, padding = _geometry(convolution, axis)
+            size = min((self.size[axis] + kernel - 2) // stride + 1, extent)
+            first = -((kernel - 1 - padding - self.corners[:, axis]) // stride)
+            corners.append(first.clamp(0, extent - size))
+            sizes.append(size)
+        return Window(torch.stack(corners, 1), (sizes[0], sizes[1]))
+
+    def share(self, height: int, width: int) -> float:
+        """How much of a feature map of this height and width it covers."""
+        return self.size[0] * self.size[1] / (height * width)
+
+
+class WindowedConvolution(nn.Conv2d):
+    """A frozen 3x3 convolution whose backward pass may be restricted to a window of its input."""
+
+    window: Window | None = None
+
+    @classmethod
+    def of(cls, convolution: nn.Conv2d) -> WindowedConvolution:
+        """The same convolution, sharing its weights; it must be one that `fits`."""
+        made = cls(convolution.in_channels, convolution.out_channels, kernel_size=3, padding=1, device="meta")
+        made.weight, made.bias = convolution.weight, convolution.bias
+        return made
+
+    @staticmethod
+    def fits(convolution: nn.Conv2d) -> bool:
+        """Whether it is 3x3, of stride 1 and padding 1, and nothing more."""
+        shape = (convolution.kernel_size, convolution.stride, convolution.padding)
+        plain = convolution.groups == 1 and convolution.dilation == (1, 1)
+        return plain and shape == ((3, 3), (1, 1), (1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.window is None:
+            return super().forward(features)
+        return _InWindow.apply(features, self.weight, self.bias, self.window.corners, self.window.size)
+
+
+class _InWindow(torch.autograd.Function):
+    """A 3x3 convolution, stride 1, padding 1; the gradient of its input is right in the window and 0 elsewhere."""
+
+    @staticmethod
+    def forward(
+        context: object, features: Tensor, weight: Tensor, bias: Tensor, corners: Tensor, size: tuple[int, int]
+    ) -> Tensor:
+        context.save_for_backward(weight, corners)  # type: ignore[attr-defined]
+        context.size = size  # type: ignore[attr-defined]
+        return functional.conv2d(features, weight, bias, padding=1)
+
+    @staticmethod
+    def backward(context: object, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight, corners = context.saved_tensors  # type: ignore[attr-defined]
+        height, width = context.size  # type: ignore[attr-defined]
+        rows, columns = (_places(corners, axis, length) for axis, length in enumerate((height, width)))
+        behind = _cut(gradient, _places(corners - 1, 0, height + 2), _places(corners - 1, 1, width + 2))
+        inside = functional.conv2d(behind, weight.flip(2, 3).transpose(0, 1))
+        channels_last = gradient.new_zeros(len(gradient), *gradient.shape[2:], weight.shape[1])
+        which = torch.arange(len(gradient), device=gradient.device)[:, None, None]
+        channels_last[which, rows[:, :, None], columns[:, None, :]] = inside.permute(0, 2, 3, 1)
+        return channels_last.permute(0, 3, 1, 2), None, None, None, None
+
+
+def _places(corners: Tensor, axis: int, length: int) -> Tensor:
+    return corners[:, axis, None] + torch.arange(length, device=corners.device)
+
+
+def _cut(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The places (rows, columns) of each image, (n, r) and (n, c), out of (n, channels, h, w); 0 outside of it."""
+    height, width = features.shape[2:]
+    which = torch.arange(len(features), device=features.device)[:, None, None]
+    inside_rows, inside_columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    cut = features.permute(0, 2, 3, 1)[which, inside_rows[:, :, None], inside_columns[:, None, :]]
+    there = (rows == inside_rows)[:, :, None] & (columns == inside_columns)[:, None, :]
+    return (cut * there[..., None]).permute(0, 3, 1, 2)
+
+
+def _geometry(convolution: nn.Conv2d, axis: int) -> tuple[int, int, int]:
+    padding = convolution.padding[axis]
+    assert isinstance(padding, int), "convolutions of classifiers are padded by numbers"
+    return convolution.kernel_size[axis], convolution.stride[axis], padding
+
+
+def _extent(convolution: nn.Conv2d, axis: int, extent: int) -> int:
+    """Height or width behind a convolution."""
+    kernel, stride, padding = _geometry(convolution, axis)
+    return (extent + 2 * padding - kernel) // stride + 1
+
+
+@contextmanager
+def gradients_in_patches(
+    path: Sequence[nn.Conv2d], images: Tensor, places: Tensor, size: tuple[int, int]
+) -> Iterator[None]:
+    """Restrict the backward pass of a forward pass in this block to what patches of `size` at `places` reach.
+
+    path: the convolutions that images, (n, c, h, w), pass one after the other. places: int64 (n, 2), row and column of
+    each image's patch.
+    """
+    window, (height, width), restricted = Window(places, size), images.shape[2:], []
+    for convolution in path:
+        if isinstance(convolution, WindowedConvolution) and window.share(height, width) <= WORTHWHILE_SHARE:
+            convolution.window = window
+            restricted.append(convolution)
+        height, width = (_extent(convolution, axis, extent) for axis, extent in enumerate((height, width)))
+        window = window.behind(convolution, height, width)
+    try:
+        yield
+    finally:
+        for convolution in restricted:
+            convolution.window = None
