@@ -85,6 +85,23 @@ def test_training_is_the_same_bit_for_bit_with_the_same_seed(augment: bool, tiny
     assert not same(first, trained(4))
 
 
+@pytest.mark.parametrize("epochs", range(1, 8))
+def test_a_rising_and_falling_rate_takes_any_number_of_steps(
+    epochs: int, tiny_classifier: Classifier, tiny_images: ImageData
+) -> None:
+    settings = CleanTrainingSettings(epochs=epochs, batch_size=len(tiny_images), augment=False)
+    losses: list[float] = []
+    train(
+        tiny_classifier,
+        tiny_images.images,
+        tiny_images.labels,
+        settings,
+        generator=torch.Generator().manual_seed(5),
+        on_epoch=lambda _, metrics: losses.append(metrics["loss"]),
+    )
+    assert len(losses) == epochs and all(math.isfinite(loss) for loss in losses)
+
+
 def test_a_last_batch_of_one_image_does_not_break_batch_norm(
     tiny_classifier: Classifier, tiny_images: ImageData
 ) -> None:

@@ -74,8 +74,10 @@ def _schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     if settings.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
+    # A rise that ends with the very first of few steps makes OneCycleLR divide by zero.
+    rise = max(0.2, 2 / (steps + 1))
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=steps + 1, pct_start=0.2, cycle_momentum=False
+        optimiser, settings.learning_rate, total_steps=steps + 1, pct_start=rise, cycle_momentum=False
     )
 
 
