@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_finished_work_is_reused_unless_an_input_or_a_parameter_changed(
     assert calls == [2.0, 3.0, 2.0] and result_of(tmp_path / "d") == "2.0"
     kept = kept_outputs(tmp_path / "stages", "test_stage")
     assert kept is not None and result_of(kept / "result") == "2.0"
+
+
+def test_a_finished_stage_tells_what_memory_it_took(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    double(source=source, result=tmp_path / "a", factor=2.0)
+    told = re.search(r"double 2.0: finished with ([\d,]+) MB of memory at most", capsys.readouterr().out)
+    assert told is not None and 10 < int(told[1].replace(",", "")) < 24_000
 
 
 def test_without_a_store_every_call_works_anew(tmp_path: Path, source: Path) -> None:

@@ -72,7 +72,7 @@ class _Bars:
             left = "" if event.seconds_left is None else f" ({duration(event.seconds_left)} left)"
             self._progress.update(task, completed=event.done, total=event.total, text=event.text + left)
         elif event.kind in ("finished", "reused"):
-            self._progress.update(task, completed=1, total=1, text=event.kind)
+            self._progress.update(task, completed=1, total=1, text=f"{event.kind} {event.text}".rstrip())
             self._progress.stop_task(task)
             self._finished.append(task)
             if len(self._finished) > FINISHED_SHOWN:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import resource
 import shutil
 import sys
 import uuid
@@ -115,7 +116,7 @@ def stage(title: str, *, reusable: bool = True) -> Callable[[Callable[..., None]
                 work(log, **arguments)
                 if kept is not None:
                     _keep(outputs, kept, name)
-            log.reporter.say("finished")
+            log.reporter.say("finished", f"with {_peak_memory()} of memory at most")
 
         return run
 
@@ -145,6 +146,15 @@ def _failures_reported(reporter: Reporter) -> Iterator[None]:
     except Exception as error:
         reporter.say("failed", f"{type(error).__name__}: {_one_line(error)}")
         raise
+
+
+def _peak_memory() -> str:
+    """What this process has held at most, and of a GPU's memory where it used one: what such a stage must be given."""
+    told = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6:,.0f} MB"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        told += f" and {torch.cuda.max_memory_allocated() / 1e6:,.0f} MB of GPU"
+    return told
 
 
 def _one_line(error: Exception) -> str:
