@@ -6,5 +6,5 @@ set -eu
 cd "$(dirname "$0")/.."
 # In a variable first: nothing is applied when anything before fails.
 manifests=$(kubectl kustomize "k8s/overlays/$1")
-pinned=$(printf '%s\n' "$manifests" | untrigger images substitute ${UNPINNED:+--allow-unpinned})
+pinned=$(printf '%s\n' "$manifests" | untrigger images substitute $([ "${UNPINNED:-0}" = 0 ] || echo --allow-unpinned))
 printf '%s\n' "$pinned" | kubectl apply -f -

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import re
+import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import kfp_server_api
 import requests
 import yaml
 from packaging.version import InvalidVersion, Version
 from untrigger.pipelines.arguments import COMPILED
 from untrigger.pipelines.resources import STORE_CONFIG, STORE_SECRET, TRACKING_CONFIG
+from urllib3.exceptions import HTTPError
 
+from untrigger.cluster_results import RUN_ID
 from untrigger.errors import UserError, without_credentials
 from untrigger.progress import Event, Kind, duration
 
-ENDPOINT = "KF_PIPELINES_ENDPOINT"
-"""Environment variable: the address of Kubeflow Pipelines, as its own client reads it."""
-
 TOKEN = "UNTRIGGER_KFP_TOKEN"
-"""Environment variable: a bearer token for it, where it asks for one."""
+"""Environment variable: a bearer token for Kubeflow Pipelines, where it asks for one."""
 
 PATIENCE = "UNTRIGGER_KFP_PATIENCE"
 """Environment variable: for how many seconds a lost connection to a run is sought again; 600 unless given."""
@@ -39,6 +37,11 @@ KEEPS_TIME_TO_LIVE = Version("2.17")
 """Older servers drop a platform spec that says how long pods are kept, and with it everything else in it."""
 
 POLL_SECONDS = 3.0
+TIMEOUT_SECONDS = (5, 60)
+"""For a connection, and for an answer."""
+
+PAGE = 200
+"""The most that a server lists at once."""
 
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 _KINDS: dict[str, Kind] = {
@@ -48,26 +51,26 @@ _KINDS: dict[str, Kind] = {
     "FAILED": "failed",
     "CANCELED": "failed",
 }
-_RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-T = TypeVar("T")
 
 
 class Cluster:
     """Kubeflow Pipelines at `endpoint`; every method raises UserError when it does not answer or refuses."""
 
     def __init__(self, endpoint: str, namespace: str) -> None:
-        self.endpoint = endpoint.rstrip("/")
-        self.namespace = namespace
-        self.shown = without_credentials(self.endpoint)
-        self._token = os.environ.get(TOKEN)
-        self._health = self._read_health()
-        with _quietly():
-            from kfp import Client
-
-            self._client = Client(host=self.endpoint, existing_token=self._token)
-        # Only a deployment for several users tells runs apart by namespace.
-        self._own_namespace = namespace if self._health.get("multi_user") else None
+        self.shown = without_credentials(endpoint.rstrip("/"))
+        self._patience = _seconds(PATIENCE, 600)
+        token = os.environ.get(TOKEN)
+        self._health = self._read_health(endpoint.rstrip("/"), token)
+        settings = kfp_server_api.Configuration(host=endpoint.rstrip("/"))
+        if token:
+            settings.api_key, settings.api_key_prefix = {"authorization": token}, {"authorization": "Bearer"}
+        client = kfp_server_api.ApiClient(settings)
+        self._experiments = kfp_server_api.ExperimentServiceApi(client)
+        self._pipelines = kfp_server_api.PipelineServiceApi(client)
+        self._uploads = kfp_server_api.PipelineUploadServiceApi(client)
+        self._runs = kfp_server_api.RunServiceApi(client)
+        # Only a deployment for several users tells things apart by namespace.
+        self._own: dict[str, str] = {"namespace": namespace} if self._health.get("multi_user") else {}
 
     def version(self) -> Version | None:
         """What the server says of its version; None when it says nothing that can be read."""
@@ -85,63 +88,68 @@ class Cluster:
 
     def experiment(self, name: str, *, create: bool) -> str:
         """The id of the experiment called `name`; one that is missing is created, or refused with those there are."""
-        known = {each.display_name: each.experiment_id for each in self._experiments()}
+        list_them = self._experiments.experiment_service_list_experiments
+        listed = self._all("list the experiments", list_them, "experiments", **self._own)
+        known = {each.display_name: str(each.experiment_id) for each in listed}
         if name in known:
-            return str(known[name])
+            return known[name]
         if not create:
-            listed = ", ".join(sorted(known)) or "none"
-            raise UserError(f"there is no experiment {name!r}: give one of {listed}, or create it in KFP's pages")
-        made = self._ask(
-            f"create the experiment {name}",
-            lambda: self._client.create_experiment(name, namespace=self._own_namespace),
-        )
-        return str(made.experiment_id)
+            there = ", ".join(sorted(known)) or "none"
+            raise UserError(f"there is no experiment {name!r}: give one of {there}, or create it in KFP's pages")
+        wanted = kfp_server_api.V2beta1Experiment(display_name=name, **self._own)
+        create_it = self._experiments.experiment_service_create_experiment
+        return str(self._ask(f"create the experiment {name}", create_it, experiment=wanted).experiment_id)
 
     def pipeline_version(self, pipeline: str, version: str, package: str) -> tuple[str, str]:
         """The ids of the pipeline and of its version with these names; `package` is uploaded unless they are there."""
-        what = f"upload the pipeline {pipeline}"
-        pipeline_id = self._ask(what, lambda: self._client.get_pipeline_id(pipeline))
+        what, pipelines = f"upload the pipeline {pipeline}", self._pipelines
+        listed = self._ask(what, pipelines.pipeline_service_list_pipelines, filter=_named(pipeline), **self._own)
+        if listed.pipelines:
+            pipeline_id = str(listed.pipelines[0].pipeline_id)
+        else:
+            wanted = kfp_server_api.V2beta1Pipeline(name=pipeline, display_name=pipeline, **self._own)
+            pipeline_id = str(self._ask(what, pipelines.pipeline_service_create_pipeline, pipeline=wanted).pipeline_id)
+        versions = self._ask(
+            what, pipelines.pipeline_service_list_pipeline_versions, pipeline_id=pipeline_id, filter=_named(version)
+        )
+        if versions.pipeline_versions:
+            return pipeline_id, str(versions.pipeline_versions[0].pipeline_version_id)
         with _as_file(package) as path:
-            if pipeline_id is None:
-                made = self._ask(
-                    what, lambda: self._client.upload_pipeline(path, pipeline, namespace=self._own_namespace)
-                )
-                pipeline_id = made.pipeline_id
-            found = self._ask(what, lambda: self._client.list_pipeline_versions(pipeline_id, filter=_named(version)))
-            if not found.pipeline_versions:
-                uploaded = self._ask(what, lambda: self._client.upload_pipeline_version(path, version, pipeline_id))
-                return str(pipeline_id), str(uploaded.pipeline_version_id)
-        return str(pipeline_id), str(found.pipeline_versions[0].pipeline_version_id)
+            upload = self._uploads.upload_pipeline_version
+            uploaded = self._ask(what, upload, uploadfile=path, name=version, pipelineid=pipeline_id)
+        return pipeline_id, str(uploaded.pipeline_version_id)
 
     def start(
-        self, name: str, experiment: str, pipeline: tuple[str, str], parameters: dict[str, Any], root: str
+        self, name: str, experiment: str, pipeline: tuple[str, str], parameters: Mapping[str, Any], root: str
     ) -> Any:
         """Start a run; its artifacts go below the pipeline root `root`."""
-        return self._ask(
-            f"start the run {name!r}",
-            lambda: self._client.run_pipeline(
-                experiment, name, params=parameters, pipeline_id=pipeline[0], version_id=pipeline[1], pipeline_root=root
-            ),
+        wanted = kfp_server_api.V2beta1Run(
+            experiment_id=experiment,
+            display_name=name,
+            pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(*pipeline),
+            runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=root),
         )
+        return self._ask(f"start the run {name!r}", self._runs.run_service_create_run, run=wanted)
 
     def run(self, run_id: str) -> Any:
         """The run with this id, with its stages."""
-        return self._ask(f"find the run {run_id}", lambda: self._client.get_run(run_id))
+        return self._ask(f"find the run {run_id}", self._runs.run_service_get_run, run_id=run_id)
 
     def find_run(self, name: str) -> Any:
         """The run with this id or name; UserError when there is none, or when several share the name."""
-        if _RUN_ID.fullmatch(name):
+        if RUN_ID.fullmatch(name):
             return self.run(name)
-        found = self._runs(_named(name))
+        found = self._latest(PAGE, filter=_named(name))
         if len(found) != 1:
             told = f"{len(found)} runs are called" if found else "there is no run"
             raise UserError(f"{told} {name!r}: `untrigger runs` lists the runs with their ids")
         return self.run(found[0].run_id)
 
     def latest_runs(self, count: int, experiment: str | None = None) -> list[Any]:
-        """The latest runs, newest first; those of one experiment if it is named."""
-        experiment_id = self.experiment(experiment, create=False) if experiment else None
-        return self._runs(None, count, experiment_id)
+        """The latest runs, newest first, at most PAGE; those of one experiment if it is named."""
+        if experiment is None:
+            return self._latest(count)
+        return self._latest(count, experiment_id=self.experiment(experiment, create=False))
 
     def link(self, run_id: str) -> str:
         """The page of a run."""
@@ -152,112 +160,125 @@ class Cluster:
 
         A lost connection is sought again for as long as PATIENCE says; then UserError.
         """
-        patience = float(os.environ.get(PATIENCE, "600"))
-        told: set[tuple[str, str]] = set()
-        lost: float | None = None
+        told, names, lost = set[tuple[str, str]](), dict[str, str](), False
+        deadline = 0.0
         while True:
             try:
-                run = self._client.get_run(run_id)
-            except Exception as error:
+                run = self._runs.run_service_get_run(run_id=run_id, _request_timeout=TIMEOUT_SECONDS)
+            except (kfp_server_api.ApiException, HTTPError) as error:
                 if not _is_passing(error):
-                    raise self._refused(f"follow the run {run_id}", error) from error
-                if lost is None:
-                    lost = time.monotonic()
+                    raise self._refusal(f"follow the run {run_id}", error) from error
+                if not lost:
+                    lost, deadline = True, time.monotonic() + self._patience
                     show(Event(self.shown, "warning", "does not answer, trying again; the run goes on"))
-                if time.monotonic() - lost > patience:
+                if time.monotonic() > deadline:
                     raise UserError(
-                        f"Kubeflow Pipelines at {self.shown} did not answer for {duration(patience)}; the run goes on: "
-                        f"`untrigger runs {run_id} --wait` follows it again"
+                        f"Kubeflow Pipelines at {self.shown} did not answer for {duration(self._patience)}; the run "
+                        f"goes on: `untrigger runs {run_id} --wait` follows it again"
                     ) from error
-                time.sleep(POLL_SECONDS)
-                continue
-            if lost is not None:
-                lost = None
-                show(Event(self.shown, "warning", "answers again"))
-            for event in stage_events(run):
-                if (event.stage, event.kind) not in told:
-                    told.add((event.stage, event.kind))
-                    show(event)
-            if run.state in ENDED:
-                return run
+            else:
+                if lost:
+                    lost = False
+                    show(Event(self.shown, "warning", "answers again"))
+                for event in stage_events(run, names):
+                    if (event.stage, event.kind) not in told:
+                        told.add((event.stage, event.kind))
+                        show(event)
+                if run.state in ENDED:
+                    return run
             time.sleep(POLL_SECONDS)
 
-    def _read_health(self) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+    def _read_health(self, endpoint: str, token: str | None) -> dict[str, Any]:
+        """What the server says of itself, in the older and in the newer API."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         health: dict[str, Any] = {}
         for api in ("v2beta1", "v1beta1"):
             try:
-                answer = requests.get(f"{self.endpoint}/apis/{api}/healthz", headers=headers, timeout=10)
-            except requests.RequestException as error:
-                raise UserError(
-                    f"Kubeflow Pipelines does not answer at {self.shown}: give its address by --endpoint or {ENDPOINT} "
-                    "(`kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80` brings it to http://localhost:8080)"
-                ) from error
-            if answer.status_code in (401, 403):
-                raise UserError(
-                    f"Kubeflow Pipelines at {self.shown} refuses us ({answer.status_code}): put a token into {TOKEN}"
+                answer = requests.get(
+                    f"{endpoint}/apis/{api}/healthz", headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
                 )
-            if api == "v2beta1" and not _is_json(answer):
-                raise UserError(f"what answers at {self.shown} is not Kubeflow Pipelines 2 ({answer.status_code})")
+            except requests.RequestException as error:
+                raise self._away() from error
             if _is_json(answer):
                 health |= answer.json()
+            elif api == "v2beta1":
+                raise self._no_health(answer)
         return health
 
-    def _experiments(self) -> Iterator[Any]:
-        token: str | None = ""
-        while token is not None:
-            asked = {"page_token": token, "page_size": 100, "namespace": self._own_namespace}
-            page = self._ask("list the experiments", partial(self._client.list_experiments, **asked))
-            yield from page.experiments or ()
-            token = page.next_page_token or None
+    def _away(self) -> UserError:
+        return UserError(
+            f"Kubeflow Pipelines does not answer at {self.shown}: give its address by --endpoint "
+            "(`kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80` brings it to http://localhost:8080)"
+        )
 
-    def _runs(self, matching: str | None, count: int = 100, experiment_id: str | None = None) -> list[Any]:
+    def _no_health(self, answer: requests.Response) -> UserError:
+        """Why there is no health: away, closed to us, or something else."""
+        if answer.status_code >= 500:
+            return self._away()
+        if answer.ok or answer.is_redirect or answer.status_code in (401, 403):
+            return UserError(
+                f"Kubeflow Pipelines at {self.shown} asks for a login ({answer.status_code}): put a token into {TOKEN}"
+            )
+        return UserError(f"what answers at {self.shown} is not Kubeflow Pipelines 2 ({answer.status_code})")
+
+    def _latest(self, count: int, **which: str) -> list[Any]:
+        """The latest runs in one page; those of an experiment, or with a filter."""
         page = self._ask(
             "list the runs",
-            lambda: self._client.list_runs(
-                page_size=count,
-                sort_by="created_at desc",
-                experiment_id=experiment_id,
-                namespace=self._own_namespace,
-                filter=matching,
-            ),
+            self._runs.run_service_list_runs,
+            page_size=count,
+            sort_by="created_at desc",
+            **({} if "experiment_id" in which else self._own),
+            **which,
         )
         return list(page.runs or ())
 
-    def _ask(self, what: str, call: Callable[[], T]) -> T:
+    def _all(self, what: str, list_page: Callable[..., Any], name: str, **which: str) -> Iterator[Any]:
+        """What all pages of a listing hold under `name`."""
+        token = ""
+        while True:
+            page = self._ask(what, list_page, page_token=token, page_size=PAGE, **which)
+            yield from getattr(page, name) or ()
+            token = page.next_page_token or ""
+            if not token:
+                return
+
+    def _ask(self, what: str, call: Callable[..., Any], **arguments: Any) -> Any:
         try:
-            with _quietly():
-                return call()
-        except Exception as error:
-            raise self._refused(what, error) from error
+            return call(**arguments, _request_timeout=TIMEOUT_SECONDS)
+        except (kfp_server_api.ApiException, HTTPError) as error:
+            raise self._refusal(what, error) from error
 
-    def _refused(self, what: str, error: Exception) -> UserError:
-        from kfp_server_api import ApiException
-        from urllib3.exceptions import HTTPError
-
-        if isinstance(error, ApiException):
+    def _refusal(self, what: str, error: Exception) -> UserError:
+        if isinstance(error, kfp_server_api.ApiException):
             return UserError(f"cannot {what}: Kubeflow Pipelines at {self.shown} answers {_answer(error)}")
-        if isinstance(error, HTTPError):
-            return UserError(f"cannot {what}: Kubeflow Pipelines at {self.shown} does not answer")
-        return UserError(f"cannot {what}: {error}")
+        return UserError(f"cannot {what}: Kubeflow Pipelines at {self.shown} does not answer")
 
 
-def stage_events(run: Any) -> list[Event]:
-    """What became of each stage so far; those that run several times are numbered in the order of their start."""
-    titles, seen = stage_titles(), dict[str, int]()
+def stage_events(run: Any, names: dict[str, str] | None = None) -> list[Event]:
+    """What became of each stage so far, in the order of their start.
+
+    Stages that run several times are numbered; `names` keeps what each task was called in an earlier look.
+    """
+    names = {} if names is None else names
+    tasks = run.run_details.task_details or () if run.run_details else ()
+    by_id = {task.task_id: task for task in tasks}
+    titles = stage_titles()
+    begun = sorted((task for task in tasks if task.display_name in titles and task.start_time), key=_start)
+    for task in begun:
+        title = titles[task.display_name]
+        count = sum(name == title or name.startswith(f"{title} (") for name in names.values())
+        names.setdefault(task.task_id, title if not count else f"{title} ({count + 1})")
     events = []
-    details = run.run_details.task_details if run.run_details else None
-    for task in sorted(details or (), key=lambda task: (task.create_time, task.task_id)):
-        title = titles.get(task.display_name)
-        if title is None:
-            continue
-        seen[title] = seen.get(title, 0) + 1
-        name = title if seen[title] == 1 else f"{title} ({seen[title]})"
-        if (kind := _KINDS.get(task.state or "")) is not None:
-            events.append(Event(name, kind, _how_it_went(task)))
+    for task in begun:
+        inner = [by_id[child.task_id] for child in task.child_tasks or () if child.task_id in by_id]
+        state = "SKIPPED" if task.state == "SUCCEEDED" and _is_cached(inner) else task.state
+        if kind := _KINDS.get(state or ""):
+            events.append(Event(names[task.task_id], kind, _how_it_went(task, state, inner)))
     return events
 
 
+@cache
 def stage_titles() -> dict[str, str]:
     """The titles of the stages, by the names that servers of different versions give to their tasks."""
     titles: dict[str, str] = {}
@@ -277,7 +298,6 @@ def check_settings(namespace: str) -> str | None:
     UserError that names those that are missing; a sentence when the Kubernetes API cannot be asked, else None.
     """
     from kubernetes import client, config
-    from urllib3.exceptions import HTTPError
 
     try:
         config.load_kube_config(os.environ.get("KUBECONFIG"))
@@ -288,12 +308,15 @@ def check_settings(namespace: str) -> str | None:
             ("Secret", STORE_SECRET, api.read_namespaced_secret),
         )
         missing = [f"{kind} {name}" for kind, name, read in reads if not _is_there(read, name, namespace)]
-    except (config.ConfigException, client.ApiException, HTTPError, OSError) as error:
+    # Whatever plug-ins log in with raises errors of its own.
+    except Exception as error:
         reason = error.reason if isinstance(error, client.ApiException) else " ".join(str(error).split())[:120]
-        return f"the secrets and settings in the namespace {namespace} were not checked, no Kubernetes API: {reason}"
+        return f"the settings and the secret in the namespace {namespace} were not checked, no Kubernetes API: {reason}"
     if missing:
         raise UserError(
-            f"the namespace {namespace} lacks {', '.join(missing)}, which the stages need: `make deploy` brings them"
+            f"the namespace {namespace} of the cluster at {api.api_client.configuration.host} lacks "
+            f"{', '.join(missing)}, which the stages need: `make deploy` brings them (--skip-settings-check where "
+            "kubectl's current context is another cluster, or where the stages do without)"
         )
     return None
 
@@ -310,14 +333,24 @@ def _is_there(read: Callable[..., Any], name: str, namespace: str) -> bool:
     return True
 
 
-def _how_it_went(task: Any) -> str:
-    text = task.error.message if task.error and task.error.message else ""
-    if task.state == "CANCELED":
-        text = "canceled"
-    if task.state in ("SUCCEEDED", "FAILED") and task.start_time and task.end_time:
-        took = duration(max(0.0, (task.end_time - task.start_time).total_seconds()))
-        return f"after {took}{': ' + text if text else ''}"
-    return text
+def _start(task: Any) -> tuple[Any, str]:
+    return task.start_time, task.task_id
+
+
+def _is_cached(inner: Sequence[Any]) -> bool:
+    """The task of a stage whose outputs come from the cache succeeds; only the container inside it is skipped."""
+    return any(task.display_name == "executor" and task.state == "SKIPPED" for task in inner)
+
+
+def _how_it_went(task: Any, state: str | None, inner: Sequence[Any]) -> str:
+    if state == "CANCELED":
+        return "canceled"
+    if state not in ("SUCCEEDED", "FAILED") or not task.end_time:
+        return ""
+    took = f"after {duration(max(0.0, (task.end_time - task.start_time).total_seconds()))}"
+    # The API does not tell why; the container's log does.
+    pods = [each.pod_name for each in inner if each.state == "FAILED" and each.pod_name]
+    return f"{took} (`kubectl -n kubeflow logs {pods[-1]} -c main` shows why)" if state == "FAILED" and pods else took
 
 
 def _named(name: str) -> str:
@@ -325,17 +358,14 @@ def _named(name: str) -> str:
 
 
 def _is_json(answer: requests.Response) -> bool:
-    return answer.ok and answer.headers.get("Content-Type", "").startswith("application/json")
+    return answer.status_code == 200 and answer.headers.get("Content-Type", "").startswith("application/json")
 
 
 def _is_passing(error: Exception) -> bool:
     """Whether asking again may help."""
-    from kfp_server_api import ApiException
-    from urllib3.exceptions import HTTPError
-
-    if isinstance(error, ApiException):
+    if isinstance(error, kfp_server_api.ApiException):
         return error.status in (0, 429) or (error.status or 0) >= 500
-    return isinstance(error, HTTPError)
+    return True
 
 
 def _answer(error: Any) -> str:
@@ -347,19 +377,17 @@ def _answer(error: Any) -> str:
     return f"{error.status}: {' '.join(str(message).split())[:300]}"
 
 
+def _seconds(variable: str, default: float) -> float:
+    value = os.environ.get(variable)
+    try:
+        return float(value) if value else default
+    except ValueError as error:
+        raise UserError(f"{variable} must be a number of seconds, got {value!r}") from error
+
+
 @contextlib.contextmanager
 def _as_file(package: str) -> Iterator[str]:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         path.write_text(package)
         yield str(path)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """KFP's client prints links and warnings of its own; ours say the same once."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield

@@ -33,17 +33,23 @@ def named_images(manifests: Iterable[Path]) -> list[str]:
 def resolved(image: str, registry: str, *, plain_http: bool = False) -> str:
     """The reference with the digest that a registry has for `image`: `registry` for our own, its own for others.
 
-    skopeo asks the registry. UserError when it is not installed, or when the registry does not have the image.
+    skopeo asks the registry, with TLS unless it is `registry` and `plain_http`. UserError when skopeo is not installed,
+    or when the registry does not have the image.
     """
-    name = f"{registry.rstrip('/')}/{image}" if image.startswith(OWN) else image
-    if "/" not in image:
-        name = f"docker.io/library/{image}"
+    own = image.startswith(OWN)
+    if own and not registry:
+        raise UserError("a registry is needed for the images of this project: make pin-images REGISTRY=...")
+    if ":" not in image.rpartition("/")[2]:
+        raise UserError(f"the image {image} has no version that could be resolved")
+    name = f"{registry.rstrip('/')}/{image}" if own else image if "/" in image else f"docker.io/library/{image}"
+    verify = str(not (own and plain_http)).lower()
     command = [
         "skopeo",
         "inspect",
+        "--no-tags",
         "--format",
         "{{.Digest}}",
-        f"--tls-verify={not plain_http}".lower(),
+        f"--tls-verify={verify}",
         f"docker://{name}",
     ]
     try:
@@ -67,6 +73,13 @@ def read_pins(path: Path) -> dict[str, str]:
         if not isinstance(reference, str) or not is_pinned(reference):
             raise UserError(f"{path} pins {name} to {reference!r}, which has no digest: run `make pin-images` again")
     return pins
+
+
+def read_pins_if_any(path: Path | None) -> dict[str, str]:
+    """The pins in `path`, or in the usual file if there is one."""
+    if path is None and not PINS.exists():
+        return {}
+    return read_pins(path or PINS)
 
 
 def is_pinned(reference: str) -> bool:

@@ -5,25 +5,37 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 from untrigger.pipelines.resources import GPU_TYPE
 
 from untrigger.errors import UserError
 from untrigger.settings import Settings
 
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|[MGT]|[KMGT]i)?$")]
+Quantity = Annotated[
+    str,
+    BeforeValidator(lambda value: f"{value}" if isinstance(value, int | float) else value),
+    Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|[MGT]|[KMGT]i)?$"),
+]
 
 
 class Toleration(Settings):
-    """A taint of nodes that a stage's pod accepts, in Kubernetes' own terms."""
+    """A taint of nodes that a stage's pod accepts, in Kubernetes' own terms and with its defaults."""
 
     key: str | None = None
-    operator: Literal["Exists", "Equal"] = "Exists"
+    operator: Literal["Exists", "Equal"] = "Equal"
     value: str | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _is_a_toleration(self) -> Self:
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError(f"a toleration with the operator Exists takes no value, got {self.value!r}")
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("a toleration needs a key, unless its operator is Exists")
+        return self
 
 
 class Placement(Settings):
@@ -48,11 +60,12 @@ class Placement(Settings):
             raise UserError(f"the placement {path} is not valid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise UserError(f"the placement {path} must be a mapping, such as `gpu_type: nvidia.com/gpu`")
+        if unknown := sorted(map(str, content.keys() - cls.model_fields.keys())):
+            raise UserError(f"the placement {path} has {', '.join(unknown)}, it may have {', '.join(cls.model_fields)}")
         try:
             return cls.of(content)
         except UserError as error:
-            known = ", ".join(cls.model_fields)
-            raise UserError(f"the placement {path} is refused: {error} (it may hold {known})") from error
+            raise UserError(f"the placement {path} is refused: {error}") from error
 
     def asked(self) -> str:
         """In words, for a person."""
@@ -65,7 +78,7 @@ class Placement(Settings):
         """The tolerations of a GPU stage: those given, else the one that nodes with such GPUs are tainted with."""
         chosen = self.tolerations
         if chosen is None:
-            chosen = (Toleration(key=self.gpu_type, effect="NoSchedule"),) if self.gpus else ()
+            chosen = (Toleration(key=self.gpu_type, operator="Exists", effect="NoSchedule"),) if self.gpus else ()
         return [toleration.model_dump(exclude_none=True) for toleration in chosen]
 
 

@@ -6,27 +6,23 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
 from untrigger.pipelines.cluster import KEEPS_TIME_TO_LIVE, Cluster
-from untrigger.pipelines.images import PINS, images_in, is_pinned, read_pins, with_pins
+from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
 from untrigger.pipelines.placement import Placement, with_placement
 
 from untrigger import __version__
 from untrigger.bundles import OnFile, quiet, read_manifest
 from untrigger.cluster_results import PIPELINE_ROOT
-from untrigger.datasets import check_dataset
+from untrigger.datasets import check_dataset, dataset_place
 from untrigger.errors import UserError
 from untrigger.settings import DefenseConfig, SweepConfig
 from untrigger.storage import Address, ObjectStore
 from untrigger.stored_inputs import classifier_folder, kept_copy
 from untrigger.triggers import read_trigger, trigger_files
-
-BUILT_IN = "digits"
-"""The dataset that every image of the pipeline carries."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,8 @@ class Submission:
     def inputs_to_store(self) -> list[str]:
         """The dataset and the classifier that lie on this machine, as `untrigger store put` takes them."""
         given = [self.config.dataset, self.config.weights]
-        return [name for name in given if name and name != BUILT_IN and not name.startswith("s3://")]
+        here = [name for name in given if name and not name.startswith("s3://")]
+        return [name for name in here if name == self.config.weights or dataset_place(name) is not None]
 
     def package(self, keep_days: int | None = None) -> str:
         """The YAML that is uploaded; `keep_days` is how long Kubernetes keeps the pods of a finished run."""
@@ -136,13 +133,6 @@ def submit(
     return str(run.run_id)
 
 
-def read_pins_if_any(path: Path | None) -> dict[str, str]:
-    """The pins in `path`, or in the usual file if there is one."""
-    if path is None and not PINS.exists():
-        return {}
-    return read_pins(path or PINS)
-
-
 def _check_inputs(config: DefenseConfig | SweepConfig) -> None:
     for trigger in config.triggers if isinstance(config, SweepConfig) else (config.trigger,):
         if trigger_files(trigger):
@@ -171,6 +161,6 @@ def _with_stored_inputs(
     for setting in ("dataset", "weights"):
         source = getattr(submission.config, setting)
         if source in submission.inputs_to_store():
-            changes[setting] = str(publish(source, str(submission.store), on_file))
+            changes[setting] = str(publish(source, str(submission.store), on_file, submission.config.data))
             tell(f"{setting}: {source} is {changes[setting]}")
     return submission.config.model_copy(update=changes)

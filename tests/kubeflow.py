@@ -36,12 +36,15 @@ BEGAN = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 class Kubeflow:
     """The server's state, and what a test does to it.
 
-    `course` is what a started run goes through, one entry a look: the state of the run, and of its tasks by name.
+    `course` is what a started run goes through, one entry a look: the state of the run, and of its tasks by name, in
+    the order of their start. The task of a stage is CACHED where its outputs come from the cache.
     """
 
     def __init__(self, version: str = "2.17.1") -> None:
         self.version: str | None = version
         self.token: str | None = None
+        self.multi_user = False
+        self.page: str | None = None
         self.settings = set(SETTINGS)
         self.course: list[tuple[str, dict[str, str]]] = [("SUCCEEDED", {"poison-training": "SUCCEEDED"})]
         self.on_start: Callable[[api.V2beta1Run], None] = lambda run: None
@@ -118,7 +121,8 @@ class Kubeflow:
         position = self._looks.get(run.run_id, 0)
         self._looks[run.run_id] = position + 1
         run.state, tasks = self.course[min(position, len(self.course) - 1)]
-        run.run_details = api.V2beta1RunDetails(task_details=[_task(*each) for each in enumerate(tasks.items())])
+        details = [detail for each in enumerate(tasks.items()) for detail in _tasks(*each)]
+        run.run_details = api.V2beta1RunDetails(task_details=details)
         if run.state in ("SUCCEEDED", "FAILED", "CANCELED"):
             run.finished_at = run.created_at + timedelta(minutes=5)
         return run
@@ -142,18 +146,31 @@ def running_kubeflow(version: str = "2.17.1") -> Iterator[Kubeflow]:
         server.down()
 
 
-def _task(number: int, named: tuple[str, str]) -> api.V2beta1PipelineTaskDetail:
-    name, state = named
-    began = BEGAN + timedelta(seconds=10 * number)
-    return api.V2beta1PipelineTaskDetail(
-        task_id=f"task-{number}",
-        display_name=name.partition("#")[0],
-        create_time=began,
-        start_time=began,
-        end_time=began + timedelta(seconds=185) if state in ("SUCCEEDED", "FAILED") else None,
-        state=state,
-        error=api.GoogleRpcStatus(message="CUDA out of memory") if state == "FAILED" else None,
+def _tasks(number: int, named: tuple[str, str]) -> list[api.V2beta1PipelineTaskDetail]:
+    """The task of a stage and the container inside it, as the API tells of them.
+
+    All tasks have the creation time of the workflow and ids in no order; of a failure the API gives no reason.
+    """
+    (name, state), began = named, BEGAN + timedelta(seconds=10 * number)
+    ended = began + timedelta(seconds=185) if state in ("SUCCEEDED", "FAILED", "CACHED") else None
+    common = {"create_time": BEGAN, "start_time": began, "end_time": ended}
+    task_id, inner_id = (f"{-number % 7}-{name}-{part}" for part in ("stage", "container"))
+    inner = api.V2beta1PipelineTaskDetail(
+        task_id=inner_id,
+        display_name="executor",
+        pod_name=f"pod-of-{name}",
+        state="SKIPPED" if state == "CACHED" else state,
+        **common,
     )
+    stage = api.V2beta1PipelineTaskDetail(
+        task_id=task_id,
+        display_name=name.partition("#")[0],
+        state="SUCCEEDED" if state == "CACHED" else state,
+        child_tasks=[api.PipelineTaskDetailChildTask(task_id=inner_id, pod_name=f"pod-of-{name}")],
+        **common,
+    )
+    waiting = api.V2beta1PipelineTaskDetail(task_id=f"waits-{name}", display_name=f"{name}-driver", create_time=BEGAN)
+    return [inner, stage, waiting]
 
 
 def _application(server: Kubeflow) -> Flask:
@@ -161,6 +178,10 @@ def _application(server: Kubeflow) -> Flask:
 
     def answer(model: Any) -> Response:
         return jsonify(api.ApiClient().sanitize_for_serialization(model))
+
+    def check_namespace(given: str | None) -> None:
+        if server.multi_user != (given == "kubeflow"):
+            raise Refused(400, f"the namespace {given!r} is not for this deployment")
 
     def filtered(items: dict[str, Any]) -> list[Any]:
         wanted = json.loads(request.args.get("filter") or '{"predicates": []}')["predicates"]
@@ -172,7 +193,7 @@ def _application(server: Kubeflow) -> Flask:
         server.requests.append(f"{request.method} {request.path}")
         if server.token and request.headers.get("Authorization") != f"Bearer {server.token}":
             return Response("Unauthorized", 401)
-        return None
+        return Response(server.page) if server.page else None
 
     @app.errorhandler(Refused)
     def refuse(error: Refused) -> tuple[Response, int]:
@@ -180,14 +201,16 @@ def _application(server: Kubeflow) -> Flask:
 
     @app.get("/apis/v2beta1/healthz")
     def health() -> Response:
-        return jsonify({"multi_user": False, "apiServerTagName": server.version, "apiServerReady": True})
+        return jsonify({"multi_user": server.multi_user, "apiServerTagName": server.version, "apiServerReady": True})
 
     @app.get("/apis/v2beta1/experiments")
     def experiments() -> Response:
+        check_namespace(request.args.get("namespace"))
         return answer(api.V2beta1ListExperimentsResponse(experiments=filtered(server.experiments) or None))
 
     @app.post("/apis/v2beta1/experiments")
     def create_experiment() -> Response:
+        check_namespace(request.json.get("namespace"))
         made = api.V2beta1Experiment(
             experiment_id=str(uuid.uuid4()), display_name=request.json["display_name"], created_at=BEGAN
         )
@@ -196,12 +219,17 @@ def _application(server: Kubeflow) -> Flask:
 
     @app.get("/apis/v2beta1/pipelines")
     def pipelines() -> Response:
+        check_namespace(request.args.get("namespace"))
         return answer(api.V2beta1ListPipelinesResponse(pipelines=filtered(server.pipelines) or None))
 
-    @app.post("/apis/v2beta1/pipelines/upload")
-    def upload() -> Response:
-        made = api.V2beta1Pipeline(pipeline_id=str(uuid.uuid4()), display_name=request.args["name"], created_at=BEGAN)
-        server.add_version(request.args["name"], made.pipeline_id, request.files["uploadfile"].read())
+    @app.post("/apis/v2beta1/pipelines")
+    def create_pipeline() -> Response:
+        check_namespace(request.json.get("namespace"))
+        made = api.V2beta1Pipeline(
+            pipeline_id=str(uuid.uuid4()), display_name=request.json["display_name"], created_at=BEGAN
+        )
+        if any(each.display_name == made.display_name for each in server.pipelines.values()):
+            raise Refused(409, f"there is a pipeline {made.display_name} already")
         server.pipelines[made.pipeline_id] = made
         return answer(made)
 
@@ -222,8 +250,10 @@ def _application(server: Kubeflow) -> Flask:
     @app.get("/apis/v2beta1/runs")
     def runs() -> Response:
         wanted = request.args.get("experiment_id")
+        if not wanted:
+            check_namespace(request.args.get("namespace"))
         found = [run for run in filtered(server.runs) if wanted in (None, run.experiment_id)]
-        latest = sorted(found, key=lambda run: run.created_at, reverse=True)[: int(request.args["page_size"])]
+        latest = sorted(found, key=lambda run: run.created_at or BEGAN, reverse=True)[: int(request.args["page_size"])]
         return answer(api.V2beta1ListRunsResponse(runs=latest or None))
 
     @app.get("/apis/v2beta1/runs/<run_id>")

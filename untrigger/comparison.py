@@ -64,9 +64,9 @@ def _stored_results(name: str) -> dict[str, Any]:
     store, address = ObjectStore(), Address.parse(name)
     raw = store.read(address / "results.json")
     if raw is None and (report := find_report(store, address)) is not None:
-        if report[1] != "results.json":
-            raise _is_sweep(str(report[0]))
-        raw = store.read(report[0] / report[1])
+        if report.results != "results.json":
+            raise _is_sweep(str(report.address))
+        raw = store.read(report.address / report.results)
     if raw is None:
         raise UserError(f"{name} holds no results.json: `untrigger store ls` lists the runs of a bucket")
     content = json.loads(raw)

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from untrigger.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
 from untrigger.json_lines import following
@@ -154,12 +155,14 @@ def bundles_table(found: Sequence[tuple[Address, Manifest]]) -> Table:
 
 
 def runs_table(runs: Sequence[Any]) -> Table:
-    """Runs on a cluster: id, state, when they were started, name."""
+    """Runs on a cluster: id, state, when they were created, name."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("id", "state", "started", "name"):
+    for name in ("id", "state", "created (UTC)", "name"):
         table.add_column(name, overflow="fold", no_wrap=name != "name")
     for run in runs:
-        table.add_row(run.run_id, run.state, f"{run.created_at:%Y-%m-%d %H:%M}", run.display_name)
+        created = f"{run.created_at:%Y-%m-%d %H:%M}" if run.created_at else ""
+        # As text: brackets in a name would be taken for markup.
+        table.add_row(run.run_id, run.state, created, Text(run.display_name or ""))
     return table
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,10 @@ class Window:
 
 
 class WindowedConvolution(nn.Conv2d):
-    """A frozen 3x3 convolution whose backward pass may be restricted to a window of its input."""
+    """A frozen 3x3 convolution whose backward pass may be restricted to a window of its input.
+
+    The window is a part of its state: one thread at a time may use it.
+    """
 
     window: Window | None = None
 
@@ -58,7 +62,7 @@ class WindowedConvolution(nn.Conv2d):
     def fits(convolution: nn.Conv2d) -> bool:
         """Whether it is 3x3, of stride 1 and padding 1, and nothing more."""
         shape = (convolution.kernel_size, convolution.stride, convolution.padding)
-        plain = convolution.groups == 1 and convolution.dilation == (1, 1)
+        plain = (convolution.groups, convolution.dilation, convolution.padding_mode) == (1, (1, 1), "zeros")
         return plain and shape == ((3, 3), (1, 1), (1, 1))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -72,20 +76,20 @@ class _InWindow(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: object, features: Tensor, weight: Tensor, bias: Tensor, corners: Tensor, size: tuple[int, int]
+        context: Any, features: Tensor, weight: Tensor, bias: Tensor, corners: Tensor, size: tuple[int, int]
     ) -> Tensor:
-        context.save_for_backward(weight, corners)  # type: ignore[attr-defined]
-        context.size = size  # type: ignore[attr-defined]
+        context.save_for_backward(weight, corners)
+        context.size = size
         return functional.conv2d(features, weight, bias, padding=1)
 
     @staticmethod
-    def backward(context: object, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weight, corners = context.saved_tensors  # type: ignore[attr-defined]
-        height, width = context.size  # type: ignore[attr-defined]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight, corners = context.saved_tensors
+        height, width = context.size
         rows, columns = (_places(corners, axis, length) for axis, length in enumerate((height, width)))
         behind = _cut(gradient, _places(corners - 1, 0, height + 2), _places(corners - 1, 1, width + 2))
         inside = functional.conv2d(behind, weight.flip(2, 3).transpose(0, 1))
-        channels_last = gradient.new_zeros(len(gradient), *gradient.shape[2:], weight.shape[1])
+        channels_last = inside.new_zeros(len(gradient), *gradient.shape[2:], weight.shape[1])
         which = torch.arange(len(gradient), device=gradient.device)[:, None, None]
         channels_last[which, rows[:, :, None], columns[:, None, :]] = inside.permute(0, 2, 3, 1)
         return channels_last.permute(0, 3, 1, 2), None, None, None, None

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from untrigger.artifacts import read_json
 from untrigger.bundles import FOLDERS, OnFile, dated, put_content, put_files, put_manifest, quiet
@@ -14,6 +15,9 @@ from untrigger.errors import UserError
 from untrigger.output_folder import PUBLISHED, OutputFolder
 from untrigger.progress import Reporter
 from untrigger.storage import Address, ObjectStore
+
+if TYPE_CHECKING:
+    from untrigger.settings import DataSettings
 
 POLL_SECONDS = 0.5
 STORED = (*PUBLISHED, "run.json", "pipeline.log", "progress.jsonl", "tracking.jsonl", "mlflow.db", "mlartifacts")
@@ -103,10 +107,10 @@ def publishing(publisher: RunPublisher | None) -> Iterator[None]:
         thread.join()
 
 
-def publish(source: str, address: str, on_file: OnFile = quiet) -> Address:
+def publish(source: str, address: str, on_file: OnFile = quiet, data: DataSettings | None = None) -> Address:
     """Store a dataset, a run or a classifier, given as `untrigger store put` takes it; the address that it got.
 
-    Raises UserError when `source` is none of them.
+    data: how a dataset is to be read, where the defaults do not do. Raises UserError when `source` is none of them.
     """
     base = check_store(address)
     store = ObjectStore(on_wait=lambda text: Reporter("object store").say("warning", text))
@@ -121,10 +125,12 @@ def publish(source: str, address: str, on_file: OnFile = quiet) -> Address:
         settings = read_json(folder / "classifier.json")["settings"]
         manifest = dated("model", architecture=settings["architecture"])
         return put_content(store, folder, _files(folder), base, manifest, on_file)
-    return _publish_dataset(store, source, base, on_file)
+    return _publish_dataset(store, source, base, on_file, data)
 
 
-def _publish_dataset(store: ObjectStore, source: str, base: Address, on_file: OnFile) -> Address:
+def _publish_dataset(
+    store: ObjectStore, source: str, base: Address, on_file: OnFile, data: DataSettings | None
+) -> Address:
     from untrigger.datasets import check_dataset, dataset_files, dataset_place
     from untrigger.settings import DataSettings
 
@@ -135,7 +141,7 @@ def _publish_dataset(store: ObjectStore, source: str, base: Address, on_file: On
             f"{source!r} is nothing to store: give a dataset such as parquet:PATH, the output folder of a run, "
             "or a folder with a classifier"
         )
-    check_dataset(source, DataSettings())
+    check_dataset(source, data or DataSettings())
     # Two layouts are read with the folder's own name, or as a single file.
     inside = place.is_dir() and kind not in ("cifar10", "cifar100")
     root = place if inside else place.parent

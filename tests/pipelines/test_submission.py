@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from kfp_server_api import V2beta1Experiment
+from kfp_server_api import V2beta1Experiment, V2beta1Run
 from minio import Minio
 from PIL import Image
 from untrigger.pipelines import cluster
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.images import images_in
+from untrigger.pipelines.placement import Placement, with_placement
 
 from tests.kubeflow import Kubeflow, running_kubeflow
 from tests.pipeline_config import tiny_config, tiny_sweep
@@ -123,6 +124,19 @@ def test_a_cluster_that_is_too_old_is_refused(kubeflow: Kubeflow) -> None:
     assert not kubeflow.pipelines
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [("a login page", "asks for a login (200): put a token into"), (None, "is not Kubeflow Pipelines 2 (404)")],
+)
+def test_what_answers_in_its_place_is_named(
+    kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch, wrong: str | None, told: str
+) -> None:
+    kubeflow.page = wrong
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", kubeflow.endpoint + ("" if wrong else "/elsewhere"))
+    ended = invoke("runs")
+    assert ended.exit_code == 2 and told in ended.stderr and ended.stderr.count("\n") == 1
+
+
 def test_a_token_opens_a_cluster_that_asks_for_one(kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
     kubeflow.token = "open-sesame"
     refused = invoke("runs")
@@ -132,7 +146,22 @@ def test_a_token_opens_a_cluster_that_asks_for_one(kubeflow: Kubeflow, monkeypat
     assert answered.exit_code == 0 and "open-sesame" not in answered.output
 
 
-def test_an_experiment_that_is_not_there_is_refused_with_those_that_are(kubeflow: Kubeflow) -> None:
+def test_a_patience_that_is_no_number_is_refused_before_a_run_is_started(
+    kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNTRIGGER_KFP_PATIENCE", "10m")
+    ended = invoke(*UNPINNED)
+    assert ended.exit_code == 2 and "UNTRIGGER_KFP_PATIENCE must be a number of seconds, got '10m'" in ended.stderr
+
+
+def test_the_name_of_a_run_is_shown_as_it_is(kubeflow: Kubeflow) -> None:
+    kubeflow.runs["1"] = V2beta1Run(run_id="1", display_name="[red] [/x]", state="RUNNING")
+    shown = invoke("runs")
+    assert shown.exit_code == 0 and "[red] [/x]" in shown.output
+
+
+@pytest.mark.server
+def test_an_experiment_that_is_not_there_is_refused_with_those_that_are(kubeflow: Kubeflow, store: Minio) -> None:
     kubeflow.experiments["1"] = V2beta1Experiment(experiment_id="1", display_name="trojans")
     ended = invoke(*UNPINNED, "--experiment", "trojan")
     assert ended.exit_code == 2 and "there is no experiment 'trojan': give one of trojans" in ended.stderr
@@ -142,8 +171,55 @@ def test_an_experiment_that_is_not_there_is_refused_with_those_that_are(kubeflow
 def test_settings_that_the_namespace_lacks_are_named(kubeflow: Kubeflow) -> None:
     kubeflow.settings.discard(("secrets", "untrigger-store"))
     ended = invoke(*UNPINNED)
-    assert ended.exit_code == 2 and "the namespace kubeflow lacks Secret untrigger-store" in ended.stderr
-    assert not kubeflow.pipelines
+    told = f"the namespace kubeflow of the cluster at {kubeflow.endpoint} lacks Secret untrigger-store"
+    assert ended.exit_code == 2 and told in ended.stderr and "--skip-settings-check" in ended.stderr
+    assert not kubeflow.pipelines and not kubeflow.experiments
+
+
+def test_without_a_kubernetes_api_the_settings_are_not_checked_and_that_is_said(
+    kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", "nowhere")
+    assert "warning: the settings and the secret in the namespace kubeflow were not checked" in invoke(*UNPINNED).stderr
+
+
+@pytest.mark.server
+def test_a_deployment_for_several_users_is_told_the_namespace(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.multi_user = True
+    for _ in range(2):
+        ended = invoke(*UNPINNED)
+        assert ended.exit_code == 0, ended.output
+    assert len(kubeflow.pipelines) == len(kubeflow.versions) == 1
+    assert invoke("runs").output.count("PENDING") == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("tolerations: [{key: team, value: security, operator: Exists}]", "the operator Exists takes no value"),
+        ("tolerations: [{effect: NoSchedule}]", "a toleration needs a key"),
+        ("gpu: 1", "has gpu, it may have gpu_type, gpus, cpu"),
+        ("memory: plenty", "memory: string should match pattern"),
+        ("- 1", "must be a mapping"),
+    ],
+)
+def test_a_placement_that_kubernetes_would_not_take_is_refused(kubeflow: Kubeflow, content: str, told: str) -> None:
+    Path("placement.yaml").write_text(content)
+    ended = invoke(*UNPINNED, "--placement", "placement.yaml")
+    assert ended.exit_code == 2 and "the placement placement.yaml" in ended.stderr and told in ended.stderr
+    assert kubeflow.requests == []
+
+
+def test_stages_may_be_placed_on_processors(kubeflow: Kubeflow) -> None:
+    Path("placement.yaml").write_text("gpus: 0\ncpu: 8\n")
+    placed = with_placement(
+        list(yaml.safe_load_all(COMPILED["defense"].read_text())), Placement.read(Path("placement.yaml"))
+    )
+    spec, platform = placed
+    resources = spec["deploymentSpec"]["executors"]["exec-retraining"]["container"]["resources"]
+    assert "accelerator" not in resources and resources["resourceCpuLimit"] == "8"
+    pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-retraining"]
+    assert pod["tolerations"] == []
 
 
 @pytest.mark.server
@@ -152,11 +228,12 @@ def test_a_run_is_followed_to_its_results(kubeflow: Kubeflow, store: Minio, tmp_
     kubeflow.course = [
         ("RUNNING", {"prepare-data": "RUNNING", "prepare-data-driver": "SUCCEEDED"}),
         ("RUNNING", {**STAGES, "generator-training#2": "RUNNING"}),
-        ("SUCCEEDED", {**STAGES, "generator-training": "SUCCEEDED", "generator-training#2": "SKIPPED"}),
+        ("SUCCEEDED", {**STAGES, "generator-training": "SUCCEEDED", "generator-training#2": "CACHED"}),
     ]
     ended = invoke(*UNPINNED, "--wait")
     assert ended.exit_code == 0, ended.output
     (run,) = kubeflow.runs.values()
+    assert len(kubeflow.versions) == 1
     for line in (
         "cluster:   " + kubeflow.endpoint + ", Kubeflow Pipelines 2.17.1",
         f"link:      {kubeflow.endpoint}/#/runs/details/{run.run_id}",
@@ -177,7 +254,12 @@ def test_a_run_is_followed_to_its_results(kubeflow: Kubeflow, store: Minio, tmp_
     fetched = invoke("fetch", run.run_id)
     assert fetched.exit_code == 0, fetched.output
     here = Path("runs") / run.run_id
-    assert {path.name for path in here.iterdir()} == {"results.json", "report.html"}
+    assert {path.name for path in here.iterdir()} == {"results.json", "report.html", "fetched.json"}
+    assert invoke("fetch", run.run_id).exit_code == 0, "once more into the same folder"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "results.json").write_text("precious")
+    refused = invoke("fetch", run.run_id, "other")
+    assert refused.exit_code == 2 and "other holds something else already" in refused.stderr
     address = f"s3://untrigger/pipelines/defense/{run.run_id}"
     compared = invoke("compare", here, address)
     assert compared.exit_code == 0 and "11.0 ± 1.4" in compared.output, compared.output
@@ -251,7 +333,8 @@ def test_a_failed_stage_fails_the_command_and_is_named_with_its_reason(kubeflow:
     kubeflow.course = [("FAILED", {"prepare-data": "SUCCEEDED", "poison-training": "FAILED"})]
     ended = invoke(*UNPINNED, "--wait")
     assert ended.exit_code == 1
-    assert "poison training: failed after 3 min 05 s: CUDA out of memory" in ended.output
+    reason = "`kubectl -n kubeflow logs pod-of-poison-training -c main` shows why"
+    assert f"poison training: failed after 3 min 05 s ({reason})" in ended.output
     (run,) = kubeflow.runs
     assert f"error: the run {run} is FAILED" in ended.stderr and kubeflow.endpoint in ended.stderr
     refused = invoke("fetch", run)

@@ -10,12 +10,9 @@ import click
 from untrigger import __version__
 from untrigger.cli.cluster import fetch, images, runs, submit
 from untrigger.cli.local import compare, compile_pipelines, datasets, paper, run, track
+from untrigger.cli.messages import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USER_ERROR, tell
 from untrigger.cli.store import store
 from untrigger.errors import UserError
-
-EXIT_FAILURE = 1
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 class Commands(click.Group):
@@ -27,18 +24,24 @@ class Commands(click.Group):
         except UserError as error:
             if context.params.get("debug"):
                 raise
-            click.echo(f"error: {error}", err=True)
+            tell(f"error: {error}")
             sys.exit(EXIT_USER_ERROR)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            click.echo("interrupted: add --resume to the same command to go on from the finished stages", err=True)
+            tell(f"interrupted: {_how_to_go_on(context.invoked_subcommand)}")
             sys.exit(EXIT_INTERRUPTED)
         except Exception as error:
             if context.params.get("debug"):
                 raise
-            click.echo(f"error: {type(error).__name__}: {error} (--debug shows where)", err=True)
+            tell(f"error: {type(error).__name__}: {error} (--debug shows where)")
             sys.exit(EXIT_FAILURE)
+
+
+def _how_to_go_on(command: str | None) -> str:
+    if command in ("run", "paper"):
+        return "add --resume to the same command to go on from the finished stages"
+    return "the same command does what is left to do"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from untrigger.cli.messages import show_file, tell
+from untrigger.cli.messages import EXIT_FAILURE, EXIT_INTERRUPTED, debug_option, show_file, tell
 from untrigger.cli.settings import SubmittedSettingsCommand, nested_settings, read_config
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
     from untrigger.pipelines.cluster import Cluster
+    from untrigger.pipelines.submission import Submission
+    from untrigger.storage import ObjectStore
 
-EXIT_RUN_FAILED = 1
-EXIT_INTERRUPTED = 130
 DEFAULT_ENDPOINT = "http://localhost:8080"
 DEFAULT_STORE = "s3://untrigger"
 
@@ -56,7 +56,9 @@ _STORE = click.option(
     metavar="DAYS",
     help="Days after its end to delete the run's pods.",
 )
+@click.option("--skip-settings-check", is_flag=True, help="Do not look for the stages' settings in the namespace.")
 @click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done.")
+@debug_option
 @click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results.")
 def submit(
     profile: str,
@@ -70,6 +72,7 @@ def submit(
     allow_unpinned: bool,
     placement: Path | None,
     keep_pods: int | None,
+    skip_settings_check: bool,
     dry_run: bool,
     wait: bool,
     **settings: Any,
@@ -85,8 +88,9 @@ def submit(
       untrigger submit --dataset parquet:data/cifar10 --trigger binary:7 --wait
       untrigger submit --triggers binary,colour:0-9 --dataset s3://untrigger/datasets/... --placement a100.yaml
     """
+    from untrigger.pipelines.images import read_pins_if_any
     from untrigger.pipelines.placement import Placement
-    from untrigger.pipelines.submission import Submission, read_pins_if_any
+    from untrigger.pipelines.submission import Submission
 
     placed = Placement.read(placement) if placement else Placement()
     submission = Submission.of(
@@ -101,16 +105,17 @@ def submit(
     if dry_run:
         click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")
         return
-    _submit(submission, endpoint, namespace, experiment, name, keep_pods, wait)
+    _submit(submission, endpoint, namespace, experiment, name, keep_pods, skip_settings_check, wait)
 
 
 def _submit(
-    submission: Any,
+    submission: Submission,
     endpoint: str,
     namespace: str,
     experiment: str | None,
     name: str | None,
     keep_days: int | None,
+    skip_settings_check: bool,
     wait: bool,
 ) -> None:
     from untrigger.pipelines.cluster import Cluster, check_settings
@@ -119,10 +124,10 @@ def _submit(
     cluster = Cluster(endpoint, namespace)
     version = cluster.check_version()
     click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
-    if warning := check_settings(namespace):
+    if not skip_settings_check and (warning := check_settings(namespace)):
         tell(f"warning: {warning}")
-    experiment_id = cluster.experiment(experiment or "untrigger", create=experiment is None)
     check_stored_inputs(submission)
+    experiment_id = cluster.experiment(experiment or "untrigger", create=experiment is None)
     run_id = submit(
         submission,
         cluster,
@@ -155,7 +160,8 @@ def _config(profile: str, config_file: Path | None, options: Mapping[str, Any]) 
 @_ENDPOINT
 @_NAMESPACE
 @click.option("--experiment", help="Only the runs of this experiment.")
-@click.option("--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many are listed.")
+@click.option("--count", type=click.IntRange(1, 200), default=20, show_default=True, help="How many are listed.")
+@debug_option
 @click.option("--wait", is_flag=True, help="Follow RUN to its end, and show its results.")
 def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None, count: int, wait: bool) -> None:
     """List the latest runs on the cluster; or show the stages of RUN, an id or a name."""
@@ -186,12 +192,13 @@ def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None,
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False))
 @_ENDPOINT
 @_NAMESPACE
+@debug_option
 def fetch(run: str, folder: Path | None, endpoint: str, namespace: str) -> None:
     """Fetch the report of RUN, an id or a name on the cluster, into FOLDER (default: runs/RUN-ID).
 
     `untrigger compare` takes that folder. For the runs of `untrigger run --store` see `untrigger store get`.
     """
-    from untrigger.cluster_results import fetch_report
+    from untrigger.cluster_results import fetch_report, run_artifacts
     from untrigger.pipelines.cluster import Cluster
     from untrigger.storage import ObjectStore
 
@@ -200,11 +207,15 @@ def fetch(run: str, folder: Path | None, endpoint: str, namespace: str) -> None:
         raise UserError(f"the run {found.run_id} is {found.state}: its report is there when it has succeeded")
     store = ObjectStore(tell)
     folder = folder or Path("runs") / str(found.run_id)
-    fetch_report(store, _artifacts(store, found), folder, show_file)
+    fetch_report(store, run_artifacts(store, found), folder, show_file)
     click.echo(f"report: {(folder / 'report.html').resolve()}")
 
 
 def _wait(cluster: Cluster, run_id: str) -> None:
+    """Follow the run, show its results, and end with its status."""
+    from untrigger.storage import ObjectStore
+
+    store = ObjectStore(tell)
     try:
         run = cluster.follow(run_id, lambda event: click.echo(event.line()))
     except KeyboardInterrupt:
@@ -213,43 +224,27 @@ def _wait(cluster: Cluster, run_id: str) -> None:
     if run.state != "SUCCEEDED":
         reason = f": {run.error.message}" if run.error and run.error.message else ""
         tell(f"error: the run {run_id} is {run.state}{reason} ({cluster.link(run_id)})")
-        sys.exit(EXIT_RUN_FAILED)
-    _show_results(run)
+        sys.exit(EXIT_FAILURE)
+    try:
+        _show_results(store, run)
+    except UserError as error:
+        tell(f"warning: the run succeeded, but its results cannot be shown: {error}")
 
 
-def _show_results(run: Any) -> None:
-    import json
-
+def _show_results(store: ObjectStore, run: Any) -> None:
     from rich.console import Console
 
-    from untrigger.cluster_results import find_report
+    from untrigger.cluster_results import find_report, run_artifacts
     from untrigger.display import final_tables
-    from untrigger.storage import ObjectStore
 
-    store = ObjectStore(tell)
-    artifacts = _artifacts(store, run)
+    artifacts = run_artifacts(store, run)
     report = find_report(store, artifacts)
-    content = store.read(report[0] / report[1]) if report else None
-    if content is None:
-        raise UserError(f"the run succeeded, but {artifacts} holds no results: see that the store is the cluster's")
-    for table in final_tables(json.loads(content)):
+    if report is None:
+        raise UserError(f"{artifacts} holds no report")
+    for table in final_tables(report.read(store)):
         Console(file=sys.stdout).print(table)
-    click.echo(f"results:   {artifacts}")
+    click.echo(f"artifacts: {artifacts}")
     click.echo(f"fetch it:  untrigger fetch {run.run_id}")
-
-
-def _artifacts(store: Any, run: Any) -> Any:
-    """Where the artifacts of a run lie."""
-    from untrigger.cluster_results import find_run
-    from untrigger.storage import Address
-
-    root = run.runtime_config.pipeline_root if run.runtime_config else None
-    if not root:
-        raise UserError(f"the run {run.run_id} does not say where its artifacts are: it was not started by `submit`")
-    found = find_run(store, Address.parse(root), run.run_id)
-    if found is None:
-        raise UserError(f"{root} in the store at {store.shown} holds nothing of the run {run.run_id}")
-    return found
 
 
 @click.group()
@@ -285,15 +280,14 @@ def substitute(pins: Path | None, allow_unpinned: bool) -> None:
     """Read manifests from standard input and write them with every image pinned; refuse those that cannot be."""
     import yaml
 
-    from untrigger.pipelines.images import images_in, is_pinned, with_pins
-    from untrigger.pipelines.submission import read_pins_if_any
+    from untrigger.pipelines.images import images_in, is_pinned, read_pins_if_any, with_pins
 
     known = read_pins_if_any(pins)
     documents = [with_pins(document, known) for document in yaml.safe_load_all(sys.stdin)]
     unpinned = sorted(image for image in images_in(documents) if not is_pinned(image))
     if unpinned and not allow_unpinned:
         raise UserError(
-            f"no digest for {', '.join(unpinned)}: `make pin-images REGISTRY=...` resolves them, or allow it with "
-            "UNPINNED=1"
+            f"no digest for {', '.join(unpinned)}: `make pin-images REGISTRY=...` resolves them (without digests: "
+            "--allow-unpinned, make deploy UNPINNED=1)"
         )
     click.echo(yaml.safe_dump_all(documents), nl=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from untrigger.cli.messages import debug_option
 from untrigger.cli.settings import (
     SETTING_PREFIX,
     SettingsCommand,
@@ -23,17 +24,10 @@ if TYPE_CHECKING:
     from untrigger.settings import DefenseConfig, SweepConfig
 
 
-def _debug_too(context: click.Context, _: click.Parameter, given: bool) -> None:
-    if given:
-        context.find_root().params["debug"] = True
-
-
 def _running_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of the commands that run a pipeline on this machine."""
     options = (
-        click.option(
-            "--debug", is_flag=True, expose_value=False, callback=_debug_too, help="Show the traceback of an error."
-        ),
+        debug_option,
         click.option(
             "--config", "config_file", type=click.Path(path_type=Path), help="JSON file with settings, as in a report."
         ),

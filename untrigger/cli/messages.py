@@ -1,6 +1,12 @@
-"""What commands say beside their results."""
+"""What commands say beside their results, and the statuses they end with."""
+
+from __future__ import annotations
 
 import click
+
+EXIT_FAILURE = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
 
 
 def show_file(path: str, done: int, total: int, moved: bool) -> None:
@@ -11,3 +17,14 @@ def show_file(path: str, done: int, total: int, moved: bool) -> None:
 def tell(text: str) -> None:
     """Say something on standard error, where it does not mix with results."""
     click.echo(text, err=True)
+
+
+def _debug_too(context: click.Context, _: click.Parameter, given: bool) -> None:
+    if given:
+        context.find_root().params["debug"] = True
+
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, callback=_debug_too, help="Show the traceback of an error."
+)
+"""`--debug` behind a command, where people add it, as well as before."""
