@@ -66,6 +66,9 @@ class _Bars:
         self._progress.stop()
 
     def show(self, event: Event) -> None:
+        if event.kind == "warning":
+            self._progress.console.print(Text(event.line()))
+            return
         if event.stage not in self._tasks:
             self._tasks[event.stage] = self._progress.add_task(event.stage, total=None, text="")
         task = self._tasks[event.stage]

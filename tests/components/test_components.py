@@ -176,6 +176,22 @@ def test_poison_training_writes_the_classifier_its_curves_and_the_trigger(work: 
     assert load_file(Path(work["true_trigger"].path) / "triggers.safetensors")["triggers"].shape == (1, 3, 3, 3)
 
 
+def test_a_trigger_that_is_hardly_planted_is_said_to_be(
+    work: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    poison_training.python_func(
+        training_data=work["training_data"],
+        evaluation_data=work["evaluation_data"],
+        clean_classifier=work["clean"],
+        backdoored_classifier=artifact(tmp_path, "backdoored"),
+        true_trigger=artifact(tmp_path, "true_trigger"),
+        poisoning={**ARGUMENTS["poisoning"], "epochs": 1, "poisoned_share": 0.0},
+        **{name: ARGUMENTS[name] for name in ("trigger", "target_class", "seed")},
+    )
+    told = capsys.readouterr().out
+    assert "warning checkerboard is hardly planted, it succeeds in" in told and "--poisoning.poisoned-share" in told
+
+
 def test_pixel_sgd_writes_one_trigger_per_restart_and_its_strength(work: dict[str, Any]) -> None:
     measured = content(work["reversed"], "measurement.json")
     assert len(measured["F"]) == len(measured["attack_success_rate"]) == len(measured["losses"]) == 2

@@ -14,6 +14,9 @@ from untrigger.settings import PoisoningSettings
 from untrigger.stage import InFolder, Log, OutFolder, device, stage
 from untrigger.triggers import read_trigger, save_triggers
 
+PLANTED = 0.5
+"""Below this attack success rate a trigger counts as not planted."""
+
 
 @stage("poison training")
 def run(
@@ -63,7 +66,17 @@ def run(
                 generator=derived_generator(seed, "poisoning"),
                 on_epoch=on_epoch,
             )
+            _warn_if_not_planted(log, trigger, history[-1]["attack_success_rate"])
         save_classifier(model, backdoored_classifier)
         save_triggers(planted[None], true_trigger)
         clean = read_json(clean_classifier / "curves.json")["clean"]
         write_json(backdoored_classifier / "curves.json", {"clean": clean, "poisoned": history})
+
+
+def _warn_if_not_planted(log: Log, trigger: str, success: float) -> None:
+    if success < PLANTED:
+        log.reporter.say(
+            "warning",
+            f"{trigger} is hardly planted, it succeeds in {100 * success:.1f} % only: there is little to find or to "
+            "close; raise --poisoning.poisoned-share, --poisoning.epochs or --poisoning.learning-rate",
+        )
