@@ -43,6 +43,19 @@ def test_the_batched_path_gives_what_the_plain_one_does(noise: Tensor) -> None:
     assert all(torch.allclose(batched, plain, rtol=1e-4, atol=1e-4) for batched, plain in pairs)
 
 
+def test_a_stack_in_bf16_gives_fp32_outputs_and_gradients_close_to_those_in_fp32(noise: Tensor) -> None:
+    found = []
+    for precision in (torch.float32, torch.bfloat16):
+        stack = StackedModules(generators(), CPU, precision)
+        (triggers,) = stack(noise)
+        stack.set_gradients(triggers.square().sum())
+        gradients = [parameter.grad for parameter in stack.parameters() if parameter.grad is not None]
+        assert {tensor.dtype for tensor in (triggers, *gradients, *stack.parameters())} == {torch.float32}
+        found.append([triggers.detach(), *gradients])
+    differences = [float((a - b).norm() / a.norm()) for a, b in zip(*found, strict=True) if a.norm() > 1e-3]
+    assert 0 < max(differences) < 0.1
+
+
 def test_an_optimiser_steps_both_paths_alike(noise: Tensor) -> None:
     stepped = []
     for batched in (True, False):

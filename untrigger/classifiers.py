@@ -47,7 +47,7 @@ class Classifier(nn.Module):
         scale = 1 / self.std if images.is_floating_point() else 1 / (255 * self.std)
         shift = self.mean / self.std
         normalised = images * scale[:, None, None] - shift[:, None, None]
-        return normalised.to(self._compute_type(), memory_format=torch.channels_last)
+        return normalised.to(self.compute_type(), memory_format=torch.channels_last)
 
     def classify(self, normalised: Tensor) -> Tensor:
         """Logits, float32 (n, classes), of what `normalise` returns."""
@@ -68,7 +68,8 @@ class Classifier(nn.Module):
         with gradients_in_patches(path, stamped, places, size):
             return self.classify(stamped)
 
-    def _compute_type(self) -> torch.dtype:
+    def compute_type(self) -> torch.dtype:
+        """The precision that the network computes in."""
         return torch.bfloat16 if self.settings.precision == "bf16" else torch.float32
 
 
@@ -105,7 +106,7 @@ def frozen(classifier: Classifier) -> Classifier:
     """
     copied = copy.deepcopy(classifier).eval().requires_grad_(False)
     _fold_batch_norms(copied.network)
-    copied.network.to(copied._compute_type(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    copied.network.to(copied.compute_type(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     if copied.mean.device.type == "cpu":
         _window_convolutions(copied.network)
         copied._windowed_path = _path(copied.network)

@@ -156,8 +156,9 @@ class _StairTraining:
             triggers.append(TriggerGenerator(settings, size))
             initialise(triggers[-1], random)
             statistics.append(StatisticsNetwork(settings.noise_dimension, pixels, settings.hidden, random))
-        self.triggers = StackedModules(triggers, device)
-        self.statistics = StackedModules(statistics, device)
+        precision = fixed.compute_type() if settings.precision == "auto" else torch.float32
+        self.triggers = StackedModules(triggers, device, precision)
+        self.statistics = StackedModules(statistics, device, precision)
         rate = settings.learning_rate
         self.generator_optimiser, self.statistics_optimiser = (
             torch.optim.Adam(stack.parameters(), lr=rate, betas=ADAM_BETAS, fused=True)

@@ -122,6 +122,10 @@ class GeneratorSettings(Settings):
     noise: Literal["gaussian", "uniform"] = Field("gaussian", description="distribution of the noise z")
     noise_dimension: int = Field(64, ge=4, multiple_of=4, description="dimensions of z; a quarter enters each layer")
     hidden: int = Field(512, ge=8, description="hidden units of generator and statistics network")
+    precision: Literal["fp32", "auto"] = Field(
+        "fp32",
+        description="arithmetic of both networks in training: auto is bf16 where the classifier's is, else fp32",
+    )
     epochs: int = Field(10, ge=1, description="passes over the defender's images")
     batch_size: int = Field(128, ge=2, description="images per step")
     images_per_trigger: int = Field(

@@ -13,10 +13,14 @@ class StackedModules:
     """Modules of one shape, in training mode, with parameters (modules, ...): leaves that an optimiser can step.
 
     On a GPU all run as one batched module (`torch.vmap`), so that kernels are started once; on a CPU one after the
-    other, where a batched product is slower than its parts. Both give the same up to rounding.
+    other, where a batched product is slower than its parts. Both give the same up to rounding. They compute in
+    `precision`; parameters and outputs are fp32.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], device: torch.device) -> None:
+    def __init__(
+        self, modules: Sequence[nn.Module], device: torch.device, precision: torch.dtype = torch.float32
+    ) -> None:
+        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16)
         self._template = modules[0].to(device).train()
         parameters, buffers = stack_module_state([module.to(device) for module in modules])
         self._parameters = list(parameters.values())
@@ -25,7 +29,9 @@ class StackedModules:
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Each module on its part of the inputs, (modules, n, ...); its outputs, stacked."""
-        return self._call(*inputs)
+        with self._autocast:
+            outputs = self._call(*inputs)
+        return tuple(output.float() for output in outputs)
 
     def parameters(self) -> list[Tensor]:
         """The stacked parameters."""
