@@ -51,9 +51,8 @@ def test_a_stack_in_bf16_gives_fp32_outputs_and_gradients_close_to_those_in_fp32
         stack.set_gradients(triggers.square().sum())
         gradients = [parameter.grad for parameter in stack.parameters() if parameter.grad is not None]
         assert {tensor.dtype for tensor in (triggers, *gradients, *stack.parameters())} == {torch.float32}
-        found.append([triggers.detach(), *gradients])
-    differences = [float((a - b).norm() / a.norm()) for a, b in zip(*found, strict=True) if a.norm() > 1e-3]
-    assert 0 < max(differences) < 0.1
+        found.append(torch.cat([tensor.detach().flatten() for tensor in (triggers, *gradients)]))
+    assert 0 < (found[0] - found[1]).norm() < 0.05 * found[0].norm()
 
 
 def test_an_optimiser_steps_both_paths_alike(noise: Tensor) -> None:
