@@ -58,6 +58,7 @@ class Cluster:
 
     def __init__(self, endpoint: str, namespace: str) -> None:
         self.shown = without_credentials(endpoint.rstrip("/"))
+        self._namespace = namespace
         self._patience = _seconds(PATIENCE, 600)
         token = os.environ.get(TOKEN)
         self._health = self._read_health(endpoint.rstrip("/"), token)
@@ -180,13 +181,17 @@ class Cluster:
                 if lost:
                     lost = False
                     show(Event(self.shown, "warning", "answers again"))
-                for event in stage_events(run, names):
+                for event in self.stage_events(run, names):
                     if (event.stage, event.kind) not in told:
                         told.add((event.stage, event.kind))
                         show(event)
                 if run.state in ENDED:
                     return run
             time.sleep(POLL_SECONDS)
+
+    def stage_events(self, run: Any, names: dict[str, str] | None = None) -> list[Event]:
+        """What became of each stage of the run so far, as `stage_events` tells it."""
+        return stage_events(run, self._namespace, {} if names is None else names)
 
     def _read_health(self, endpoint: str, token: str | None) -> dict[str, Any]:
         """What the server says of itself, in the older and in the newer API."""
@@ -255,12 +260,12 @@ class Cluster:
         return UserError(f"cannot {what}: Kubeflow Pipelines at {self.shown} does not answer")
 
 
-def stage_events(run: Any, names: dict[str, str] | None = None) -> list[Event]:
+def stage_events(run: Any, namespace: str, names: dict[str, str]) -> list[Event]:
     """What became of each stage so far, in the order of their start.
 
-    Stages that run several times are numbered; `names` keeps what each task was called in an earlier look.
+    Stages that run several times are numbered; `names` keeps what each task was called in an earlier look. `namespace`
+    is where their pods are.
     """
-    names = {} if names is None else names
     tasks = run.run_details.task_details or () if run.run_details else ()
     by_id = {task.task_id: task for task in tasks}
     titles = stage_titles()
@@ -274,7 +279,7 @@ def stage_events(run: Any, names: dict[str, str] | None = None) -> list[Event]:
         inner = [by_id[child.task_id] for child in task.child_tasks or () if child.task_id in by_id]
         state = "SKIPPED" if task.state == "SUCCEEDED" and _is_cached(inner) else task.state
         if kind := _KINDS.get(state or ""):
-            events.append(Event(names[task.task_id], kind, _how_it_went(task, state, inner)))
+            events.append(Event(names[task.task_id], kind, _how_it_went(task, state, inner, namespace)))
     return events
 
 
@@ -342,7 +347,7 @@ def _is_cached(inner: Sequence[Any]) -> bool:
     return any(task.display_name == "executor" and task.state == "SKIPPED" for task in inner)
 
 
-def _how_it_went(task: Any, state: str | None, inner: Sequence[Any]) -> str:
+def _how_it_went(task: Any, state: str | None, inner: Sequence[Any], namespace: str) -> str:
     if state == "CANCELED":
         return "canceled"
     if state not in ("SUCCEEDED", "FAILED") or not task.end_time:
@@ -350,7 +355,9 @@ def _how_it_went(task: Any, state: str | None, inner: Sequence[Any]) -> str:
     took = f"after {duration(max(0.0, (task.end_time - task.start_time).total_seconds()))}"
     # The API does not tell why; the container's log does.
     pods = [each.pod_name for each in inner if each.state == "FAILED" and each.pod_name]
-    return f"{took} (`kubectl -n kubeflow logs {pods[-1]} -c main` shows why)" if state == "FAILED" and pods else took
+    if state == "FAILED" and pods:
+        return f"{took} (`kubectl -n {namespace} logs {pods[-1]} -c main` shows why)"
+    return took
 
 
 def _named(name: str) -> str:

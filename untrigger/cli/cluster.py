@@ -168,7 +168,7 @@ def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None,
     from rich.console import Console
 
     from untrigger.display import runs_table
-    from untrigger.pipelines.cluster import Cluster, stage_events
+    from untrigger.pipelines.cluster import Cluster
 
     if wait and run is None:
         raise UserError("--wait follows one run: give its id or its name")
@@ -183,7 +183,7 @@ def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None,
     click.echo(
         f"run:   {found.run_id} ({found.display_name})\nstate: {found.state}\nlink:  {cluster.link(found.run_id)}"
     )
-    for event in stage_events(found):
+    for event in cluster.stage_events(found):
         click.echo(event.line())
 
 
