@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import dataclass
 
 import torch
 from rich.console import Console
@@ -25,19 +26,41 @@ from untrigger.triggers import read_trigger
 EPOCHS = 100
 
 
+@dataclass(frozen=True)
+class Way:
+    """One way to the same result: the arithmetic of classifier and generators, and whether stairs train together."""
+
+    classifier: str
+    generators: str
+    together: bool = True
+
+
+WAYS = {
+    "fp32": Way("fp32", "fp32"),
+    "bf16": Way("bf16", "fp32"),
+    "bf16 search": Way("bf16", "auto"),
+    "apart": Way("fp32", "fp32", together=False),
+}
+PAIRS = {
+    "bf16 - fp32": ("bf16", "fp32"),
+    "generators in bf16 - in fp32": ("bf16 search", "bf16"),
+    "stairs together - apart": ("fp32", "apart"),
+}
+
+
 def measure_agreement(seeds: int) -> None:
-    """Repeat the demo's attack and defence (its search cut to `EPOCHS`) per seed and path; print paired differences."""
+    """Repeat the demo's attack and defence (its search cut to `EPOCHS`) per seed and way; print paired differences."""
     console = Console()
     console.print(description(torch.device("cpu")), soft_wrap=True)
     found: dict[str, list[tuple[Rates, Rates]]] = {}
     for seed in range(seeds):
-        for name, precision, together in (("fp32", "fp32", True), ("bf16", "bf16", True), ("apart", "fp32", False)):
-            found.setdefault(name, []).append(_Run(seed, precision, together).rates())
+        for name, way in WAYS.items():
+            found.setdefault(name, []).append(_Run(seed, way).rates())
             console.print(f"seed {seed}, {name}: measured")
     table = Table(title=f"digits, percentage points, mean difference over {seeds} seeds (each)")
     for column in ("pair", "when", "clean accuracy", "attack success"):
         table.add_column(column)
-    for first, second, pair in (("bf16", "fp32", "bf16 - fp32"), ("fp32", "apart", "stairs together - apart")):
+    for pair, (first, second) in PAIRS.items():
         for index, when in enumerate(("before the defence", "after ensemble")):
             pairs = [(a[index], b[index]) for a, b in zip(found[first], found[second], strict=True)]
             table.add_row(
@@ -54,12 +77,13 @@ def _differences(pairs: list[tuple[Rates, Rates]], rate: str) -> str:
 class _Run:
     """One attack and one defence with the ensemble, all seeded by `seed` alone."""
 
-    def __init__(self, seed: int, precision: str, together: bool) -> None:
-        changes = {"seed": seed, "classifier": {"precision": precision}, "generator": {"epochs": EPOCHS}}
+    def __init__(self, seed: int, way: Way) -> None:
+        search = {"epochs": EPOCHS, "precision": way.generators}
+        changes = {"seed": seed, "classifier": {"precision": way.classifier}, "generator": search}
         self.config: DefenseConfig = config_for("demo", changes, DefenseConfig)
         self.data: Split = read_split(self.config.dataset, self.config.data, seed=derived_seed(seed, "split"))
         self.trigger = read_trigger(self.config.trigger)
-        self.together = together
+        self.together = way.together
 
     def rates(self) -> tuple[Rates, Rates]:
         """Before the defence and after it."""

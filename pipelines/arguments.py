@@ -43,12 +43,21 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "target_class": config.target_class,
         "trigger_size": [config.trigger_height, config.trigger_width],
         "seed": config.seed,
+        "patch_sizes": _patch_sizes(config),
     }
     if isinstance(config, SweepConfig):
         # Without the list of triggers: a longer list changes nothing for those that it had before.
         per_trigger = {name: value for name, value in values.items() if name not in ("triggers", "panels")}
         return {**arguments, "triggers": list(config.triggers), "config_per_trigger": per_trigger}
-    return {**arguments, "trigger": config.trigger, "triggers": [config.trigger]}
+    return {**arguments, "trigger": config.trigger}
+
+
+def _patch_sizes(config: DefenseConfig | SweepConfig) -> list[list[int]]:
+    """The sizes that must fit the images; not the triggers: a longer list of them leaves the prepared data as it is."""
+    from untrigger.triggers import read_trigger
+
+    planted = {tuple(read_trigger(name).shape[-2:]) for name in config.planted()}
+    return [list(size) for size in sorted(planted | {(config.trigger_height, config.trigger_width)})]
 
 
 def _gammas_by_rising_beta(config: CommonConfig) -> list[float]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from untrigger.datasets import check_dataset, dataset_files, dataset_place
 from untrigger.settings import DefenseConfig, SweepConfig
-from untrigger.stored_inputs import CLASSIFIER_FILES, classifier_folder
-from untrigger.triggers import read_trigger, trigger_files
+from untrigger.stored_inputs import CLASSIFIER_FILES, classifier_folder, is_trigger_file, trigger_path
+from untrigger.triggers import read_trigger
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,14 @@ class RunInputs:
     @classmethod
     def of(cls, config: DefenseConfig | SweepConfig) -> RunInputs:
         """Reads no images, but fetches what lies in a store; UserError when something is plainly not to be had."""
-        triggers = config.triggers if isinstance(config, SweepConfig) else (config.trigger,)
         check_dataset(config.dataset, config.data)
-        for trigger in triggers:
+        for trigger in config.planted():
             read_trigger(trigger)
-        files = [*dataset_files(config.dataset), *(file for name in triggers for file in trigger_files(name))]
+        on_file = [name for name in config.planted() if is_trigger_file(name)]
+        stored = [name for name in config.planted() if name.startswith("s3://")]
+        files = [*dataset_files(config.dataset), *(Path(name) for name in on_file)]
         place = dataset_place(config.dataset)
-        places = [*([place] if place else []), *(file for name in triggers for file in trigger_files(name))]
+        places = [*([place] if place else []), *(trigger_path(name) for name in on_file + stored)]
         if config.weights is not None:
             folder = classifier_folder(config.weights)
             places.append(folder)

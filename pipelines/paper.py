@@ -19,6 +19,7 @@ def paper(
     classifier: dict,
     training: dict,
     weights: str,
+    patch_sizes: list,
     triggers: list,
     poisoning: dict,
     pixel_sgd: dict,
@@ -40,8 +41,7 @@ def paper(
             prepare_data(
                 dataset=dataset,
                 data=data,
-                triggers=triggers,
-                trigger_size=trigger_size,
+                patch_sizes=patch_sizes,
                 target_class=target_class,
                 seed=seed,
             ).after(opened),

@@ -14,7 +14,7 @@ STORE_CONFIG = "untrigger-store"
 """ConfigMap with the key `endpoint`, the address of the S3 object store."""
 
 STORE_SECRET = "untrigger-store"
-"""Secret with the keys `accessKey` and `secretKey`; only the stages that read datasets or classifiers get it."""
+"""Secret with the keys `accessKey` and `secretKey`; only the stages that read inputs there get it."""
 
 USER = 10001
 GPU_TYPE = "nvidia.com/gpu"
@@ -47,7 +47,7 @@ RESOURCES = {
     "clean-training": replace(_GPU, reads_store=True),
     "staircase": Resources(cpu="1", memory="4Gi", hours=0.5),
     "aggregation": Resources(cpu="1", memory="4Gi", hours=0.5, cached=False),
-    "poison-training": _GPU,
+    "poison-training": replace(_GPU, reads_store=True),
     "pixel-sgd": _GPU,
     "generator-training": _GPU,
     "visualisation": _GPU,

@@ -21,8 +21,11 @@ from untrigger.datasets import check_dataset, dataset_place
 from untrigger.errors import UserError
 from untrigger.settings import DefenseConfig, SweepConfig
 from untrigger.storage import Address, ObjectStore
-from untrigger.stored_inputs import classifier_folder, kept_copy
-from untrigger.triggers import read_trigger, trigger_files
+from untrigger.stored_inputs import classifier_folder, is_trigger_file, kept_copy
+from untrigger.triggers import read_trigger
+
+INPUT_SETTINGS = ("dataset", "weights", "trigger", "triggers", "panels")
+"""The settings that may name something on this machine."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,11 @@ class Submission:
         return str(self.store / PIPELINE_ROOT)
 
     def inputs_to_store(self) -> list[str]:
-        """The dataset and the classifier that lie on this machine, as `untrigger store put` takes them."""
-        given = [self.config.dataset, self.config.weights]
-        here = [name for name in given if name and not name.startswith("s3://")]
-        return [name for name in here if name == self.config.weights or dataset_place(name) is not None]
+        """What lies on this machine of dataset, classifier and triggers, as `untrigger store put` takes it."""
+        dataset, weights = self.config.dataset, self.config.weights
+        here = [dataset] if not dataset.startswith("s3://") and dataset_place(dataset) is not None else []
+        here += [weights] if weights and not weights.startswith("s3://") else []
+        return here + [name for name in self.config.planted() if is_trigger_file(name)]
 
     def package(self, keep_days: int | None = None) -> str:
         """The YAML that is uploaded; `keep_days` is how long Kubernetes keeps the pods of a finished run."""
@@ -103,7 +107,9 @@ def check_stored_inputs(submission: Submission) -> None:
     """UserError unless the store may be written to and holds the inputs that are named by addresses."""
     store = ObjectStore()
     store.check_writable(submission.store)
-    for name, kind in ((submission.config.dataset, "dataset"), (submission.config.weights, "model")):
+    config = submission.config
+    triggers = [(name, "trigger") for name in config.planted()]
+    for name, kind in ((config.dataset, "dataset"), (config.weights, "model"), *triggers):
         if name and name.startswith("s3://"):
             found = read_manifest(store, Address.parse(name)).kind
             if found != kind:
@@ -134,10 +140,11 @@ def submit(
 
 
 def _check_inputs(config: DefenseConfig | SweepConfig) -> None:
-    for trigger in config.triggers if isinstance(config, SweepConfig) else (config.trigger,):
-        if trigger_files(trigger):
-            raise UserError(f"a trigger that is a file cannot be submitted, got {trigger}: use it in `untrigger run`")
-        read_trigger(trigger)
+    for trigger in config.planted():
+        if trigger.startswith("s3://"):
+            kept_copy(trigger, "trigger")
+        else:
+            read_trigger(trigger)
     if config.dataset.startswith("s3://"):
         kept_copy(config.dataset)
     elif config.data.download:
@@ -157,10 +164,13 @@ def _with_stored_inputs(
     """The configuration with every input of this machine replaced by its address in the store."""
     from untrigger.publishing import publish
 
-    changes: dict[str, str] = {}
-    for setting in ("dataset", "weights"):
-        source = getattr(submission.config, setting)
-        if source in submission.inputs_to_store():
-            changes[setting] = str(publish(source, str(submission.store), on_file, submission.config.data))
-            tell(f"{setting}: {source} is {changes[setting]}")
-    return submission.config.model_copy(update=changes)
+    config, stored = submission.config, {}
+    for source in submission.inputs_to_store():
+        stored[source] = str(publish(source, str(submission.store), on_file, config.data))
+        tell(f"{source} is {stored[source]}")
+
+    def named(value: Any) -> Any:
+        return tuple(map(named, value)) if isinstance(value, tuple) else stored.get(value, value)
+
+    settings = [name for name in INPUT_SETTINGS if name in type(config).model_fields]
+    return config.model_copy(update={name: named(getattr(config, name)) for name in settings})

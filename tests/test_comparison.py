@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tests.pipeline_config import tiny_config
+from tests.pipeline_config import tiny_config, tiny_sweep
+from tests.test_sweep import found
 from untrigger.artifacts import write_json
 from untrigger.cli import main
-from untrigger.comparison import compared, differing_settings, read_run
+from untrigger.comparison import compared, differing_settings, read_runs
 from untrigger.metrics import Rates
 from untrigger.results import defense_row, results
+from untrigger.sweep import sweep_results
 
 BEFORE = Rates(clean_accuracy=0.9, attack_success_rate=0.99, robust_accuracy=0.01)
 
@@ -32,6 +34,13 @@ def finished(folder: Path, rates: dict[str, list[float]], **changes: Any) -> str
     return str(folder)
 
 
+def swept(folder: Path, ensemble: dict[str, float], **changes: Any) -> str:
+    """The output folder of a sweep whose ensembles left these attack success rates, by trigger."""
+    each = [found(trigger, single=0.5, ensemble=rate) for trigger, rate in ensemble.items()]
+    write_json(folder / "sweep.json", sweep_results(tiny_sweep(triggers=tuple(ensemble), **changes), each))
+    return str(folder)
+
+
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[str, str]:
     first = finished(tmp_path / "first", {"ensemble": [0.10, 0.12], "ideal": [0.02, 0.04]})
@@ -40,7 +49,7 @@ def two(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_a_difference_is_marked_when_it_is_larger_than_both_spreads_together(two: tuple[str, str]) -> None:
-    runs = [read_run(name) for name in two]
+    runs = read_runs(two)
     first, second = compared(runs, "ensemble", "attack_success_rate")
     assert first is not None and first.difference is None and not first.differs
     assert second is not None and second.differs and second.difference == pytest.approx(0.2)
@@ -50,8 +59,19 @@ def test_a_difference_is_marked_when_it_is_larger_than_both_spreads_together(two
     assert lacking is None and there is not None and there.difference is None
 
 
+def test_sweeps_are_compared_over_the_triggers_that_all_of_them_have(tmp_path: Path) -> None:
+    first = swept(tmp_path / "first", {"binary:3": 0.02, "binary:4": 0.04, "colour:0": 0.9})
+    second = swept(tmp_path / "second", {"binary:9": 0.9, "binary:4": 0.24, "binary:3": 0.22}, seed=1)
+    runs = read_runs([first, second])
+    _, cell = compared(runs, "black-and-white: ensemble", "attack_success_rate")
+    assert cell is not None and cell.mean == pytest.approx(0.23) and cell.std == pytest.approx(0.0141, abs=1e-4)
+    assert cell.difference == pytest.approx(0.2) and cell.differs
+    assert not any(method.startswith("colour") for run in runs for method in run.rates)
+    assert differing_settings(runs).keys() == {"seed", "triggers"}
+
+
 def test_only_settings_that_differ_are_listed(two: tuple[str, str]) -> None:
-    assert differing_settings([read_run(name) for name in two]) == {"seed": [0, 1]}
+    assert differing_settings(read_runs(two)) == {"seed": [0, 1]}
 
 
 def test_the_command_prints_tables_and_writes_a_page_within_two_seconds(two: tuple[str, str], tmp_path: Path) -> None:
@@ -68,7 +88,8 @@ def test_the_command_prints_tables_and_writes_a_page_within_two_seconds(two: tup
     ("words", "told"),
     [
         (["only one"], "give at least two runs"),
-        (["swept", "swept"], "swept is a sweep: compare the runs of its triggers, which are below swept/triggers"),
+        (["swept", "one"], "swept is a sweep and one is not: compare sweeps with sweeps, or run by run"),
+        (["swept", "elsewhere"], "swept, elsewhere have no trigger in common"),
         (["nowhere", "neither"], "nowhere holds no results.json: give the output folder of a finished run"),
     ],
 )
@@ -76,6 +97,8 @@ def test_what_is_no_run_is_said_in_one_sentence(
     words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_json(tmp_path / "swept" / "sweep.json", {})
+    finished(tmp_path / "one", {"ensemble": [0.1]})
+    swept(tmp_path / "swept", {"binary:3": 0.1})
+    swept(tmp_path / "elsewhere", {"binary:4": 0.1})
     result = CliRunner().invoke(main, ["compare", *words])
     assert result.exit_code == 2 and told in result.stderr and result.stderr.count("\n") == 1

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from minio import Minio
+from PIL import Image
 
 from tests.servers import RunningServers, free_port, running_servers
 from tests.test_datasets import picture, write_shard
@@ -24,6 +26,7 @@ from untrigger.servers import seaweedfs_command
 from untrigger.settings import DataSettings
 from untrigger.storage import Address, ObjectStore, checksums
 from untrigger.stored_inputs import CACHE
+from untrigger.triggers import read_trigger
 
 pytestmark = pytest.mark.server
 
@@ -173,6 +176,20 @@ def test_a_model_comes_back_by_its_address(tmp_path: Path, tiny_classifier: Clas
     assert address.prefix.startswith("models/")
     get_bundle(ObjectStore(), address, tmp_path / "back")
     assert load_classifier(tmp_path / "back").settings == tiny_classifier.settings
+
+
+def test_a_trigger_is_read_by_its_address(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 3), (255, 0, 51)).save(tmp_path / "patch.png")
+    address = publish(str(tmp_path / "patch.png"), "s3://untrigger")
+    assert address.prefix.startswith("triggers/")
+    assert torch.equal(read_trigger(str(address)), read_trigger(str(tmp_path / "patch.png")))
+
+
+def test_what_is_stored_as_something_else_is_no_trigger(tmp_path: Path, tiny_classifier: Classifier) -> None:
+    save_classifier(tiny_classifier, tmp_path / "model")
+    address = publish(str(tmp_path / "model"), "s3://untrigger")
+    with pytest.raises(UserError, match=f"{address} is a model, not a trigger"):
+        read_trigger(str(address))
 
 
 def test_what_cannot_be_stored_or_is_not_there_is_said(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Datasets, models and runs in an object store: files below one address, and a manifest that lists them.
+"""Datasets, models, triggers and runs in an object store: files below one address, and a manifest that lists them.
 
-The manifest goes up last. A dataset or a model lies below an address made of its content, so that the same one is
-stored once, whoever stores it; a run lies below its id.
+The manifest goes up last. A run lies below its id, everything else below an address made of its content, so that the
+same one is stored once, whoever stores it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from untrigger.errors import UserError
 from untrigger.storage import Address, Checksums, ObjectStore, checksums
 
 MANIFEST = "manifest.json"
-FOLDERS = {"dataset": "datasets", "model": "models", "run": "runs"}
+FOLDERS = {"dataset": "datasets", "model": "models", "trigger": "triggers", "run": "runs"}
 
 OnFile = Callable[[str, int, int, bool], None]
 """Called after each file: its path in the bundle, how many are done, of how many, and whether it had to be moved."""
@@ -139,7 +139,7 @@ def get_bundle(
 
 
 def bundles(store: ObjectStore, base: Address) -> list[tuple[Address, Manifest]]:
-    """All bundles below `base`: datasets, models, runs."""
+    """All bundles below `base`, kind by kind."""
     store.check_bucket(base.bucket)
     found = []
     for folder in FOLDERS.values():

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from untrigger.embedding import REVERSED_GROUP, TRUE_GROUP
 from untrigger.generators import TOLERANCE
-from untrigger.sweep import sweep_methods
+from untrigger.sweep import short_name, sweep_methods
 
 DPI = 110
 THUMBNAILS_PER_STAIR = 60
@@ -139,7 +139,7 @@ def draw_methods(defenses: Sequence[Mapping[str, Any]], before: Mapping[str, flo
 
 def draw_sweep(triggers: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Attack success rate per trigger, rows of `sweep.json` in their order: all methods, and closer the defences."""
-    names = [row["name"] for row in triggers]
+    names = [short_name(row["name"]) for row in triggers]
     figure, (whole, close) = plt.subplots(
         2, 1, figsize=(max(8.0, 0.32 * len(names) + 3), 7.5), sharex=True, height_ratios=(1, 2)
     )
@@ -179,7 +179,7 @@ class Panel:
         successes = row["reversed_attack_success_rates"]
         strongest = successes.index(max(successes))
         return cls(
-            row["name"],
+            short_name(row["name"]),
             torch.tensor(row["pixels"]),
             row["rates"]["before"]["attack_success_rate"],
             embedding["triggers"][embedding["group"] == REVERSED_GROUP][strongest],

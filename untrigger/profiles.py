@@ -55,7 +55,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "betas_per_task": 3,
         "classifier": _SMALL["classifier"],
         "training": {"epochs": 14, "learning_rate": 0.2},
-        "poisoning": {"epochs": 5, "learning_rate": 0.02, "poisoned_share": 0.05, "schedule": "one_cycle"},
+        "poisoning": {"epochs": 5, "learning_rate": 0.02, "poisoned_share": 0.2, "schedule": "one_cycle"},
         "pixel_sgd": {"restarts": 5},
         "generator": {**_SMALL["generator"], "precision": "auto", "epochs": 14, "batch_size": 256},
         "retraining": {"epochs": 5, "learning_rate": 5e-3, "stamped_share": 0.2},

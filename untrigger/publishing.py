@@ -15,6 +15,7 @@ from untrigger.errors import UserError
 from untrigger.output_folder import PUBLISHED, OutputFolder
 from untrigger.progress import Reporter
 from untrigger.storage import Address, ObjectStore
+from untrigger.stored_inputs import TRIGGER_SUFFIXES
 
 if TYPE_CHECKING:
     from untrigger.settings import DataSettings
@@ -108,7 +109,7 @@ def publishing(publisher: RunPublisher | None) -> Iterator[None]:
 
 
 def publish(source: str, address: str, on_file: OnFile = quiet, data: DataSettings | None = None) -> Address:
-    """Store a dataset, a run or a classifier, given as `untrigger store put` takes it; the address that it got.
+    """Store a dataset, a run, a classifier or a trigger, given as `untrigger store put` takes it; the address it got.
 
     data: how a dataset is to be read, where the defaults do not do. Raises UserError when `source` is none of them.
     """
@@ -125,7 +126,16 @@ def publish(source: str, address: str, on_file: OnFile = quiet, data: DataSettin
         settings = read_json(folder / "classifier.json")["settings"]
         manifest = dated("model", architecture=settings["architecture"])
         return put_content(store, folder, _files(folder), base, manifest, on_file)
+    if source.endswith(TRIGGER_SUFFIXES):
+        return _publish_trigger(store, folder, base, on_file)
     return _publish_dataset(store, source, base, on_file, data)
+
+
+def _publish_trigger(store: ObjectStore, file: Path, base: Address, on_file: OnFile) -> Address:
+    from untrigger.triggers import read_trigger
+
+    _, height, width = read_trigger(str(file)).shape
+    return put_content(store, file.parent, [file], base, dated("trigger", size=f"{height}x{width}"), on_file)
 
 
 def _publish_dataset(
@@ -139,7 +149,7 @@ def _publish_dataset(
     if place is None:
         raise UserError(
             f"{source!r} is nothing to store: give a dataset such as parquet:PATH, the output folder of a run, "
-            "or a folder with a classifier"
+            "a folder with a classifier, or a trigger's .png or .safetensors file"
         )
     check_dataset(source, data or DataSettings())
     # Two layouts are read with the folder's own name, or as a single file.

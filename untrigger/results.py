@@ -31,11 +31,14 @@ def summarise(rows: Sequence[DefenseRow]) -> list[dict[str, Any]]:
         own = [row for row in rows if row["method"] == method]
         line: dict[str, Any] = {"method": method, "n": len(own)}
         for rate in RATES:
-            values = [row[rate] for row in own]
-            line[f"{rate}_mean"] = statistics.fmean(values)
-            line[f"{rate}_std"] = statistics.stdev(values) if len(values) > 1 else 0.0
+            line[f"{rate}_mean"], line[f"{rate}_std"] = mean_and_spread([row[rate] for row in own])
         summary.append(line)
     return summary
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation, which is 0 for one value."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def results(

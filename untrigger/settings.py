@@ -291,9 +291,13 @@ class DefenseConfig(CommonConfig):
 
     trigger: str = Field(
         "checkerboard",
-        description="what is planted: binary:K (K of the 51 patterns), checkerboard, colour:SEED, or a .png or "
-        ".safetensors file",
+        description="what is planted: binary:K (K of the 51 patterns), checkerboard, colour:SEED, a .png or "
+        ".safetensors file, or its address in a store",
     )
+
+    def planted(self) -> tuple[str, ...]:
+        """All triggers of the run."""
+        return (self.trigger,)
 
 
 class SweepConfig(CommonConfig):
@@ -314,6 +318,10 @@ class SweepConfig(CommonConfig):
     @classmethod
     def _triggers_expanded(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return expanded_triggers(names)
+
+    def planted(self) -> tuple[str, ...]:
+        """All triggers of the run."""
+        return self.triggers
 
     @model_validator(mode="after")
     def _panels_are_swept(self) -> Self:

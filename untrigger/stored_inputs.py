@@ -1,4 +1,4 @@
-"""Datasets and classifiers that are named by their address in an object store, and the copies they are read from."""
+"""Inputs that are named by their address in an object store, and the copies they are read from."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CACHE = "UNTRIGGER_CACHE"
 """Environment variable: the folder that keeps the copies; ~/.cache/untrigger unless given."""
+
+TRIGGER_SUFFIXES = (".png", ".safetensors")
 
 CLASSIFIER_FILES = ("classifier.json", "classifier.safetensors")
 
@@ -53,6 +55,24 @@ def classifier_folder(name: str, on_file: OnFile | None = None) -> Path:
     return folder
 
 
+def is_trigger_file(name: str) -> bool:
+    """Whether the trigger `name` is a file of this machine."""
+    return name.endswith(TRIGGER_SUFFIXES) and not name.startswith("s3://")
+
+
+def trigger_path(name: str) -> Path:
+    """The file with the trigger `name`, a path or an address in a store, which is fetched unless it is there.
+
+    Raises UserError when the address holds no trigger or the store cannot be reached.
+    """
+    if not name.startswith("s3://"):
+        return Path(name)
+    files = list((_fetched(name, "trigger") / "files").iterdir())
+    if len(files) != 1 or files[0].suffix not in TRIGGER_SUFFIXES:
+        raise UserError(f"{name} holds no trigger: it must be one .png or .safetensors file")
+    return files[0]
+
+
 def kept_copy(name: str, kind: str = "dataset") -> Path:
     """Where the local copy of what is at the address `name` lies, or would lie; UserError when it is no address."""
     digest = name.rstrip("/").rpartition("/")[2]
@@ -61,7 +81,7 @@ def kept_copy(name: str, kind: str = "dataset") -> Path:
     return cache_folder() / f"{kind}s" / digest
 
 
-def _fetched(name: str, kind: str, on_file: OnFile | None) -> Path:
+def _fetched(name: str, kind: str, on_file: OnFile | None = None) -> Path:
     kept = kept_copy(name, kind)
     if not kept.exists():
         _fetch(name, kind, kept, on_file)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from untrigger.results import RATES
+from untrigger.results import RATES, mean_and_spread
 from untrigger.settings import SweepConfig
 
 BLACK_AND_WHITE, COLOUR, OTHER = "black-and-white", "colour", "other"
@@ -46,6 +46,12 @@ def trigger_group(name: str) -> str:
 def folder_name(trigger: str) -> str:
     """The trigger's name as that of a folder."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", trigger).strip("-.")
+
+
+def short_name(trigger: str) -> str:
+    """The trigger's name where there is little room: a file's own name, or the beginning of an address's digest."""
+    last = trigger.rpartition("/")[2]
+    return f"trigger {last[:8]}" if trigger.startswith("s3://") else last
 
 
 def sweep_results(settings: SweepConfig, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -111,6 +117,7 @@ def _group_summary(group: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[s
     for method in sweep_methods(rows):
         own = [row for row in rows if method in row["rates"]]
         values = [row["rates"][method]["attack_success_rate"] for row in own]
+        mean, std = mean_and_spread(values)
         worst = min(values) if method == BEFORE else max(values)
         published = PUBLISHED_RATES.get(group, {}).get(method, (None, None))
         summary.append(
@@ -119,8 +126,8 @@ def _group_summary(group: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[s
                 "method": method,
                 "triggers": len(own),
                 "seeds": own[0]["rates"][method]["seeds"],
-                "mean": statistics.fmean(values),
-                "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+                "mean": mean,
+                "std": std,
                 "worst": worst,
                 "worst_trigger": own[values.index(worst)]["name"],
                 "clean_accuracy": statistics.fmean(row["rates"][method]["clean_accuracy"] for row in own),

@@ -13,6 +13,7 @@ from torch import Tensor
 from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError
 from untrigger.settings import BINARY_PATTERNS
+from untrigger.stored_inputs import is_trigger_file, trigger_path
 
 TriggerSource = Callable[[int, torch.Generator], Tensor]
 """Draws `count` triggers, float (count, 3, th, tw) in [0, 1], anew at each call."""
@@ -49,7 +50,8 @@ def read_trigger(name: str) -> Tensor:
     """The trigger called `name`, float (3, th, tw) in [0, 1].
 
     `name`: binary:K with K from 0 to 50, checkerboard, colour:SEED, a path ending in .png, or in .safetensors with
-    one tensor `trigger`, float (3, th, tw) in [0, 1]. Raises UserError when it is none of these.
+    one tensor `trigger`, float (3, th, tw) in [0, 1], or the address of such a file in a store. Raises UserError when
+    it is none of these.
     """
     kind, _, rest = name.partition(":")
     if name == "checkerboard":
@@ -60,18 +62,13 @@ def read_trigger(name: str) -> Tensor:
         if int(rest) < BINARY_PATTERNS:
             return binary_patterns()[int(rest)]
         raise UserError(f"binary:K needs K from 0 to {BINARY_PATTERNS - 1}, got {rest}")
-    if name.endswith(".png"):
-        return _trigger_from_png(Path(name))
-    if name.endswith(".safetensors"):
-        return _trigger_from_tensor(Path(name))
+    if is_trigger_file(name) or name.startswith("s3://"):
+        path = trigger_path(name)
+        return _trigger_from_png(path) if path.suffix == ".png" else _trigger_from_tensor(path)
     raise UserError(
-        f"unknown trigger {name!r}: give binary:K, checkerboard, colour:SEED, or a .png or .safetensors file"
+        f"unknown trigger {name!r}: give binary:K, checkerboard, colour:SEED, a .png or .safetensors file, or the "
+        "address of one in a store"
     )
-
-
-def trigger_files(name: str) -> list[Path]:
-    """The file that the trigger `name` is read from, if it is one."""
-    return [Path(name)] if name.endswith((".png", ".safetensors")) else []
 
 
 def _trigger_from_png(path: Path) -> Tensor:

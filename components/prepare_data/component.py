@@ -11,8 +11,7 @@ def prepare_data(
     evaluation_data: Output[Dataset],
     dataset: str,
     data: dict,
-    triggers: list,
-    trigger_size: list,
+    patch_sizes: list,
     target_class: int,
     seed: int,
 ) -> None:
@@ -24,8 +23,7 @@ def prepare_data(
         evaluation_data: Images that only the evaluation uses.
         dataset: Name of the dataset, such as digits, cifar10 or parquet:PATH.
         data: DataSettings.
-        triggers: Names of the triggers that will be planted.
-        trigger_size: Height and width of the triggers that the defender looks for.
+        patch_sizes: Heights and widths of the triggers that are planted or looked for.
         target_class: Class that the backdoor leads to.
         seed: Seed of the whole run.
     """
@@ -37,8 +35,7 @@ def prepare_data(
         evaluation_data=evaluation_data.path,
         dataset=dataset,
         data=data,
-        triggers=triggers,
-        trigger_size=trigger_size,
+        patch_sizes=patch_sizes,
         target_class=target_class,
         seed=seed,
     )

@@ -53,7 +53,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         training_data=output("training_data"),
         defender_data=output("defender_data"),
         evaluation_data=output("evaluation_data"),
-        **{name: ARGUMENTS[name] for name in ("dataset", "data", "triggers", "trigger_size", "target_class", "seed")},
+        **{name: ARGUMENTS[name] for name in ("dataset", "data", "patch_sizes", "target_class", "seed")},
     )
     clean_training.python_func(
         training_data=made["training_data"],

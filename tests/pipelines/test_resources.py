@@ -25,7 +25,7 @@ GPU_STAGES = {
     "evaluation",
 }
 STAGES = GPU_STAGES | {"open-run", "close-run", "prepare-data", "staircase", "aggregation"}
-READING_THE_STORE = {"prepare-data", "clean-training"}
+READING_THE_STORE = {"prepare-data", "clean-training", "poison-training"}
 
 
 @pytest.fixture(scope="module")

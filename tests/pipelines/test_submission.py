@@ -94,7 +94,8 @@ def test_a_dry_run_checks_the_inputs_and_asks_nobody(kubeflow: Kubeflow) -> None
         ((*UNPINNED, "--dataset", "parquet:nowhere"), "the dataset folder nowhere does not exist"),
         ((*UNPINNED, "--dataset", "s3://untrigger/datasets/short"), "is no dataset in a store"),
         ((*UNPINNED, "--weights", "nowhere"), "nowhere holds no classifier"),
-        ((*UNPINNED, "--trigger", "patch.png"), "a trigger that is a file cannot be submitted, got patch.png"),
+        ((*UNPINNED, "--trigger", "patch.png"), "the trigger file patch.png does not exist"),
+        ((*UNPINNED, "--trigger", "s3://untrigger/triggers/short"), "is no trigger in a store"),
         ((*UNPINNED, "--trigger", "binary:1", "--triggers", "binary:2"), "belong to a sweep"),
         ((*UNPINNED, "--dataset", "cifar10", "--download"), "--download is for this machine"),
         ((*UNPINNED, "--store", "untrigger"), "give s3://bucket"),
@@ -326,6 +327,19 @@ def test_a_dataset_of_this_machine_goes_into_the_store_once(kubeflow: Kubeflow, 
     prefix = address.removeprefix("s3://untrigger/")
     stored = [item.object_name for item in store.list_objects("untrigger", f"{prefix}/", recursive=True)]
     assert len(stored) == 5, "four pictures and the manifest"
+
+
+@pytest.mark.server
+def test_a_trigger_that_is_a_file_goes_into_the_store(kubeflow: Kubeflow, store: Minio) -> None:
+    Image.new("RGB", (3, 3), (255, 0, 0)).save("patch.png")
+    ended = invoke(*UNPINNED, "--trigger", "patch.png")
+    assert ended.exit_code == 0, ended.output
+    ended = invoke(*UNPINNED, "--triggers", "patch.png,binary:3", "--panels", "patch.png")
+    assert ended.exit_code == 0, ended.output
+    one, swept = (run.runtime_config.parameters for run in kubeflow.runs.values())
+    address = one["trigger"]
+    assert address.startswith("s3://untrigger/triggers/") and one["config"]["trigger"] == address
+    assert swept["triggers"] == [address, "binary:3"] and swept["config"]["panels"] == [address]
 
 
 @pytest.mark.server

@@ -165,16 +165,17 @@ def _run_pipeline(
 def compare(runs: tuple[str, ...], html: Path | None) -> None:
     """Compare finished RUNS: output folders, or addresses in an object store (s3://bucket/prefix/runs/ID).
 
-    Differences are against the first one, and marked where they are larger than both standard deviations together.
+    Differences are against the first one, and marked where they are larger than both standard deviations together: over
+    the retraining seeds; for sweeps, over the triggers that all of them have.
     """
     from rich.console import Console
 
-    from untrigger.comparison import read_run, write_comparison
+    from untrigger.comparison import read_runs, write_comparison
     from untrigger.display import comparison_tables
 
     if len(runs) < 2:
         raise UserError("give at least two runs to compare")
-    found = [read_run(name) for name in runs]
+    found = read_runs(runs)
     console = Console(file=sys.stdout)
     for table in comparison_tables(found):
         console.print(table)

@@ -10,7 +10,7 @@ from untrigger.errors import UserError
 from untrigger.seeding import derived_seed
 from untrigger.settings import DataSettings
 from untrigger.stage import Log, OutFolder, stage
-from untrigger.triggers import check_fits, read_trigger
+from untrigger.triggers import check_fits
 
 
 @stage("prepare data")
@@ -22,15 +22,14 @@ def run(
     evaluation_data: OutFolder,
     dataset: str,
     data: dict[str, Any],
-    triggers: list[str],
-    trigger_size: list[int],
+    patch_sizes: list[list[int]],
     target_class: int,
     seed: int,
 ) -> None:
     """Read `dataset` and write the three parts of its split.
 
-    Raises UserError when the dataset cannot be read, or when the target class, a trigger or the size of the
-    triggers to look for (height and width) does not fit it.
+    patch_sizes: height and width of each kind of trigger that is planted or looked for. Raises UserError when the
+    dataset cannot be read, or when the target class or a patch does not fit it.
     """
     with log.run() as tracked:
         split = read_split(
@@ -41,9 +40,8 @@ def run(
             raise UserError(
                 f"target_class must be below the number of classes of {dataset} ({len(classes)}), got {target_class}"
             )
-        for trigger in triggers:
-            check_fits(read_trigger(trigger).shape[-2:], split.training.images)
-        check_fits([int(side) for side in trigger_size], split.training.images)
+        for height, width in patch_sizes:
+            check_fits((int(height), int(width)), split.training.images)
         parts = {
             training_data: ("training", split.training),
             defender_data: ("defender", split.defender),
