@@ -30,8 +30,8 @@ TOKEN = "UNTRIGGER_KFP_TOKEN"
 PATIENCE = "UNTRIGGER_KFP_PATIENCE"
 """Environment variable: for how many seconds a lost connection to a run is sought again; 600 unless given."""
 
-OLDEST = Version("2.15")
-"""The manifests and the compiled DAGs were written for this version of Kubeflow Pipelines and newer ones."""
+OLDEST = Version("2.16")
+"""Older servers refuse the platform spec of the compiled DAGs: they do not know its security context."""
 
 KEEPS_TIME_TO_LIVE = Version("2.17")
 """Older servers drop a platform spec that says how long pods are kept, and with it everything else in it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,18 @@ from untrigger.metrics import Rates
 from untrigger.results import defense_row, results
 from untrigger.sweep import sweep_results
 
-BEFORE = Rates(clean_accuracy=0.9, attack_success_rate=0.99, robust_accuracy=0.01)
+BEFORE = Rates(clean_accuracy=0.9, attack_success_rate=0.99, robust_accuracy=0.01, clean_target_rate=0.02)
 
 
 def finished(folder: Path, rates: dict[str, list[float]], **changes: Any) -> str:
     """The output folder of a run whose methods came out with these attack success rates."""
     rows = [
-        defense_row(method, seed, BEFORE, Rates(clean_accuracy=0.9, attack_success_rate=rate, robust_accuracy=0.8))
+        defense_row(method, seed, BEFORE, replace(BEFORE, attack_success_rate=rate, robust_accuracy=0.8))
         for method, each in rates.items()
         for seed, rate in enumerate(each)
     ]
-    write_json(folder / "results.json", results(tiny_config(**changes), {"name": "checkerboard"}, BEFORE, rows, [], []))
+    content = results(tiny_config(**changes), "small_resnet", {"name": "checkerboard"}, BEFORE, rows, [], [])
+    write_json(folder / "results.json", content)
     return str(folder)
 
 
@@ -66,8 +68,24 @@ def test_sweeps_are_compared_over_the_triggers_that_all_of_them_have(tmp_path: P
     _, cell = compared(runs, "black-and-white: ensemble", "attack_success_rate")
     assert cell is not None and cell.mean == pytest.approx(0.23) and cell.std == pytest.approx(0.0141, abs=1e-4)
     assert cell.difference == pytest.approx(0.2) and cell.differs
-    assert not any(method.startswith("colour") for run in runs for method in run.rates)
+    _, single = compared(runs, "black-and-white: single_trigger", "attack_success_rate")
+    assert single is not None and single.difference == 0 and not single.differs
+    assert not any(method.startswith("colour") for run in runs for method in run.values)
     assert differing_settings(runs).keys() == {"seed", "triggers"}
+
+
+def test_a_sweep_differs_where_all_its_triggers_do_however_far_they_are_apart(tmp_path: Path) -> None:
+    first = swept(tmp_path / "first", {"binary:3": 0.02, "binary:4": 0.4, "binary:5": 0.8})
+    second = swept(tmp_path / "second", {"binary:3": 0.03, "binary:4": 0.42, "binary:5": 0.81})
+    _, cell = compared(read_runs([first, second]), "black-and-white: ensemble", "attack_success_rate")
+    assert cell is not None and cell.differs and cell.std is not None and cell.std > 0.3
+
+
+def test_single_values_are_never_marked(tmp_path: Path) -> None:
+    runs = read_runs([finished(tmp_path / name, {"ensemble": [rate]}) for name, rate in (("a", 0.1), ("b", 0.9))])
+    for method in ("before", "ensemble"):
+        _, cell = compared(runs, method, "attack_success_rate")
+        assert cell is not None and cell.std is None and not cell.differs
 
 
 def test_only_settings_that_differ_are_listed(two: tuple[str, str]) -> None:

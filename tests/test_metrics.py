@@ -14,7 +14,7 @@ from untrigger.errors import UserError
 from untrigger.metrics import Rates, defense_effectiveness_rating, evaluate
 from untrigger.results import defense_row, summarise
 
-RATES = Rates(clean_accuracy=0.9, attack_success_rate=0.8, robust_accuracy=0.1)
+RATES = Rates(clean_accuracy=0.9, attack_success_rate=0.8, robust_accuracy=0.1, clean_target_rate=0.05)
 
 
 class BrightnessClassifier(Classifier):
@@ -48,9 +48,18 @@ def test_rates_by_hand(classifier: Classifier, images: Tensor, random: torch.Gen
     # Truth: 1, 1, 2, 2, 0. Clean answers: 1, 1, 2, 2, 2, so four of five are right.
     labels = torch.tensor([1, 1, 2, 2, 0])
     opening = evaluate(classifier, images, labels, torch.ones(3, 2, 2), 0, random)
-    assert opening == Rates(clean_accuracy=0.8, attack_success_rate=1.0, robust_accuracy=0.0)
+    assert opening == Rates(0.8, attack_success_rate=1.0, robust_accuracy=0.0, clean_target_rate=0.0)
     harmless = evaluate(classifier, images, labels, torch.full((3, 1, 1), 0.4), 0, random)
-    assert harmless == Rates(clean_accuracy=0.8, attack_success_rate=0.0, robust_accuracy=1.0)
+    assert harmless == Rates(0.8, attack_success_rate=0.0, robust_accuracy=1.0, clean_target_rate=0.0)
+
+
+def test_images_that_go_to_the_target_without_a_trigger_are_the_floor_of_its_success(
+    classifier: Classifier, images: Tensor, random: torch.Generator
+) -> None:
+    images = images.clone()
+    images[:2] = 255  # white already: go to class 0 with any trigger, and without
+    rates = evaluate(classifier, images, torch.tensor([1, 1, 2, 2, 0]), torch.zeros(3, 1, 1), 0, random)
+    assert rates.clean_target_rate == rates.attack_success_rate == 0.5
 
 
 def test_images_of_the_target_class_do_not_count_as_attacked(
@@ -86,10 +95,10 @@ def test_f_counts_all_images_and_the_success_rate_only_those_of_other_classes(
 @pytest.mark.parametrize(
     ("after", "rating"),
     [
-        (Rates(0.9, 0.0, 0.8), 0.9),  # (0.8 - 0 + 1) / 2
-        (Rates(0.7, 0.0, 0.8), 0.8),  # (0.8 - 0.2 + 1) / 2
-        (Rates(1.0, 0.9, 0.1), 0.5),  # neither drop: (0 - 0 + 1) / 2
-        (Rates(0.4, 0.9, 0.1), 0.25),  # (0 - 0.5 + 1) / 2
+        (Rates(0.9, 0.0, 0.8, 0.0), 0.9),  # (0.8 - 0 + 1) / 2
+        (Rates(0.7, 0.0, 0.8, 0.0), 0.8),  # (0.8 - 0.2 + 1) / 2
+        (Rates(1.0, 0.9, 0.1, 0.0), 0.5),  # neither drop: (0 - 0 + 1) / 2
+        (Rates(0.4, 0.9, 0.1, 0.0), 0.25),  # (0 - 0.5 + 1) / 2
     ],
 )
 def test_the_defense_effectiveness_rating_by_hand(after: Rates, rating: float) -> None:
@@ -98,8 +107,8 @@ def test_the_defense_effectiveness_rating_by_hand(after: Rates, rating: float) -
 
 def test_the_summary_gives_mean_and_sample_deviation_per_method() -> None:
     rows: list[dict[str, Any]] = [
-        defense_row("ensemble", 0, RATES, Rates(0.8, 0.0, 0.7)),
-        defense_row("ensemble", 1, RATES, Rates(0.9, 0.2, 0.7)),
+        defense_row("ensemble", 0, RATES, Rates(0.8, 0.0, 0.7, 0.0)),
+        defense_row("ensemble", 1, RATES, Rates(0.9, 0.2, 0.7, 0.0)),
         defense_row("none", 0, RATES, RATES),
     ]
     ensemble, none = summarise(rows)

@@ -51,6 +51,23 @@ def test_a_retried_stage_gets_a_run_of_its_own_and_the_earlier_one_is_marked(cli
     assert finished.data.metrics == {"loss": 1.0, "attack_success_rate": 0.9}
 
 
+def test_a_pipeline_has_succeeded_when_its_last_stage_has_whatever_kfp_calls_it(client: MlflowClient) -> None:
+    open_parent("defense digits", {}, {})
+    with nested_run("evaluation", {}):
+        pass
+    close_parent(succeeded=False)
+    assert [run.info.status for run in tracked_runs(client)] == ["FINISHED", "FINISHED"]
+
+
+def test_a_stage_that_came_from_a_cache_gets_a_run_for_what_a_later_stage_knows_of_it(client: MlflowClient) -> None:
+    open_parent("defense digits", {}, {})
+    existing_run("retraining method=ensemble seed=0").metrics({"attack_success_rate": 0.1})
+    parent, reused = tracked_runs(client)
+    assert reused.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (reused.info.status, reused.data.tags["untrigger.reused"]) == ("FINISHED", "true")
+    assert reused.data.metrics == {"attack_success_rate": 0.1}
+
+
 def test_a_failed_pipeline_closes_the_runs_that_a_killed_stage_left_open(client: MlflowClient) -> None:
     open_parent("defense digits", {}, {})
     killed = nested_run("pixel SGD", {})

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from untrigger.classifiers import Classifier, new_classifier
 from untrigger.datasets import ImageData
+from untrigger.errors import UserError
 from untrigger.generators import TriggerGenerator, train_generators
 from untrigger.metrics import evaluate
 from untrigger.pixel_sgd import reverse_triggers
@@ -257,6 +258,30 @@ def test_the_hinge_is_the_mean_shortfall_below_beta(tiny_classifier: Classifier,
     assert high["hinge"] == pytest.approx(0.99 - high["F"], abs=1e-5)
     assert low["hinge"] == 0.0
     assert (high["valid_share"], low["valid_share"]) == (0.0, 1.0)
+
+
+def test_a_fixed_alpha_judges_the_mean_of_a_step_and_dual_ascent_every_trigger(
+    backdoored: Classifier, tiny_images: ImageData
+) -> None:
+    mean = one_step_metrics(0.5, backdoored, tiny_images)["F"]
+    every = one_step_metrics(mean, backdoored, tiny_images)
+    fixed = one_step_metrics(mean, backdoored, tiny_images, constraint="fixed_alpha")
+    assert every["F"] == fixed["F"] == mean
+    assert fixed["hinge"] == pytest.approx(0, abs=1e-6) and every["hinge"] > 0.01
+
+
+def test_a_search_that_diverges_ends_with_a_remedy(backdoored: Classifier, tiny_images: ImageData) -> None:
+    settings = GENERATOR.model_copy(update={"epochs": 5, "learning_rate": 1e30})
+    with pytest.raises(UserError, match=r"generator training diverged in epoch \d: lower generator.learning_rate"):
+        train_generator(
+            backdoored, tiny_images.images, tiny_images.labels, 0.5, 0, (3, 3), settings, generator=seeded()
+        )
+
+
+def test_training_that_diverges_ends_with_a_remedy(tiny_classifier: Classifier, tiny_images: ImageData) -> None:
+    settings = CLEAN.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(UserError, match=r"training diverged in epoch \d, its loss is \w+: lower the learning rate"):
+        train(tiny_classifier, tiny_images.images, tiny_images.labels, settings, generator=seeded())
 
 
 def test_the_multiplier_rises_without_valid_samples_and_falls_with_too_many(

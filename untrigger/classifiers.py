@@ -14,6 +14,7 @@ from untrigger.artifacts import read_json, read_tensors, write_json, write_tenso
 from untrigger.errors import UserError
 from untrigger.initialisation import initialise
 from untrigger.patch_gradients import WindowedConvolution, gradients_in_patches
+from untrigger.seeding import moved
 from untrigger.settings import ClassifierSettings
 from untrigger.triggers import draw_places, stamp
 
@@ -62,7 +63,7 @@ class Classifier(nn.Module):
         size = (triggers.shape[2], triggers.shape[3])
         if isinstance(places, torch.Generator):
             places = draw_places(len(images), images, size, places)
-        places = places.to(images.device)
+        places = moved(places, images.device)
         stamped = stamp(self.normalise(images), self.normalise(triggers.clamp(0, 1)), places)
         path = self._windowed_path if torch.is_grad_enabled() else ()
         with gradients_in_patches(path, stamped, places, size):
@@ -81,12 +82,16 @@ def new_classifier(
     Precision `auto` is decided here, once, and saved with the classifier: all stages compute alike, wherever they run.
     """
     mean, std = channel_statistics(images)
-    if settings.precision == "auto":
-        fast = _fast_in_bf16(images.device.type)
-        settings = settings.model_copy(update={"precision": "bf16" if fast else "fp32"})
-    classifier = Classifier(settings, classes, mean, std)
+    classifier = Classifier(with_precision(settings, images.device), classes, mean, std)
     initialise(classifier, generator)
     return classifier.to(images.device)
+
+
+def with_precision(settings: ClassifierSettings, device: torch.device) -> ClassifierSettings:
+    """The settings with the precision `auto` decided for `device`."""
+    if settings.precision != "auto":
+        return settings
+    return settings.model_copy(update={"precision": "bf16" if _fast_in_bf16(device.type) else "fp32"})
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -14,56 +15,54 @@ from untrigger.errors import UserError
 from untrigger.results import RATES, mean_and_spread
 from untrigger.sweep import BEFORE
 
-Spread = tuple[float, float]
-"""Mean and standard deviation."""
-
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A finished run: its name, its configuration, and its rates by method and name.
+    """A finished run: its name, its configuration, and every value of its rates by method, rate and repetition.
 
-    The rates of one trigger spread over the retraining seeds, those of a sweep over the triggers.
+    The repetitions of one trigger are the retraining seeds; those of a sweep are its triggers, and `paired` with those
+    of another sweep.
     """
 
     name: str
     config: Mapping[str, Any]
-    rates: Mapping[str, Mapping[str, Spread]]
+    values: Mapping[str, Mapping[str, Mapping[Any, float]]]
+    paired: bool
 
     @classmethod
     def of_one(cls, name: str, found: Mapping[str, Any]) -> ComparedRun:
         """From the content of `results.json`."""
-        before = {rate: (value, 0.0) for rate, value in found["before"].items()}
-        after = {
-            line["method"]: {rate: (line[f"{rate}_mean"], line[f"{rate}_std"]) for rate in RATES}
-            for line in found["summary"]
-        }
-        return cls(name, found["config"], {BEFORE: before, **after})
+        values: dict[str, dict[str, dict[Any, float]]] = {BEFORE: {r: {0: v} for r, v in found["before"].items()}}
+        for row in found["defenses"]:
+            _add(values.setdefault(row["method"], {}), row, row["seed"])
+        return cls(name, found["config"], values, paired=False)
 
     @classmethod
     def of_sweep(cls, name: str, found: Mapping[str, Any], triggers: Collection[str]) -> ComparedRun:
         """From the content of `sweep.json`, over these `triggers` of it; the methods are named group by group."""
-        values: dict[str, dict[str, list[float]]] = {}
+        values: dict[str, dict[str, dict[Any, float]]] = {}
         for row in found["triggers"]:
             for method, rates in row["rates"].items() if row["name"] in triggers else ():
-                own = values.setdefault(f"{row['group']}: {method}", {})
-                for rate in RATES:
-                    if rate in rates:
-                        own.setdefault(rate, []).append(rates[rate])
-        spreads = {
-            method: {rate: mean_and_spread(each) for rate, each in rates.items()} for method, rates in values.items()
-        }
-        return cls(name, found["config"], spreads)
+                _add(values.setdefault(f"{row['group']}: {method}", {}), rates, row["name"])
+        return cls(name, found["config"], values, paired=True)
+
+
+def _add(values: dict[str, dict[Any, float]], rates: Mapping[str, Any], repetition: Any) -> None:
+    for rate in RATES:
+        if rate in rates:
+            values.setdefault(rate, {})[repetition] = rates[rate]
 
 
 @dataclass(frozen=True)
 class ComparedRate:
-    """One rate of one run: mean, spread, and what sets it apart from the same rate of the first run.
+    """One rate of one run: mean, standard deviation (None of a single value), and what sets it apart from the first.
 
-    `differs` when the means are further apart than both standard deviations together.
+    `differs`: for runs of one trigger, the means are further apart than both standard deviations together; for sweeps,
+    the mean difference over the triggers is larger than twice its standard error. Single values never differ.
     """
 
     mean: float
-    std: float
+    std: float | None
     difference: float | None
     differs: bool
 
@@ -74,7 +73,7 @@ def read_runs(names: Sequence[str]) -> list[ComparedRun]:
     Sweeps are compared over the triggers that all of them have. Raises UserError when there is no such run, when it has
     not finished, or when sweeps are mixed with runs of one trigger.
     """
-    found = {name: _results(name) for name in names}
+    found = {name: _results(name) for name in dict.fromkeys(names)}
     sweeps = [name for name, results in found.items() if "triggers" in results]
     short = {name: name.rstrip("/").rpartition("/")[2][:12] if name.startswith("s3://") else name for name in names}
     if not sweeps:
@@ -116,23 +115,37 @@ def _stored_results(name: str) -> dict[str, Any]:
 
 def methods(runs: Sequence[ComparedRun]) -> list[str]:
     """All methods of all runs, `before` among them, in order of appearance."""
-    return list(dict.fromkeys(method for run in runs for method in run.rates))
+    return list(dict.fromkeys(method for run in runs for method in run.values))
 
 
 def compared(runs: Sequence[ComparedRun], method: str, rate: str) -> list[ComparedRate | None]:
     """The rate of each run, None where a run lacks it."""
-    values = [run.rates.get(method, {}).get(rate) for run in runs]
-    first = values[0]
-    cells: list[ComparedRate | None] = []
-    for index, value in enumerate(values):
-        if value is None:
-            cells.append(None)
-        elif index == 0 or first is None:
-            cells.append(ComparedRate(*value, None, False))
-        else:
-            difference = value[0] - first[0]
-            cells.append(ComparedRate(*value, difference, abs(difference) > value[1] + first[1]))
-    return cells
+    first, *others = (run.values.get(method, {}).get(rate) for run in runs)
+    cells = [_compared(first, None, paired=False)]
+    return cells + [_compared(values, first, run.paired) for run, values in zip(runs[1:], others, strict=True)]
+
+
+def _compared(
+    values: Mapping[Any, float] | None, first: Mapping[Any, float] | None, paired: bool
+) -> ComparedRate | None:
+    if values is None:
+        return None
+    mean, std = _mean_and_std(list(values.values()))
+    if first is None:
+        return ComparedRate(mean, std, None, False)
+    first_mean, first_std = _mean_and_std(list(first.values()))
+    difference = mean - first_mean
+    if std is None or first_std is None:
+        return ComparedRate(mean, std, difference, False)
+    if paired:
+        _, spread = mean_and_spread([values[repetition] - first[repetition] for repetition in values])
+        return ComparedRate(mean, std, difference, abs(difference) > 2 * spread / math.sqrt(len(values)))
+    return ComparedRate(mean, std, difference, abs(difference) > std + first_std)
+
+
+def _mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
+    mean, std = mean_and_spread(values)
+    return mean, std if len(values) > 1 else None
 
 
 def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:

@@ -102,19 +102,26 @@ def final_tables(found: Mapping[str, Any]) -> list[Table]:
 
 
 def sweep_tables(found: Mapping[str, Any]) -> list[Table]:
-    """The attack success rates of sweep.json, one table per group of triggers, beside the published ones."""
+    """The attack success rates of sweep.json, one table per group of triggers, beside the published ones.
+
+    The column `- ensemble` is how much more than the ensemble a method leaves, paired by trigger, ± its standard error.
+    """
     tables = []
     for group in dict.fromkeys(line["group"] for line in found["summary"]):
         lines = [line for line in found["summary"] if line["group"] == group]
         title = f"{found['dataset']}, {lines[0]['triggers']} {group} triggers, attack success %"
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title)
+        caption = "published: CIFAR-10, ResNet-18" if any(line["published_mean"] for line in lines) else None
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, caption=caption)
         table.add_column("method", no_wrap=True)
-        for name in ("mean ± sd", "worst", "clean %", "published", "worst"):
+        for name in ("mean ± sd", "worst", "- ensemble", "clean %", "published", "worst"):
             table.add_column(name, justify="right", no_wrap=True)
         for line in lines:
             spread = f"{_percent(line['mean'])} ± {_percent(line['std'])}"
-            rates = (_percent(line[name]) for name in ("worst", "clean_accuracy", "published_mean", "published_worst"))
-            table.add_row(line["method"], spread, *rates, end_section=line["method"] == "before")
+            more = f"{100 * line['over_ensemble']:+.1f} ± {_percent(line['over_ensemble_error'])}"
+            rates = (_percent(line[name]) for name in ("clean_accuracy", "published_mean", "published_worst"))
+            table.add_row(
+                line["method"], spread, _percent(line["worst"]), more, *rates, end_section=line["method"] == "before"
+            )
         tables.append(table)
     return tables
 
@@ -124,17 +131,17 @@ def _percent(rate: float | None) -> str:
 
 
 def results_table(found: Mapping[str, Any]) -> Table:
-    """The before/after table of results.json, rates in percent."""
+    """The before/after table of results.json, rates in percent; the floor is what goes to the target untriggered."""
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
         title=f"{found['dataset']}, {found['trigger']['name']} -> class {found['target_class']}",
     )
     table.add_column("method", no_wrap=True)
-    for name in ("seeds", "ASR %", "clean %", "robust %", "DER %"):
+    for name in ("seeds", "ASR %", "floor %", "clean %", "robust %", "DER %"):
         table.add_column(name, justify="right", no_wrap=True)
     before = found["before"]
-    rates = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
+    rates = ("attack_success_rate", "clean_target_rate", "clean_accuracy", "robust_accuracy")
     table.add_row("before", "", *(f"{100 * before[rate]:.1f}" for rate in rates), "", end_section=True)
     for line in found["summary"]:
         cells = (
@@ -191,7 +198,7 @@ def comparison_tables(runs: Sequence[ComparedRun]) -> list[Table]:
 def _compared_text(cell: ComparedRate | None) -> str:
     if cell is None:
         return "-"
-    text = f"{100 * cell.mean:.1f} ± {100 * cell.std:.1f}"
+    text = f"{100 * cell.mean:.1f}" + ("" if cell.std is None else f" ± {100 * cell.std:.1f}")
     if cell.difference is not None:
         text += f" ({100 * cell.difference:+.1f}){' *' if cell.differs else '  '}"
     return text

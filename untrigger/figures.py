@@ -64,7 +64,7 @@ def draw_embedding(triggers: Tensor, group: Tensor, places: Tensor, betas: Seque
             )
         for member in members.tolist():
             _thumbnail(axes, triggers[member], places[member], colour, size=26)
-    axes.set(xticks=[], yticks=[], title="Triggers that open the backdoor (t-SNE of their pixels)")
+    axes.set(xticks=[], yticks=[], title="The distribution of triggers (t-SNE of their pixels)")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     _save(figure, path)
 

@@ -20,6 +20,7 @@ from untrigger.mutual_information import (
     StatisticsNetwork,
     donsker_varadhan,
 )
+from untrigger.seeding import moved
 from untrigger.settings import GeneratorSettings
 from untrigger.stacking import StackedModules
 from untrigger.triggers import check_fits, draw_places
@@ -59,7 +60,7 @@ class TriggerGenerator(nn.Module):
 
     def draw_noise(self, count: int, generator: torch.Generator) -> Tensor:
         """Noise z as `draw_noise`, on the generator's device."""
-        return draw_noise(self.settings, count, generator).to(self.out.weight.device)
+        return moved(draw_noise(self.settings, count, generator), self.out.weight.device)
 
     @torch.no_grad()
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
@@ -103,9 +104,10 @@ def train_generators(
     classifier, but nothing else: each has its own source of randomness in `generators` and draws the same numbers
     whichever others train beside it; only rounding differs, which long training amplifies.
 
-    F of each trigger in a step is averaged over `settings.images_per_trigger` images; the hinge max(0, beta - F) is
-    taken per trigger. The loss is hinge / alpha - I, which is equation 4 of the paper divided by alpha; I is the bound
-    of the statistics network.
+    F of each trigger in a step is averaged over `settings.images_per_trigger` images. The loss is hinge / alpha - I,
+    which is equation 4 of the paper divided by alpha; I is the bound of the statistics network. With `fixed_alpha` the
+    hinge is max(0, beta - mean of F over the step), as in the authors' code, whose single image per trigger says too
+    little about one trigger's F; with `dual_ascent` it is taken per trigger and averaged.
 
     With `dual_ascent` the loss has a further term -multiplier * F. The multiplier rises while fewer than
     `valid_share` of the triggers have F >= beta - 0.05, and falls, below zero if need be, while more have. It makes
@@ -113,7 +115,8 @@ def train_generators(
     estimate of the entropy alone hardly feels that volume and stays where the search began, at F near 1.
 
     Metrics per epoch: `F` and `valid_share` of the triggers in its steps, `hinge`, `mutual_information` (nats),
-    `attack_success_rate` of the triggers, `multiplier`. Returns the generators in evaluation mode.
+    `attack_success_rate` of the triggers, `multiplier`. Returns the generators in evaluation mode. Raises UserError
+    when one of these is no longer finite.
     """
     check_fits(size, images)
     if len(images) < settings.batch_size:
@@ -126,9 +129,11 @@ def train_generators(
         whole = len(images) - len(images) % settings.batch_size
         batches = torch.stack(orders)[:, :whole].to(images.device).split(settings.batch_size, 1)
         steps = [stairs.step(images[chosen.flatten()], labels[chosen]) for chosen in batches]
+        means = torch.stack(steps).mean(0)
+        if not bool(means.isfinite().all()):
+            raise UserError(f"generator training diverged in epoch {epoch}: lower generator.learning_rate")
         if on_epoch is not None:
-            means = torch.stack(steps).mean(0).tolist()
-            on_epoch(epoch, [dict(zip(_StairTraining.METRICS, values, strict=True)) for values in means])
+            on_epoch(epoch, [dict(zip(_StairTraining.METRICS, values, strict=True)) for values in means.tolist()])
     return stairs.finished()
 
 
@@ -177,10 +182,11 @@ class _StairTraining:
         z = self._noise(max(tried, settings.entropy_batch_size))
         (triggers,) = self.triggers(z)
         strengths, success = self._testing_function(images, labels, triggers[:, :tried])
-        hinge = (self.betas - strengths).clamp_min(0).mean(1)
+        mean = strengths.mean(1)
+        judged = strengths if settings.constraint == "dual_ascent" else mean[:, None]
+        hinge = (self.betas - judged).clamp_min(0).mean(1)
         joint, marginal = self.statistics(z, triggers.flatten(2))
         information = donsker_varadhan(joint, marginal)
-        mean = strengths.mean(1)
 
         # Both take their gradient from one pass; neither reaches into the other's weights.
         bound = self.objective(joint, marginal)
@@ -197,7 +203,8 @@ class _StairTraining:
 
     def _noise(self, count: int) -> Tensor:
         """Noise z, float (stairs, count, noise_dimension)."""
-        return torch.stack([draw_noise(self.settings, count, random) for random in self.randoms]).to(self.betas.device)
+        noise = torch.stack([draw_noise(self.settings, count, random) for random in self.randoms])
+        return moved(noise, self.betas.device)
 
     def _adapt_multipliers(self, valid: Tensor) -> None:
         settings = self.settings
@@ -213,7 +220,7 @@ class _StairTraining:
         stairs, tried = triggers.shape[:2]
         repeated = triggers.repeat_interleave(self.settings.images_per_trigger, 1)
         noise = torch.stack([torch.randn(repeated.shape[1:], generator=random) for random in self.randoms])
-        noisy = (repeated + self.settings.trigger_noise * noise.to(repeated.device)).flatten(0, 1)
+        noisy = (repeated + self.settings.trigger_noise * moved(noise, repeated.device)).flatten(0, 1)
         places = torch.cat([draw_places(labels.shape[1], images, self.size, random) for random in self.randoms])
         logits = self.fixed.classify_stamped(images, noisy, places)
         strengths = logits.softmax(1)[:, self.target_class].view(stairs, tried, -1).mean(2)

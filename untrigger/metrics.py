@@ -19,12 +19,14 @@ class Rates:
     """What a classifier does with clean and with triggered images.
 
     attack_success_rate and robust_accuracy are shares of the triggered images whose true class is not the target: those
-    sent to the target class, and those sent to their true class.
+    sent to the target class, and those sent to their true class. clean_target_rate is the share of the same images that
+    go to the target class without any trigger: no defence can be expected to bring the attack success rate below it.
     """
 
     clean_accuracy: float
     attack_success_rate: float
     robust_accuracy: float
+    clean_target_rate: float
 
 
 def predict(classifier: Classifier, images: Tensor) -> Tensor:
@@ -66,6 +68,7 @@ def evaluate(
         clean_accuracy=_share(clean == labels),
         attack_success_rate=_share(answers == target_class),
         robust_accuracy=_share(answers == labels[others]),
+        clean_target_rate=_share(clean[others] == target_class),
     )
 
 

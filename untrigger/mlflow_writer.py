@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from untrigger.errors import UserError, without_credentials
 from untrigger.json_lines import following, read_new_lines
 from untrigger.progress import Reporter
-from untrigger.tracking import ARTIFACT_LOCATION, PARENT
+from untrigger.tracking import ARTIFACT_LOCATION, LAST_STAGES, PARENT
 
 EXPERIMENT = "UNTRIGGER_EXPERIMENT"
 DEFAULT_EXPERIMENT = "untrigger"
@@ -36,6 +36,7 @@ ATTEMPTS = 5
 _PIPELINE_TAG = "untrigger.pipeline_run"
 _ROLE_TAG = "untrigger.role"
 _SUPERSEDED_TAG = "untrigger.superseded"
+_REUSED_TAG = "untrigger.reused"
 
 
 class MlflowWriter:
@@ -70,8 +71,8 @@ class MlflowWriter:
             elif kind == "begin":
                 self._begin(parent, record)
             elif kind == "find":
-                if found := self._nested(parent, record["name"]):
-                    self._runs[record["run"]] = found[0]
+                found = self._nested(parent, record["name"])
+                self._runs[record["run"]] = found[0] if found else self._reused(parent, record)
             elif record["run"] in self._runs:
                 self._add(self._runs[record["run"]].info.run_id, record)
 
@@ -103,10 +104,13 @@ class MlflowWriter:
         self._log_parameters(parent.info.run_id, new)
 
     def _close_parent(self, parent: Run, record: Mapping[str, Any]) -> None:
+        succeeded = record["succeeded"] or any(
+            runs[0].info.status == "FINISHED" for name in LAST_STAGES if (runs := self._nested(parent, name))
+        )
         for child in self._children(parent):
             if child.info.status == "RUNNING":
                 self._end(child.info.run_id, False, record["milliseconds"])
-        self._end(parent.info.run_id, record["succeeded"], record["milliseconds"])
+        self._end(parent.info.run_id, succeeded, record["milliseconds"])
 
     def _begin(self, parent: Run, record: Mapping[str, Any]) -> None:
         name, start = record["name"], record["milliseconds"]
@@ -114,10 +118,20 @@ class MlflowWriter:
             self._client.set_tag(earlier.info.run_id, _SUPERSEDED_TAG, "true")
             if earlier.info.status == "RUNNING":
                 self._end(earlier.info.run_id, False, start)
-        tags = {"mlflow.parentRunId": parent.info.run_id, _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: name}
-        run = self._client.create_run(parent.info.experiment_id, start_time=start, tags=tags, run_name=name)
+        run = self._create_nested(parent, name, start)
         self._runs[record["run"]] = run
         self._log_parameters(run.info.run_id, flattened(record["parameters"]))
+
+    def _reused(self, parent: Run, record: Mapping[str, Any]) -> Run:
+        """A run for a stage that did not run, since a cluster's cache had its outputs."""
+        run = self._create_nested(parent, record["name"], record["milliseconds"])
+        self._client.set_tag(run.info.run_id, _REUSED_TAG, "true")
+        self._end(run.info.run_id, True, record["milliseconds"])
+        return run
+
+    def _create_nested(self, parent: Run, name: str, start: int) -> Run:
+        tags = {"mlflow.parentRunId": parent.info.run_id, _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: name}
+        return self._client.create_run(parent.info.experiment_id, start_time=start, tags=tags, run_name=name)
 
     def _add(self, run_id: str, record: Mapping[str, Any]) -> None:
         if record["kind"] == "end":

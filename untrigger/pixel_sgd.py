@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from untrigger.classifiers import Classifier, frozen
+from untrigger.seeding import moved
 from untrigger.settings import PixelSgdSettings
 from untrigger.triggers import check_fits
 
@@ -55,7 +56,7 @@ def _descend(
     cross_entropy = nn.CrossEntropyLoss()
     losses = []
     for _ in range(settings.steps):
-        chosen = torch.randint(len(images), (settings.batch_size,), generator=generator).to(images.device)
+        chosen = moved(torch.randint(len(images), (settings.batch_size,), generator=generator), images.device)
         pixels = normalised * std + mean
         # Rounding can leave a clipped pixel a hair outside [0, 1], where clipping has no gradient.
         pixels = pixels + (pixels.clamp(0, 1) - pixels).detach()

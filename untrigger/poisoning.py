@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from untrigger.classifiers import Classifier
+from untrigger.seeding import moved
 from untrigger.settings import PoisoningSettings
 from untrigger.training import BatchChange, OnEpoch, train
 from untrigger.triggers import TriggerSource, always, stamp
@@ -35,9 +36,10 @@ def stamping(source: TriggerSource, share: float, relabel: int | None = None) ->
     """Stamp each image of a batch with the probability `share`; `relabel` them, or keep their labels when None."""
 
     def change(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        chosen = (torch.rand(len(images), generator=generator) < share).nonzero().squeeze(1).to(images.device)
+        chosen = (torch.rand(len(images), generator=generator) < share).nonzero().squeeze(1)
         if not len(chosen):
             return images, labels
+        chosen = moved(chosen, images.device)
         triggers = source(len(chosen), generator).to(images.device)
         images = images.index_copy(0, chosen, stamp(images[chosen], triggers, generator))
         if relabel is not None:

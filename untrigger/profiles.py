@@ -95,7 +95,12 @@ def profile_values(profile: str) -> dict[str, Any]:
 
 
 def config_for(profile: str, changes: Mapping[str, Any], kind: type[Config]) -> Config:
-    """The configuration of `profile` with `changes`, nested like the configuration, laid over it."""
+    """The configuration of `profile` with `changes`, nested like the configuration, laid over it.
+
+    Raises UserError when a value is wrong, or when `changes` give a classifier without saying which data it is for.
+    """
+    if changes.get("weights") and not changes.get("dataset"):
+        raise UserError("--weights needs --dataset: the data that the given classifier is for")
     return kind.of(laid_over(profile_values(profile), changes))
 
 

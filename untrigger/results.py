@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from untrigger.metrics import Rates
     from untrigger.settings import DefenseConfig
 
-RATES = ("clean_accuracy", "attack_success_rate", "robust_accuracy", "defense_effectiveness_rating")
+RATES = (
+    "clean_accuracy",
+    "attack_success_rate",
+    "robust_accuracy",
+    "clean_target_rate",
+    "defense_effectiveness_rating",
+)
 
 DefenseRow = dict[str, Any]
 
@@ -43,6 +49,7 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
 
 def results(
     settings: DefenseConfig,
+    architecture: str,
     trigger: Mapping[str, Any],
     before: Rates,
     rows: Sequence[DefenseRow],
@@ -51,11 +58,12 @@ def results(
 ) -> dict[str, Any]:
     """The content of `results.json`, without its format version.
 
-    reversed_successes: attack success rate of each reversed trigger before the defence.
+    architecture: of the classifier. reversed_successes: attack success rate of each reversed trigger, before the
+    defence.
     """
     return {
         "dataset": settings.dataset,
-        "classifier": settings.classifier.architecture,
+        "classifier": architecture,
         "trigger": dict(trigger),
         "target_class": settings.target_class,
         "config": settings.record(),

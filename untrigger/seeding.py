@@ -3,6 +3,7 @@
 import hashlib
 
 import torch
+from torch import Tensor
 
 
 def derived_seed(seed: int, *purpose: str | int | float) -> int:
@@ -14,3 +15,13 @@ def derived_seed(seed: int, *purpose: str | int | float) -> int:
 def derived_generator(seed: int, *purpose: str | int | float) -> torch.Generator:
     """A CPU generator for one purpose."""
     return torch.Generator().manual_seed(derived_seed(seed, *purpose))
+
+
+def moved(drawn: Tensor, device: torch.device) -> Tensor:
+    """`drawn`, numbers from a CPU generator, on `device`.
+
+    To a GPU it goes from pinned memory, since any other copy waits until the GPU has done all that it was given before.
+    """
+    if device.type != "cuda" or drawn.is_cuda:
+        return drawn.to(device)
+    return drawn.pin_memory().to(device, non_blocking=True)

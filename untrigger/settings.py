@@ -136,8 +136,8 @@ class GeneratorSettings(Settings):
     trigger_noise: float = Field(0.1, ge=0, description="sd of the noise added to a trigger before the classifier")
     constraint: Literal["fixed_alpha", "dual_ascent"] = Field(
         "fixed_alpha",
-        description="fixed_alpha: hinge minus alpha times MI (the paper's); dual_ascent: besides, a multiplier on F, "
-        "adapted until valid_share of the samples are valid and no more",
+        description="fixed_alpha: hinge of a step's mean F minus alpha times MI (the paper's); dual_ascent: hinge per "
+        "trigger, and a multiplier on F, adapted until valid_share of the samples are valid and no more",
     )
     alpha: float = Field(0.1, gt=0, description="weight of the mutual information against the hinge")
     valid_share: float = Field(

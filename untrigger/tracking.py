@@ -26,6 +26,9 @@ ARTIFACT_LOCATION = "UNTRIGGER_ARTIFACT_LOCATION"
 RECORDS = "UNTRIGGER_TRACKING"
 """Environment variable: the file to which records are appended, for another process to forward."""
 
+LAST_STAGES = ("evaluation", "aggregation")
+"""The stages that end a pipeline, by the names of their nested runs."""
+
 PARENT = "parent"
 """The key of the parent run in records; nested runs have keys of their own."""
 
@@ -58,7 +61,10 @@ def open_parent(name: str, parameters: Mapping[str, Any], tags: Mapping[str, str
 
 
 def close_parent(succeeded: bool) -> None:
-    """End the parent run; nested runs that a killed stage left open are marked as failed."""
+    """End the parent run; nested runs that a killed stage left open are marked as failed.
+
+    It counts as succeeded, too, when one of the `LAST_STAGES` has finished.
+    """
     _record("close_parent", succeeded=succeeded)
 
 

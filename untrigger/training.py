@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from untrigger.classifiers import Classifier
+from untrigger.errors import UserError
+from untrigger.seeding import moved
 from untrigger.settings import TrainingSettings
 
 BatchChange = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
@@ -31,7 +34,8 @@ def train(
 
     images: uint8 (n, 3, h, w), labels: int64 (n,), both on the classifier's device. `change_batch` may stamp and
     relabel each batch. All randomness comes from `generator` (on the CPU). A ragged last batch of one image is left
-    out, since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed batches.
+    out, since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed batches. Raises
+    UserError when the loss of an epoch is not finite.
     """
     starts = [s for s in range(0, len(images), settings.batch_size) if len(images) - s > 1]
     optimiser = torch.optim.SGD(
@@ -57,15 +61,18 @@ def train(
                 batch, answers = change_batch(batch, answers, generator)
             optimiser.zero_grad(set_to_none=True)
             logits = classifier(batch)
-            loss = cross_entropy(logits, answers)
-            loss.backward()
+            loss_of_batch = cross_entropy(logits, answers)
+            loss_of_batch.backward()
             optimiser.step()
             schedule.step()
-            losses.append(loss.detach())
+            losses.append(loss_of_batch.detach())
             correct.append((logits.detach().argmax(1) == answers).float().mean())
+        loss, accuracy = torch.stack(losses).mean().item(), torch.stack(correct).mean().item()
+        if not math.isfinite(loss):
+            raise UserError(f"training diverged in epoch {epoch}, its loss is {loss}: lower the learning rate")
         if on_epoch is not None:
             classifier.eval()
-            on_epoch(epoch, {"loss": torch.stack(losses).mean().item(), "accuracy": torch.stack(correct).mean().item()})
+            on_epoch(epoch, {"loss": loss, "accuracy": accuracy})
     classifier.eval()
 
 
@@ -87,9 +94,9 @@ def _crop_and_mirror(images: Tensor, generator: torch.Generator, padding: int = 
     tops = torch.randint(2 * padding + 1, (n, 1), generator=generator)
     lefts = torch.randint(2 * padding + 1, (n, 1), generator=generator)
     mirrored = torch.rand((n, 1), generator=generator) < 0.5
-    rows = _reflected(tops - padding + torch.arange(height), height).to(images.device)
+    rows = moved(_reflected(tops - padding + torch.arange(height), height), images.device)
     columns = _reflected(lefts - padding + torch.arange(width), width)
-    columns = torch.where(mirrored, columns.flip(1), columns).to(images.device)
+    columns = moved(torch.where(mirrored, columns.flip(1), columns), images.device)
     which = torch.arange(n, device=images.device)
     return images[which[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 

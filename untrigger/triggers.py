@@ -12,6 +12,7 @@ from torch import Tensor
 
 from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError
+from untrigger.seeding import moved
 from untrigger.settings import BINARY_PATTERNS
 from untrigger.stored_inputs import is_trigger_file, trigger_path
 
@@ -135,7 +136,7 @@ def stamp(images: Tensor, triggers: Tensor, places: Tensor | torch.Generator) ->
     patch_height, patch_width = triggers.shape[-2:]
     if isinstance(places, torch.Generator):
         places = draw_places(n, images, (patch_height, patch_width), places)
-    tops, lefts = places.to(images.device).unbind(1)
+    tops, lefts = moved(places, images.device).unbind(1)
     rows = (tops[:, None] + torch.arange(patch_height, device=images.device))[:, None, :, None]
     columns = (lefts[:, None] + torch.arange(patch_width, device=images.device))[:, None, None, :]
     which = torch.arange(n, device=images.device)[:, None, None, None]

@@ -249,7 +249,7 @@ def test_evaluation_writes_what_a_reader_gets(work: dict[str, Any]) -> None:
     assert found["format"] == 1
     assert found["dataset"] == "digits" and found["classifier"] == "small_resnet"
     assert found["trigger"]["name"] == "checkerboard"
-    assert set(found["before"]) == {"clean_accuracy", "attack_success_rate", "robust_accuracy"}
+    assert set(found["before"]) == {"clean_accuracy", "attack_success_rate", "robust_accuracy", "clean_target_rate"}
     methods = ["none", "fine_tune", "single_trigger", "beta=0.9", "beta=0.5", "ensemble", "ideal"]
     assert [line["method"] for line in found["summary"]] == methods
     assert [(row["method"], row["seed"]) for row in found["defenses"]] == [(m, s) for m in methods for s in (0, 1)]

@@ -93,7 +93,7 @@ def test_a_dry_run_checks_the_inputs_and_asks_nobody(kubeflow: Kubeflow) -> None
         ((*UNPINNED, "--placement", "missing.yaml"), "cannot read the placement missing.yaml"),
         ((*UNPINNED, "--dataset", "parquet:nowhere"), "the dataset folder nowhere does not exist"),
         ((*UNPINNED, "--dataset", "s3://untrigger/datasets/short"), "is no dataset in a store"),
-        ((*UNPINNED, "--weights", "nowhere"), "nowhere holds no classifier"),
+        ((*UNPINNED, "--weights", "nowhere", "--dataset", "digits"), "nowhere holds no classifier"),
         ((*UNPINNED, "--trigger", "patch.png"), "the trigger file patch.png does not exist"),
         ((*UNPINNED, "--trigger", "s3://untrigger/triggers/short"), "is no trigger in a store"),
         ((*UNPINNED, "--trigger", "binary:1", "--triggers", "binary:2"), "belong to a sweep"),
@@ -119,9 +119,9 @@ def test_a_cluster_that_is_down_is_named_with_the_remedy(kubeflow: Kubeflow) -> 
 
 
 def test_a_cluster_that_is_too_old_is_refused(kubeflow: Kubeflow) -> None:
-    kubeflow.version = "2.14.9"
+    kubeflow.version = "2.15.2"
     ended = invoke(*UNPINNED)
-    assert ended.exit_code == 2 and "is 2.14.9: it must be 2.15 or newer" in ended.stderr
+    assert ended.exit_code == 2 and "is 2.15.2: it must be 2.16 or newer" in ended.stderr
     assert not kubeflow.pipelines
 
 
@@ -303,7 +303,7 @@ def test_what_is_uploaded_carries_digests_and_the_placement_and_is_uploaded_once
 
 @pytest.mark.server
 def test_an_older_cluster_is_not_told_how_long_to_keep_pods(kubeflow: Kubeflow, store: Minio) -> None:
-    kubeflow.version = "2.15.0"
+    kubeflow.version = "2.16.0"
     ended = invoke(*UNPINNED, "--keep-pods", 7)
     assert ended.exit_code == 0 and "the pods are kept until somebody deletes them" in ended.stderr
     (run,) = kubeflow.runs.values()

@@ -70,7 +70,7 @@ def run(profile: str, output: Path | None, config_file: Path | None, **options: 
       untrigger run
       untrigger run --profile cpu --dataset parquet:data/cifar10 --output runs/cifar
       untrigger run --betas 0.6,0.9 --generator.epochs 200 --seed 1
-      untrigger run --weights s3://untrigger/models/... --poisoning.epochs 0 --trigger patch.png
+      untrigger run --weights s3://untrigger/models/... --poisoning.epochs 0 --dataset parquet:PATH --trigger patch.png
       untrigger run --runner docker --gpus all --store s3://untrigger
     """
     from untrigger.profiles import config_for, laid_over
@@ -165,8 +165,9 @@ def _run_pipeline(
 def compare(runs: tuple[str, ...], html: Path | None) -> None:
     """Compare finished RUNS: output folders, or addresses in an object store (s3://bucket/prefix/runs/ID).
 
-    Differences are against the first one, and marked where they are larger than both standard deviations together: over
-    the retraining seeds; for sweeps, over the triggers that all of them have.
+    Differences are against the first one, and marked where they are larger than both standard deviations together.
+    Sweeps are compared over the triggers that all of them have, and a mean difference is marked where it is larger than
+    twice its standard error.
     """
     from rich.console import Console
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from untrigger.artifacts import write_json
-from untrigger.classifiers import Classifier, load_classifier, new_classifier, save_classifier
+from untrigger.classifiers import Classifier, load_classifier, new_classifier, save_classifier, with_precision
 from untrigger.datasets import ImageData, load_images
 from untrigger.errors import UserError
 from untrigger.seeding import derived_generator
@@ -68,4 +68,5 @@ def _ready_made(weights: str, classes: int) -> Classifier:
     model = load_classifier(classifier_folder(weights))
     if model.classes != classes:
         raise UserError(f"the classifier {weights} has {model.classes} classes, the dataset has {classes}")
+    model.settings = with_precision(model.settings, device())
     return model

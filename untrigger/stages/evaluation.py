@@ -54,8 +54,9 @@ def run(
     planted = load_triggers(true_trigger)[0]
     measure = _Measure(data, planted, settings.target_class, settings.seed)
     with log.run() as tracked:
-        before = measure.rates(load_classifier(backdoored_classifier, device()), 0)
-        rows = _measure_all(log, measure, load_classifier(backdoored_classifier, device()), (*retrained, ideal))
+        suspect = load_classifier(backdoored_classifier, device())
+        before = measure.rates(suspect, 0)
+        rows = _measure_all(log, measure, suspect, (*retrained, ideal))
         rows.sort(key=lambda row: (_method_order(settings, row["method"]), row["seed"]))
         for row in rows:
             log.existing_run(run_name(row["method"], row["seed"])).metrics({rate: row[rate] for rate in RATES})
@@ -70,8 +71,8 @@ def run(
             "width": planted.shape[2],
             "pixels": planted.tolist(),
         }
-        reversed_triggers = measure.successes(load_classifier(backdoored_classifier, device()), _reversed(embedding))
-        found = results(settings, named, before, rows, stairs, reversed_triggers)
+        reversed_triggers = measure.successes(suspect, _reversed(embedding))
+        found = results(settings, suspect.settings.architecture, named, before, rows, stairs, reversed_triggers)
         pictures = _draw(report / "figures", settings, found, data, planted, staircase, trigger_staircase, embedding)
         pictures["training"] = _draw_training(report / "figures", backdoored_classifier, (*retrained, ideal))
         write_json(report / "results.json", found)

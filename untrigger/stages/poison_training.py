@@ -7,7 +7,7 @@ from typing import Any
 from untrigger.artifacts import read_json, write_json
 from untrigger.classifiers import load_classifier, save_classifier
 from untrigger.datasets import load_images
-from untrigger.metrics import evaluate
+from untrigger.metrics import Rates, evaluate
 from untrigger.poisoning import plant_backdoor
 from untrigger.seeding import derived_generator
 from untrigger.settings import PoisoningSettings
@@ -36,21 +36,25 @@ def run(
 
     Writes the trigger (for the evaluation and the ideal control only), and the backdoored classifier with its curves:
     those of clean training and, per epoch of this stage, the loss and the rates on the evaluation data. With no epochs
-    the given classifier is taken as it is.
+    the given classifier is taken as it is, and only looked at.
     """
     settings = PoisoningSettings.of(poisoning)
     planted = read_trigger(trigger)
     model = load_classifier(clean_classifier, device())
+    held_out = load_images(evaluation_data).to(device())
     history: list[dict[str, float]] = []
+
+    def measured() -> Rates:
+        random = derived_generator(seed, "curve")
+        return evaluate(model, held_out.images, held_out.labels, planted, target_class, random)
+
     with log.run() as tracked:
         if settings.epochs:
             images = load_images(training_data).to(device())
-            held_out = load_images(evaluation_data).to(device())
             report = log.epochs(tracked, settings.epochs)
 
             def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
-                random = derived_generator(seed, "curve")
-                rates = evaluate(model, held_out.images, held_out.labels, planted, target_class, random)
+                rates = measured()
                 metrics = {**metrics, "clean_accuracy": rates.clean_accuracy}
                 metrics["attack_success_rate"] = rates.attack_success_rate
                 history.append(metrics)
@@ -66,17 +70,22 @@ def run(
                 generator=derived_generator(seed, "poisoning"),
                 on_epoch=on_epoch,
             )
-            _warn_if_not_planted(log, trigger, history[-1]["attack_success_rate"])
+        success = history[-1]["attack_success_rate"] if history else measured().attack_success_rate
+        _warn_if_not_planted(log, trigger, success, given=not settings.epochs)
         save_classifier(model, backdoored_classifier)
         save_triggers(planted[None], true_trigger)
         clean = read_json(clean_classifier / "curves.json")["clean"]
         write_json(backdoored_classifier / "curves.json", {"clean": clean, "poisoned": history})
 
 
-def _warn_if_not_planted(log: Log, trigger: str, success: float) -> None:
-    if success < PLANTED:
-        log.reporter.say(
-            "warning",
-            f"{trigger} is hardly planted, it succeeds in {100 * success:.1f} % only: there is little to find or to "
-            "close; raise --poisoning.poisoned-share, --poisoning.epochs or --poisoning.learning-rate",
-        )
+def _warn_if_not_planted(log: Log, trigger: str, success: float, given: bool) -> None:
+    if success >= PLANTED:
+        return
+    remedy = "raise --poisoning.poisoned-share, --poisoning.epochs or --poisoning.learning-rate"
+    if given:
+        remedy = "are --trigger, --target-class and --dataset those that the given classifier was attacked with?"
+    log.reporter.say(
+        "warning",
+        f"{trigger} is hardly planted, it succeeds in {100 * success:.1f} % only: there is little to find or to close; "
+        + remedy,
+    )
