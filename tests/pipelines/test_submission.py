@@ -85,6 +85,12 @@ def test_a_dry_run_checks_the_inputs_and_asks_nobody(kubeflow: Kubeflow) -> None
     assert kubeflow.requests == []
 
 
+def test_a_long_sweep_is_warned_of(kubeflow: Kubeflow) -> None:
+    warned = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-12")
+    assert warned.exit_code == 0 and "13 triggers may outgrow" in warned.stderr
+    assert "outgrow" not in invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-11").stderr
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

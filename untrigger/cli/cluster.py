@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DEFAULT_ENDPOINT = "http://localhost:8080"
 DEFAULT_STORE = "s3://untrigger"
 
+MANY_TRIGGERS = 12
+"""Each is some 90 nodes in Argo, whose status of all nodes together must stay below 1 MB, compressed (an estimate)."""
+
 _ENDPOINT = click.option(
     "--endpoint",
     envvar="KF_PIPELINES_ENDPOINT",
@@ -102,6 +105,11 @@ def submit(
     click.echo(f"artifacts: {submission.root}")
     for source in submission.inputs_to_store():
         click.echo(f"to store:  {source}")
+    if len(submission.config.planted()) > MANY_TRIGGERS:
+        tell(
+            f"warning: {len(submission.config.planted())} triggers may outgrow what Argo keeps of one workflow: submit "
+            f"up to {MANY_TRIGGERS} at a time, unless its controller offloads node status"
+        )
     if dry_run:
         click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")
         return
