@@ -110,10 +110,10 @@ def sweep_tables(found: Mapping[str, Any]) -> list[Table]:
     for group in dict.fromkeys(line["group"] for line in found["summary"]):
         lines = [line for line in found["summary"] if line["group"] == group]
         title = f"{found['dataset']}, {lines[0]['triggers']} {group} triggers, attack success %"
-        caption = "published: CIFAR-10, ResNet-18" if any(line["published_mean"] for line in lines) else None
+        caption = "paper: CIFAR-10, ResNet-18" if any(line["published_mean"] for line in lines) else None
         table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, caption=caption)
         table.add_column("method", no_wrap=True)
-        for name in ("mean ± sd", "worst", "- ensemble", "clean %", "published", "worst"):
+        for name in ("mean ± sd", "worst", "- ensemble", "clean %", "paper", "worst"):
             table.add_column(name, justify="right", no_wrap=True)
         for line in lines:
             spread = f"{_percent(line['mean'])} ± {_percent(line['std'])}"
