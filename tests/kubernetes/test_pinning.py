@@ -108,18 +108,19 @@ def test_nothing_is_written_when_an_image_cannot_be_resolved(registry: str, tmp_
     assert not (tmp_path / "images.json").exists()
 
 
-def deploy(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`k8s/deploy.sh minio` in a copy of the manifests, beside a kubectl that keeps what is to be applied."""
+def deploy(tmp_path: Path, overlay: str = "minio", **environment: str) -> subprocess.CompletedProcess[str]:
+    """`k8s/deploy.sh OVERLAY` in a copy of the manifests, beside a kubectl that keeps what is to be applied."""
     tools = tmp_path / "bin"
     tools.mkdir()
     stand_in = STAND_IN.format(kubectl=shutil.which("kubectl"), applied=tmp_path / "applied.yaml")
     (tools / "kubectl").write_text(stand_in)
     (tools / "kubectl").chmod(0o755)
     (tools / "untrigger").symlink_to(UNTRIGGER)
-    subprocess.run([tmp_path / "k8s/secrets.sh", "minio"], check=True)
+    credentials = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    subprocess.run([tmp_path / "k8s/secrets.sh", overlay], env={**os.environ, **credentials}, check=True)
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        [tmp_path / "k8s/deploy.sh", "minio"],
+        [tmp_path / "k8s/deploy.sh", overlay],
         env={**os.environ, "PATH": path, **environment},
         capture_output=True,
         text=True,
@@ -140,6 +141,12 @@ def test_images_without_a_digest_are_not_deployed_unless_that_is_allowed(checkou
     shutil.rmtree(checkout / "bin")
     assert deploy(checkout, UNPINNED="1").returncode == 0
     assert len(list(yaml.safe_load_all((checkout / "applied.yaml").read_text()))) > 15
+
+
+def test_an_outside_store_without_its_address_is_not_deployed(checkout: Path) -> None:
+    refused = deploy(checkout, "external", UNPINNED="1")
+    assert refused.returncode != 0 and not (checkout / "applied.yaml").exists()
+    assert "the store's own address into k8s/overlays/external/store.env" in refused.stderr
 
 
 def test_what_is_deployed_carries_the_digests(checkout: Path) -> None:
