@@ -14,6 +14,7 @@ from mlflow.entities import Run
 
 from untrigger.errors import UserError
 from untrigger.mlflow_writer import forwarding
+from untrigger.stages import close_run
 from untrigger.tracking import close_parent, existing_run, nested_run, open_parent, parent_run
 
 
@@ -51,12 +52,25 @@ def test_a_retried_stage_gets_a_run_of_its_own_and_the_earlier_one_is_marked(cli
     assert finished.data.metrics == {"loss": 1.0, "attack_success_rate": 0.9}
 
 
-def test_a_pipeline_has_succeeded_when_its_last_stage_has_whatever_kfp_calls_it(client: MlflowClient) -> None:
+@pytest.mark.parametrize(
+    ("state", "last", "status"),
+    [
+        ("SUCCEEDED", "pixel SGD", "FINISHED"),
+        ("COMPLETE", "pixel SGD", "FINISHED"),
+        ("RUNNING", "evaluation", "FINISHED"),
+        ("RUNNING", "pixel SGD", "FAILED"),
+        ("FAILED", "evaluation", "FAILED"),  # of an earlier attempt: the one that ends here did not get that far
+    ],
+)
+def test_the_parent_ends_as_kfp_says_or_else_as_the_last_stage_did(
+    client: MlflowClient, state: str, last: str, status: str
+) -> None:
     open_parent("defense digits", {}, {})
-    with nested_run("evaluation", {}):
+    with nested_run(last, {}):
         pass
-    close_parent(succeeded=False)
-    assert [run.info.status for run in tracked_runs(client)] == ["FINISHED", "FINISHED"]
+    close_run.run(state=state)
+    parent, _ = tracked_runs(client)
+    assert parent.info.status == status
 
 
 def test_a_stage_that_came_from_a_cache_gets_a_run_for_what_a_later_stage_knows_of_it(client: MlflowClient) -> None:

@@ -104,9 +104,10 @@ class MlflowWriter:
         self._log_parameters(parent.info.run_id, new)
 
     def _close_parent(self, parent: Run, record: Mapping[str, Any]) -> None:
-        succeeded = record["succeeded"] or any(
-            runs[0].info.status == "FINISHED" for name in LAST_STAGES if (runs := self._nested(parent, name))
-        )
+        succeeded = record["succeeded"]
+        if succeeded is None:
+            last = [run for name in LAST_STAGES for run in self._nested(parent, name)]
+            succeeded = any(run.info.status == "FINISHED" for run in last)
         for child in self._children(parent):
             if child.info.status == "RUNNING":
                 self._end(child.info.run_id, False, record["milliseconds"])

@@ -60,10 +60,10 @@ def open_parent(name: str, parameters: Mapping[str, Any], tags: Mapping[str, str
     _record("open_parent", name=name, parameters=parameters, tags=tags)
 
 
-def close_parent(succeeded: bool) -> None:
+def close_parent(succeeded: bool | None) -> None:
     """End the parent run; nested runs that a killed stage left open are marked as failed.
 
-    It counts as succeeded, too, when one of the `LAST_STAGES` has finished.
+    None, where nobody can tell: then it has succeeded when one of the `LAST_STAGES` has finished.
     """
     _record("close_parent", succeeded=succeeded)
 

@@ -8,11 +8,9 @@ from untrigger.components.stage_component import stage_component
 def close_run(status: PipelineTaskFinalStatus) -> None:
     """End the tracking run, whether the pipeline succeeded or failed.
 
-    KFP 2.16 may still say RUNNING here, or COMPLETE: then the run has succeeded when its last stage has.
-
     Args:
         status: How the pipeline ended, filled in by KFP.
     """
     from untrigger.stages import close_run
 
-    close_run.run(succeeded=status.state == "SUCCEEDED")
+    close_run.run(state=status.state)
