@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -39,15 +40,13 @@ def compared(browser: webdriver.Chrome, running: RunningServers, finished: Finis
 def test_the_comparison_page_shows_the_metrics_of_both_methods(
     compared: webdriver.Chrome, running: RunningServers, finished: Finished
 ) -> None:
-    rates = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
-    wait = WebDriverWait(compared, 60)
-    wait.until(lambda driver: all(rate in text_of(driver) for rate in rates))
-    shown = text_of(compared)
+    expected = []
     for method in ("ensemble", "ideal"):
-        assert f"retraining method={method} seed=0" in shown
-        metrics = tracked(running, finished.run_id)[f"retraining method={method} seed=0"].data.metrics
-        for rate in rates:
-            assert f"{metrics[rate]:.3f}".rstrip("0").rstrip(".") in shown, (method, rate)
+        run = tracked(running, finished.run_id)[f"retraining method={method} seed=0"]
+        expected.append(run.info.run_name)
+        for rate in ("attack_success_rate", "clean_accuracy", "robust_accuracy"):
+            expected += [rate, f"{run.data.metrics[rate]:.3f}".rstrip("0").rstrip(".")]
+    wait_until_shown(compared, expected)
     if path := os.environ.get(SCREENSHOT):
         compared.set_window_size(1500, 900)
         metric = compared.find_element(By.XPATH, "//*[text()='attack_success_rate']")
@@ -55,5 +54,18 @@ def test_the_comparison_page_shows_the_metrics_of_both_methods(
         compared.save_screenshot(str(Path(path)))
 
 
-def text_of(driver: webdriver.Chrome) -> str:
-    return driver.find_element(By.TAG_NAME, "body").text
+def wait_until_shown(driver: webdriver.Chrome, expected: Sequence[str]) -> None:
+    """Scroll over the page's tables, of which MLflow draws only the rows in view, until all of `expected` was seen."""
+    missing = set(expected)
+
+    def seen(driver: webdriver.Chrome) -> bool:
+        text = driver.find_element(By.TAG_NAME, "body").text
+        missing.difference_update([word for word in missing if word in text])
+        tables = "for (const table of document.querySelectorAll('[role=grid]')) "
+        driver.execute_script(tables + "table.scrollTop = table.scrollTop ? 0 : table.scrollHeight")
+        return not missing
+
+    try:
+        WebDriverWait(driver, 60).until(seen)
+    except TimeoutException:
+        pytest.fail(f"the page does not show {', '.join(sorted(missing))}")
