@@ -14,8 +14,15 @@ from mlflow.entities import Run
 
 from untrigger.errors import UserError
 from untrigger.mlflow_writer import forwarding
-from untrigger.stages import close_run
-from untrigger.tracking import close_parent, existing_run, nested_run, open_parent, parent_run
+from untrigger.stages import close_run, open_run
+from untrigger.tracking import (
+    close_parent,
+    existing_run,
+    forwarding_own_records,
+    nested_run,
+    open_parent,
+    parent_run,
+)
 
 
 @pytest.fixture
@@ -28,21 +35,25 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 
 
 def tracked_runs(client: MlflowClient) -> list[Run]:
+    """The parent, then the nested runs in the order of their start."""
     experiment = client.get_experiment_by_name("untrigger")
     assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+    runs = client.search_runs([experiment.experiment_id])
+    return sorted(runs, key=lambda run: ("mlflow.parentRunId" in run.data.tags, run.info.start_time))
 
 
 def test_a_retried_stage_gets_a_run_of_its_own_and_the_earlier_one_is_marked(client: MlflowClient) -> None:
-    open_parent("defense digits", {"generator": {"epochs": 3}}, {"dataset": "digits"})
-    with pytest.raises(RuntimeError), nested_run("pixel SGD", {"steps": 3}) as tracked:
-        tracked.metrics({"loss": 2.0}, 1)
-        raise RuntimeError("out of memory")
-    with nested_run("pixel SGD", {"steps": 4}) as tracked:
-        tracked.metrics({"loss": 1.0}, 1)
-    existing_run("pixel SGD").metrics({"attack_success_rate": 0.9})
-    open_parent("defense digits", {"generator": {"epochs": 3}}, {"dataset": "digits"})
-    close_parent(succeeded=True)
+    with forwarding_own_records():
+        open_parent("defense digits", {"generator": {"epochs": 3}}, {"dataset": "digits"})
+        with pytest.raises(RuntimeError), nested_run("pixel SGD", {"steps": 3}) as tracked:
+            tracked.metrics({"loss": 2.0}, 1)
+            raise RuntimeError("out of memory")
+        time.sleep(0.01)  # runs are told apart by the millisecond of their start
+        with nested_run("pixel SGD", {"steps": 4}) as tracked:
+            tracked.metrics({"loss": 1.0}, 1)
+        existing_run("pixel SGD").metrics({"attack_success_rate": 0.9})
+        open_parent("defense digits", {"generator": {"epochs": 3}}, {"dataset": "digits"})
+        close_parent(succeeded=True)
 
     parent, failed, finished = tracked_runs(client)
     assert parent.data.params == {"generator.epochs": "3"} and parent.info.status == "FINISHED"
@@ -65,17 +76,19 @@ def test_a_retried_stage_gets_a_run_of_its_own_and_the_earlier_one_is_marked(cli
 def test_the_parent_ends_as_kfp_says_or_else_as_the_last_stage_did(
     client: MlflowClient, state: str, last: str, status: str
 ) -> None:
-    open_parent("defense digits", {}, {})
-    with nested_run(last, {}):
-        pass
+    with forwarding_own_records():
+        open_parent("defense digits", {}, {})
+        with nested_run(last, {}):
+            pass
     close_run.run(state=state)
     parent, _ = tracked_runs(client)
     assert parent.info.status == status
 
 
 def test_a_stage_that_came_from_a_cache_gets_a_run_for_what_a_later_stage_knows_of_it(client: MlflowClient) -> None:
-    open_parent("defense digits", {}, {})
-    existing_run("retraining method=ensemble seed=0").metrics({"attack_success_rate": 0.1})
+    with forwarding_own_records():
+        open_parent("defense digits", {}, {})
+        existing_run("retraining method=ensemble seed=0").metrics({"attack_success_rate": 0.1})
     parent, reused = tracked_runs(client)
     assert reused.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert (reused.info.status, reused.data.tags["untrigger.reused"]) == ("FINISHED", "true")
@@ -83,10 +96,11 @@ def test_a_stage_that_came_from_a_cache_gets_a_run_for_what_a_later_stage_knows_
 
 
 def test_a_failed_pipeline_closes_the_runs_that_a_killed_stage_left_open(client: MlflowClient) -> None:
-    open_parent("defense digits", {}, {})
-    killed = nested_run("pixel SGD", {})
-    killed.__enter__()
-    close_parent(succeeded=False)
+    with forwarding_own_records():
+        open_parent("defense digits", {}, {})
+        killed = nested_run("pixel SGD", {})
+        killed.__enter__()
+        close_parent(succeeded=False)
     assert [run.info.status for run in tracked_runs(client)] == ["FAILED", "FAILED"]
 
 
@@ -96,10 +110,11 @@ def test_a_given_run_becomes_the_parent_wherever_it_stands(
     elsewhere = client.create_experiment("sweep")
     given = client.create_run(elsewhere).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
-    open_parent("defense digits", {"seed": 0}, {"dataset": "digits"})
-    with nested_run("evaluation", {}):
-        parent_run().metrics({"attack_success_rate": 0.1})
-    close_parent(succeeded=True)
+    with forwarding_own_records():
+        open_parent("defense digits", {"seed": 0}, {"dataset": "digits"})
+        with nested_run("evaluation", {}):
+            parent_run().metrics({"attack_success_rate": 0.1})
+        close_parent(succeeded=True)
     runs = client.search_runs([elsewhere])
     assert len(runs) == 2
     parent = client.get_run(given)
@@ -123,7 +138,7 @@ def test_records_of_another_process_are_forwarded_with_their_own_times(
     time.sleep(1.0)
     with forwarding(records, os.environ["MLFLOW_TRACKING_URI"], "run-1"):
         close_parent(succeeded=True)
-    nested, parent = sorted(tracked_runs(client), key=lambda run: "mlflow.parentRunId" not in run.data.tags)
+    parent, nested = tracked_runs(client)
     assert (parent.info.status, nested.info.status) == ("FINISHED", "FINISHED")
     assert nested.data.metrics == {"loss": 2.0} and nested.data.params == {"steps": "3"}
     assert nested.info.end_time < parent.info.end_time - 900, "the time of the record, not of its forwarding"
@@ -171,3 +186,18 @@ def test_a_file_outside_the_run_is_not_sent_anywhere(
     assert "lies outside the run" in capsys.readouterr().out
     (run,) = tracked_runs(client)
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["own.txt"]
+
+
+def test_a_stage_on_a_cluster_does_not_fail_for_want_of_tracking_once_the_run_is_open(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("KFP_RUN_ID", "run-1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("UNTRIGGER_TRACKING_PATIENCE", "0")
+    with pytest.raises(SystemExit):
+        open_run.run(pipeline="defense", config={"dataset": "digits"})
+    assert "open run: failed cannot track in MLflow" in capsys.readouterr().out
+    close_run.run(state="FAILED")
+    told = capsys.readouterr().out
+    assert "1 records are lost" in told and "close run: finished" in told

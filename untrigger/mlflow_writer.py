@@ -7,7 +7,7 @@ import os
 import shlex
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,10 @@ EXPERIMENT = "UNTRIGGER_EXPERIMENT"
 DEFAULT_EXPERIMENT = "untrigger"
 
 PATIENCE = "UNTRIGGER_TRACKING_PATIENCE"
-"""Environment variable: seconds that the end of a run waits for an MLflow that went away; 30 unless given."""
+"""Environment variable: seconds that the end of a run waits for an MLflow that went away.
+
+Unless given, 30 where its records stay for `deliver`, and 300 for a stage on a cluster, where they would be lost.
+"""
 
 KNOWN_RUNS = "known_runs"
 RETRY_SECONDS = 5.0
@@ -37,31 +40,39 @@ _PIPELINE_TAG = "untrigger.pipeline_run"
 _ROLE_TAG = "untrigger.role"
 _SUPERSEDED_TAG = "untrigger.superseded"
 _REUSED_TAG = "untrigger.reused"
+_REPORTER = Reporter("MLflow")
 
 
 class MlflowWriter:
     """Applies records to the tracking server, or database, at `uri`.
 
-    The parent run is found by its tag, the pipeline run's id, so that writers in different processes share it. Raises
-    UserError when the server does not answer.
+    The parent run is found by its tag, the pipeline run's id, so that writers in different processes share it.
     """
 
+    _experiment = ""
+
     def __init__(self, uri: str, pipeline_run: str) -> None:
+        _set_up_client()
         self._uri = uri
         self._pipeline_run = pipeline_run
         self._runs: dict[str, Run] = {}
+
+    def connect(self) -> None:
+        """Find or create the experiment; UserError when the server does not answer or refuses."""
         try:
-            self._client = MlflowClient(uri)
+            self._client = MlflowClient(self._uri)
             self._experiment = self._find_experiment()
             self._parent()
         except Exception as error:
             reason = " ".join(str(error).split())
             raise UserError(
-                f"cannot track in MLflow at MLFLOW_TRACKING_URI {without_credentials(uri)}: {reason}"
+                f"cannot track in MLflow at MLFLOW_TRACKING_URI {without_credentials(self._uri)}: {reason}"
             ) from error
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Apply one record; what belongs to a run that MLflow does not know is dropped."""
+        if not self._experiment:
+            self.connect()
         kind = record["kind"]
         if kind == "open_parent":
             self._open_parent(record)
@@ -196,8 +207,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def check_server(uri: str) -> None:
     """UserError when there is no MLflow at `uri`."""
-    _set_up_client()
-    MlflowWriter(uri, "")
+    MlflowWriter(uri, "").connect()
 
 
 def _set_up_client() -> None:
@@ -215,13 +225,37 @@ def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[None]:
     that it has not taken soon after the block stay in `records`, to be forwarded another time. Otherwise the file goes.
     A record that MLflow refuses is reported and left out. The block goes on: its results do not depend on it.
     """
-    _set_up_client()
-    forwarder = _Forwarder(MlflowWriter(uri, pipeline_run), records)
+    writer = MlflowWriter(uri, pipeline_run)
+    writer.connect()
+    forwarder = _Forwarder(writer, own_folder=records.parent)
     try:
         with following(records, forwarder.take):
             yield
     finally:
-        forwarder.finish()
+        _keep(forwarder.finish(_patience(30)), writer, records)
+
+
+@contextmanager
+def forwarding_own(records: Path, uri: str, pipeline_run: str, *, patiently: bool) -> Iterator[None]:
+    """Write the records that this process appends to `records` as they come, until the block ends.
+
+    As `forwarding`, but with `patiently` an MLflow that is away at the beginning is waited for, too. What it has not
+    taken some minutes after the block is lost, which a warning says.
+    """
+    writer = MlflowWriter(uri, pipeline_run)
+    try:
+        writer.connect()
+    except UserError as error:
+        if not patiently or not (_is_away(error) or _is_in_trouble(error)):
+            raise
+        _REPORTER.say("warning", str(error))
+    forwarder = _Forwarder(writer)
+    try:
+        with following(records, forwarder.take):
+            yield
+    finally:
+        if lost := forwarder.finish(_patience(300)):
+            _REPORTER.say("warning", f"{len(lost)} records are lost: {without_credentials(uri)} did not take them")
 
 
 def deliver(records: Path, uri: str, pipeline_run: str) -> int:
@@ -229,60 +263,72 @@ def deliver(records: Path, uri: str, pipeline_run: str) -> int:
 
     Raises UserError when MLflow is not the one that they wait for, does not answer, or goes away again.
     """
-    _set_up_client()
     with records.open() as file:
         first, *waiting = read_new_lines(file)
     writer = MlflowWriter(uri, pipeline_run)
+    writer.connect()
     writer.take_up(first)
-    forwarder = _Forwarder(writer, records)
+    forwarder = _Forwarder(writer, own_folder=records.parent)
     for record in waiting:
         forwarder.take(record)
-    if left := forwarder.finish():
-        raise UserError(f"{left} of {len(waiting)} records are still not delivered and stay in {records}")
+    left = forwarder.finish(_patience(30))
+    _keep(left, writer, records)
+    if left:
+        raise UserError(f"{len(left)} of {len(waiting)} records are still not delivered and stay in {records}")
     return len(waiting)
 
 
-class _Forwarder:
-    """Hands records to the writer in their order; keeps them while MLflow is away."""
+def _keep(records: Sequence[Mapping[str, Any]], writer: MlflowWriter, path: Path) -> None:
+    """Leave undelivered records in the file at `path` for `deliver`; without any, the file goes."""
+    if not records:
+        path.unlink(missing_ok=True)
+        return
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(json.dumps(record) + "\n" for record in (writer.known_runs(), *records)))
+    partial.replace(path)
+    _REPORTER.say(
+        "warning",
+        f"{len(records)} records are not delivered and lie in {path}: "
+        f"`untrigger track {shlex.quote(str(path.parent))}` delivers them when the server is back",
+    )
 
-    def __init__(self, writer: MlflowWriter, records: Path) -> None:
+
+def _patience(default: float) -> float:
+    return float(os.environ.get(PATIENCE, default))
+
+
+class _Forwarder:
+    """Hands records to the writer in their order; keeps them while MLflow is away.
+
+    Files are sent from anywhere, or from `own_folder` only where the records come from somebody else.
+    """
+
+    def __init__(self, writer: MlflowWriter, own_folder: Path | None = None) -> None:
         self._writer = writer
-        self._records = records
+        self._own_folder = own_folder
         self._waiting: deque[Mapping[str, Any]] = deque()
         self._set_aside: list[Mapping[str, Any]] = []
         self._attempts = 0
         self._not_before = 0.0
-        self._reporter = Reporter("MLflow")
 
     def take(self, record: Mapping[str, Any]) -> None:
-        # The records come from stages, which run what they do not trust: no file but the run's own is sent anywhere.
-        if record["kind"] == "files" and not Path(record["path"]).resolve().is_relative_to(self._records.parent):
-            self._reporter.say("warning", f"not tracked: {record['path']} lies outside the run")
+        # Stages run what they do not trust: no file but the run's own is sent anywhere.
+        own = self._own_folder
+        if own and record["kind"] == "files" and not Path(record["path"]).resolve().is_relative_to(own):
+            _REPORTER.say("warning", f"not tracked: {record['path']} lies outside the run")
             return
         self._waiting.append(record)
         if time.monotonic() >= self._not_before:
             self._deliver()
 
-    def finish(self) -> int:
-        """Wait a little for a server that is away; the number of records that then stay in the file."""
-        deadline = time.monotonic() + float(os.environ.get(PATIENCE, "30"))
+    def finish(self, patience: float) -> list[Mapping[str, Any]]:
+        """Wait some seconds for a server that is away; the records that it has not taken then."""
+        deadline = time.monotonic() + patience
         self._deliver()
         while self._waiting and time.monotonic() < deadline:
             time.sleep(1)
             self._deliver()
-        kept = [*self._set_aside, *self._waiting]
-        if not kept:
-            self._records.unlink(missing_ok=True)
-            return 0
-        partial = self._records.with_name(self._records.name + ".partial")
-        partial.write_text("".join(json.dumps(record) + "\n" for record in (self._writer.known_runs(), *kept)))
-        partial.replace(self._records)
-        self._reporter.say(
-            "warning",
-            f"{len(kept)} records are not delivered and lie in {self._records}: "
-            f"`untrigger track {shlex.quote(str(self._records.parent))}` delivers them when the server is back",
-        )
-        return len(kept)
+        return [*self._set_aside, *self._waiting]
 
     def _deliver(self) -> None:
         while self._waiting:
@@ -294,17 +340,17 @@ class _Forwarder:
                 if _is_away(error) or (_is_in_trouble(error) and self._attempts < ATTEMPTS):
                     self._attempts += not _is_away(error)
                     if not self._not_before:
-                        self._reporter.say("warning", f"does not answer, records wait for it: {reason}")
+                        _REPORTER.say("warning", f"does not answer, records wait for it: {reason}")
                     self._not_before = time.monotonic() + RETRY_SECONDS
                     return
                 if _is_in_trouble(error):
                     self._set_aside.append(record)
                 else:
-                    self._reporter.say("warning", f"not tracked: {record['kind']}: {reason}")
+                    _REPORTER.say("warning", f"not tracked: {record['kind']}: {reason}")
             self._waiting.popleft()
             self._attempts = 0
         if self._not_before:
-            self._reporter.say("warning", "answers again")
+            _REPORTER.say("warning", "answers again")
             self._not_before = 0.0
 
 
@@ -327,7 +373,5 @@ def _is_in_trouble(error: BaseException) -> bool:
         if isinstance(link, requests.HTTPError) and link.response is not None:
             return link.response.status_code >= 500 or link.response.status_code == 429
         if isinstance(link, MlflowException):
-            return link.get_http_status_code() >= 500 and str(error).startswith(
-                ("INTERNAL_ERROR", "TEMPORARILY", "API")
-            )
+            return link.get_http_status_code() >= 500 and str(link).startswith(("INTERNAL_ERROR", "TEMPORARILY", "API"))
     return False

@@ -23,7 +23,7 @@ from untrigger import __version__
 from untrigger.artifacts import write_json
 from untrigger.errors import UserError
 from untrigger.progress import Reporter
-from untrigger.tracking import TrackedRun, existing_run, nested_run, parent_run
+from untrigger.tracking import TrackedRun, existing_run, forwarding_own_records, nested_run, parent_run
 
 if TYPE_CHECKING:
     import torch
@@ -82,13 +82,16 @@ class Log:
         return f"{self._label}: {title}" if self._label else title
 
 
-def stage(title: str, *, reusable: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def stage(
+    title: str, *, reusable: bool = True, requires_tracking: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function of (log, **artifacts and parameters) a stage that a component or a test calls.
 
     `title` may name parameters in braces ("retraining {method}"). `reusable`: its outputs depend on its arguments
-    alone, so a later attempt may reuse them. Artifacts are given as paths or strings. A further argument `label` sets
-    the stage apart from those of the same title, in progress and tracking; its work never sees it. A UserError ends
-    the process with one sentence and status 2.
+    alone, so a later attempt may reuse them. `requires_tracking`: it fails where MLflow is asked for and away, which
+    others wait for. Artifacts are given as paths or strings. A further argument `label` sets the stage apart from those
+    of the same title, in progress and tracking; its work never sees it. A UserError ends the process with one sentence
+    and status 2.
     """
 
     def decorate(work: Callable[..., None]) -> Callable[..., None]:
@@ -102,7 +105,7 @@ def stage(title: str, *, reusable: bool = True) -> Callable[[Callable[..., None]
             inputs = {name: value for name, value in arguments.items() if kinds[name] in (InFolder, InFolders)}
             parameters = {n: v for n, v in arguments.items() if n not in outputs and n not in inputs}
             log = Log(title.format_map(arguments), parameters, label)
-            with _failures_reported(log.reporter):
+            with _failures_reported(log.reporter), forwarding_own_records(patiently=not requires_tracking):
                 kept = _kept_folder(name, inputs, parameters) if reusable else None
                 if kept is not None and kept.exists():
                     _link_all({name: kept / name for name in outputs}, outputs)

@@ -1,19 +1,19 @@
 """Tracking: one parent run per pipeline run, one nested run per stage (per method and seed in retraining).
 
-What is tracked leaves a stage as records. Where UNTRIGGER_TRACKING names a file they are appended to it, and the
-process that started the stages forwards them: a short stage need not import MLflow, a container needs no network. Where
-MLFLOW_TRACKING_URI and KFP_RUN_ID are set instead, and MLflow is installed, the stage writes them to MLflow itself.
-Either way `mlflow_writer` does the writing. Otherwise nothing is tracked.
+What is tracked leaves a stage as records, appended to the file that UNTRIGGER_TRACKING names. The process that started
+the stages forwards them: a short stage need not import MLflow, a container needs no network. Where no such process is,
+on a cluster, but MLFLOW_TRACKING_URI and KFP_RUN_ID are set and MLflow is installed, the stage forwards its own. Either
+way `mlflow_writer` does the writing. Otherwise nothing is tracked.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
+import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,17 +93,28 @@ def existing_run(name: str) -> TrackedRun:
     return TrackedRun(key)
 
 
-def _record(kind: str, **values: Any) -> None:
-    record = {"kind": kind, "milliseconds": int(time.time() * 1000), **values}
+@contextmanager
+def forwarding_own_records(*, patiently: bool = True) -> Iterator[None]:
+    """Let MLflow have what is tracked in this block, where no other process forwards it.
+
+    UserError at the beginning when MLflow refuses, or, unless `patiently`, when it cannot be reached.
+    """
     pipeline_run, uri = os.environ.get(RUN_ID), os.environ.get(TRACKING_URI)
+    if os.environ.get(RECORDS) or not (pipeline_run and uri) or importlib.util.find_spec("mlflow") is None:
+        yield
+        return
+    from untrigger.mlflow_writer import forwarding_own
+
+    with tempfile.TemporaryDirectory() as folder:
+        records = Path(folder) / "records.jsonl"
+        os.environ[RECORDS] = str(records)
+        try:
+            with forwarding_own(records, uri, pipeline_run, patiently=patiently):
+                yield
+        finally:
+            del os.environ[RECORDS]
+
+
+def _record(kind: str, **values: Any) -> None:
     if path := os.environ.get(RECORDS):
-        append_line(Path(path), record)
-    elif pipeline_run and uri and importlib.util.find_spec("mlflow") is not None:
-        _writing_directly(uri, pipeline_run)(record)
-
-
-@functools.cache
-def _writing_directly(uri: str, pipeline_run: str) -> Callable[[Mapping[str, Any]], None]:
-    from untrigger.mlflow_writer import MlflowWriter
-
-    return MlflowWriter(uri, pipeline_run).write
+        append_line(Path(path), {"kind": kind, "milliseconds": int(time.time() * 1000), **values})

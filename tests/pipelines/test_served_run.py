@@ -290,3 +290,26 @@ def test_files_that_the_tracking_server_cannot_store_are_delivered_later(
     client = MlflowClient(running.environment["MLFLOW_TRACKING_URI"])
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"report.html", "results.json", "figures"} <= files
+
+
+def test_a_stage_that_tracks_by_itself_waits_for_a_server_that_is_away(
+    running: RunningServers, finished: Finished
+) -> None:
+    """As on a cluster, where no other process forwards what a stage tracks."""
+    stage = (
+        "from untrigger.stage import stage\n"
+        "def work(log):\n"
+        "    with log.run() as run:\n"
+        "        run.metrics({'loss': 1.0}, 1)\n"
+        "stage('patient', reusable=False)(work)()\n"
+    )
+    environment = {**os.environ, **running.environment, "KFP_RUN_ID": finished.run_id, "PYTHONUNBUFFERED": "1"}
+    running.kill("mlflow")
+    process = subprocess.Popen([sys.executable, "-c", stage], env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert "MLflow: warning cannot track in MLflow" in process.stdout.readline()
+    running.up()
+    told, _ = process.communicate(timeout=100)
+    assert process.returncode == 0 and "patient: finished" in told and "lost" not in told
+    run = tracked(running, finished.run_id)["patient"]
+    assert run.info.status == "FINISHED" and run.data.metrics == {"loss": 1.0}

@@ -9,7 +9,7 @@ from untrigger.stage import Log, stage
 from untrigger.tracking import open_parent
 
 
-@stage("open run", reusable=False)
+@stage("open run", reusable=False, requires_tracking=True)
 def run(log: Log, *, pipeline: str, config: dict[str, Any]) -> None:
     """Create the parent run of this pipeline run in MLflow, with the whole configuration as its parameters."""
     settings = SweepConfig.of(config) if "triggers" in config else DefenseConfig.of(config)
