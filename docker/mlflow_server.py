@@ -1,6 +1,7 @@
 """The entry of the image mlflow-server: make sure that the buckets are there, then become MLflow's server.
 
-BUCKETS names them, AWS_ENDPOINT_URL and the AWS credentials say where. The arguments go to `mlflow server`.
+BUCKETS names them; AWS_ENDPOINT_URL, AWS_DEFAULT_REGION and the AWS credentials say where. Arguments are those of
+`mlflow server`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,17 +19,31 @@ PATIENCE_SECONDS = 60
 
 def ensure(bucket: str) -> None:
     """Create the bucket unless it is there; wait for a store that is still starting."""
-    client = boto3.client("s3", region_name=os.environ.get("AWS_REGION", "us-east-1"))
+    region = os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
+    client = boto3.client("s3", region_name=region)
+    # Amazon's first region has no name there.
+    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            if bucket not in {known["Name"] for known in client.list_buckets()["Buckets"]}:
-                client.create_bucket(Bucket=bucket)
+            if not exists(bucket, client):
+                client.create_bucket(Bucket=bucket, **where)
             return
         except (BotoCoreError, ClientError) as error:
             if time.monotonic() > deadline:
                 sys.exit(f"the object store at {os.environ.get('AWS_ENDPOINT_URL')} gives no bucket {bucket}: {error}")
             time.sleep(1)
+
+
+def exists(bucket: str, client: Any) -> bool:
+    """Whether the bucket is there; it asks for no right beyond that bucket."""
+    try:
+        client.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return False
+        raise
+    return True
 
 
 if __name__ == "__main__":

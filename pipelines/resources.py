@@ -11,7 +11,7 @@ TRACKING_CONFIG = "untrigger-tracking"
 """ConfigMap with the key `uri`, the address of the MLflow server."""
 
 STORE_CONFIG = "untrigger-store"
-"""ConfigMap with the key `endpoint`, the address of the S3 object store."""
+"""ConfigMap with the keys `endpoint`, the address of the S3 object store, and `region`."""
 
 STORE_SECRET = "untrigger-store"
 """Secret with the keys `accessKey` and `secretKey`; only the stages that read inputs there get it."""
@@ -77,7 +77,8 @@ def placed(task: Any, title: str) -> Any:
     if resources.shared_memory:
         kubernetes.empty_dir_mount(task, "dshm", "/dev/shm", medium="Memory", size_limit=resources.shared_memory)
     if resources.reads_store:
-        kubernetes.use_config_map_as_env(task, STORE_CONFIG, {"endpoint": "AWS_ENDPOINT_URL"}, optional=True)
+        place = {"endpoint": "AWS_ENDPOINT_URL", "region": "AWS_REGION"}
+        kubernetes.use_config_map_as_env(task, STORE_CONFIG, place, optional=True)
         credentials = {"accessKey": "AWS_ACCESS_KEY_ID", "secretKey": "AWS_SECRET_ACCESS_KEY"}
         kubernetes.use_secret_as_env(task, STORE_SECRET, credentials, optional=True)
     return task

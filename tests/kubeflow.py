@@ -6,6 +6,7 @@ server parses it. The few objects of the Kubernetes API that `submit` looks for 
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import threading
@@ -37,7 +38,8 @@ class Kubeflow:
     """The server's state, and what a test does to it.
 
     `course` is what a started run goes through, one entry a look: the state of the run, and of its tasks by name, in
-    the order of their start. The task of a stage is CACHED where its outputs come from the cache.
+    the order of their start. The task of a stage is CACHED where its outputs come from the cache. `secrets` are those
+    of the namespace `untrigger`, by name.
     """
 
     def __init__(self, version: str = "2.17.1") -> None:
@@ -46,6 +48,7 @@ class Kubeflow:
         self.multi_user = False
         self.page: str | None = None
         self.settings = set(SETTINGS)
+        self.secrets: dict[str, dict[str, str]] = {}
         self.course: list[tuple[str, dict[str, str]]] = [("SUCCEEDED", {"poison-training": "SUCCEEDED"})]
         self.on_start: Callable[[api.V2beta1Run], None] = lambda run: None
         self.experiments: dict[str, api.V2beta1Experiment] = {}
@@ -264,6 +267,9 @@ def _application(server: Kubeflow) -> Flask:
 
     @app.get("/api/v1/namespaces/<namespace>/<kind>/<name>")
     def setting(namespace: str, kind: str, name: str) -> Response:
+        if (namespace, kind) == ("untrigger", "secrets") and name in server.secrets:
+            data = {key: base64.b64encode(value.encode()).decode() for key, value in server.secrets[name].items()}
+            return jsonify({"metadata": {"name": name}, "data": data})
         if namespace != "kubeflow" or (kind, name) not in server.settings:
             raise Refused(404, f"{kind} {name} not found")
         return jsonify({"metadata": {"name": name}})

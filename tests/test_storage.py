@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -229,3 +230,19 @@ def test_a_store_without_space_is_reported_and_holds_no_object(
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-north-1"])
+def test_the_tracking_servers_image_creates_the_buckets_that_are_missing(
+    running: RunningServers, region: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = tmp_path / "mlflow"
+    stand_in.write_text('#!/bin/sh\necho "$@"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("BUCKETS", f"made-in-{region} untrigger")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    entry = Path(__file__).parents[1] / "docker/mlflow_server.py"
+    ended = subprocess.run([sys.executable, entry, "--extra"], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout.startswith("server --host") and ended.stdout.endswith("--extra\n")
+    assert client(running).bucket_exists(f"made-in-{region}") and client(running).bucket_exists("untrigger")

@@ -16,6 +16,8 @@ import yaml
 from kubernetes_validate.utils import all_versions
 from untrigger.pipelines import resources
 
+from tests.kubeflow import Kubeflow
+
 pytestmark = pytest.mark.kubernetes
 
 ROOT = Path(__file__).parents[2]
@@ -97,15 +99,19 @@ def test_every_image_has_an_exact_version(manifests: list[dict[str, Any]]) -> No
 
 def test_whatever_is_named_is_in_the_same_overlay(manifests: list[dict[str, Any]]) -> None:
     maps, secrets = names(manifests, "ConfigMap"), names(manifests, "Secret")
+    held = {
+        (item["kind"], item["metadata"]["namespace"], item["metadata"]["name"], key)
+        for item in manifests
+        if item["kind"] in ("ConfigMap", "Secret")
+        for key in item["data"]
+    }
     for namespace, pod in pods(manifests):
         assert (namespace, pod["serviceAccountName"]) in names(manifests, "ServiceAccount")
         for container in pod["containers"]:
             for variable in container.get("env", []):
-                source = variable.get("valueFrom", {})
-                if "secretKeyRef" in source:
-                    assert (namespace, source["secretKeyRef"]["name"]) in secrets
-                if "configMapKeyRef" in source:
-                    assert (namespace, source["configMapKeyRef"]["name"]) in maps
+                for kind in ("Secret", "ConfigMap"):
+                    if source := variable.get("valueFrom", {}).get(f"{kind[0].lower()}{kind[1:]}KeyRef"):
+                        assert (kind, namespace, source["name"], source["key"]) in held
     for item in manifests:
         if item["kind"] == "StatefulSet":
             assert (item["metadata"]["namespace"], item["spec"]["serviceName"]) in names(manifests, "Service")
@@ -143,3 +149,27 @@ def test_secrets_are_made_once_and_only_their_owner_may_read_them(tmp_path: Path
     assert {path.name: path.read_text() for path in made.iterdir()} == before
     refused = subprocess.run([folder / "secrets.sh", "nowhere"], capture_output=True, text=True, check=False)
     assert refused.returncode != 0 and "no overlay nowhere: give one of external minio seaweedfs" in refused.stderr
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_another_checkout_takes_the_secrets_that_the_cluster_has(overlay: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(ROOT / "k8s", tmp_path / "k8s", ignore=shutil.ignore_patterns("secrets"))
+    made = folder / "overlays" / overlay / "secrets"
+    cluster = Kubeflow()
+    cluster.secrets["untrigger-store"] = {"accessKey": "its-access-key", "secretKey": "its-secret-key"}
+    cluster.secrets["mlflow-database"] = {"password": "its-password"}
+    cluster.up()
+    try:
+        where = {"KUBECONFIG": str(cluster.write_kubeconfig(tmp_path / "kubeconfig"))}
+        subprocess.run([folder / "secrets.sh", overlay], env={**os.environ, **where}, check=True)
+    finally:
+        cluster.down()
+    assert (made / "store.env").read_text() == "accessKey=its-access-key\nsecretKey=its-secret-key\n"
+    assert (made / "database.env").read_text() == "password=its-password\n"
+
+
+def test_an_outside_store_without_credentials_is_refused(tmp_path: Path) -> None:
+    folder = shutil.copytree(ROOT / "k8s", tmp_path / "k8s", ignore=shutil.ignore_patterns("secrets"))
+    refused = subprocess.run([folder / "secrets.sh", "external"], capture_output=True, text=True, check=False)
+    assert refused.returncode != 0 and "must stand in AWS_ACCESS_KEY_ID and" in refused.stderr
+    assert not (folder / "overlays/external/secrets/store.env").exists()

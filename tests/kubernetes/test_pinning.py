@@ -149,6 +149,46 @@ def test_an_outside_store_without_its_address_is_not_deployed(checkout: Path) ->
     assert "the store's own address into k8s/overlays/external/store.env" in refused.stderr
 
 
+def deploy_outside_store(checkout: Path, settings: str) -> subprocess.CompletedProcess[str]:
+    """Deploy with a store in eu-north-1 and the bucket `team`, and with `settings` in store.env."""
+    overlay = checkout / "k8s/overlays/external"
+    providers = (overlay / "providers.yaml").read_text()
+    (overlay / "providers.yaml").write_text(
+        providers.replace("example.com", "eu-north-1.amazonaws.com").replace("us-east-1", "eu-north-1")
+    )
+    (overlay / "pipeline-root").write_text("s3://team/pipelines")
+    (overlay / "store.env").write_text(settings + "trackingBucket=team-mlflow\n")
+    return deploy(checkout, "external", UNPINNED="1")
+
+
+def test_an_outside_store_is_deployed_with_its_region_and_buckets(checkout: Path) -> None:
+    settings = "endpoint=https://s3.eu-north-1.amazonaws.com\nregion=eu-north-1\nbucket=team\n"
+    deployed = deploy_outside_store(checkout, settings)
+    assert deployed.returncode == 0, deployed.stderr
+    maps = {
+        item["metadata"]["namespace"]: item["data"]
+        for item in yaml.safe_load_all((checkout / "applied.yaml").read_text())
+        if item["kind"] == "ConfigMap" and item["metadata"]["name"] == "untrigger-store"
+    }
+    assert maps["kubeflow"] == maps["untrigger"]
+    assert (maps["untrigger"]["region"], maps["untrigger"]["trackingBucket"]) == ("eu-north-1", "team-mlflow")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("endpoint=https://elsewhere.test\nregion=eu-north-1\nbucket=team\n", "endpoint: elsewhere.test"),
+        ("endpoint=https://s3.eu-north-1.amazonaws.com\nregion=us-west-2\nbucket=team\n", "region: us-west-2"),
+        ("endpoint=http://s3.eu-north-1.amazonaws.com\nregion=eu-north-1\nbucket=team\n", "disableSSL: true"),
+        ("endpoint=https://s3.eu-north-1.amazonaws.com\nregion=eu-north-1\nbucket=its\n", "s3://its/pipelines"),
+    ],
+)
+def test_settings_of_a_store_that_do_not_agree_are_not_deployed(checkout: Path, settings: str, told: str) -> None:
+    refused = deploy_outside_store(checkout, settings)
+    assert refused.returncode != 0 and not (checkout / "applied.yaml").exists()
+    assert "and store.env do not agree" in refused.stderr and f"{told}'" in refused.stderr
+
+
 def test_what_is_deployed_carries_the_digests(checkout: Path) -> None:
     digest = "@sha256:" + "c" * 64
     pins = {image: f"registry.test/{image.partition(':')[0]}{digest}" for image in named_images([checkout / "k8s"])}

@@ -124,7 +124,8 @@ def test_the_run_id_tracking_and_store_reach_a_stage_by_reference_only(pods: dic
         fields = {field["name"]: field["fieldPath"] for field in pods[stage]["fieldPathAsEnv"]}
         assert fields == {"KFP_RUN_ID": "metadata.labels['pipeline/runid']"}, stage
         variables = {key["envVar"] for source in pods[stage]["configMapAsEnv"] for key in source["keyToEnv"]}
-        assert "MLFLOW_TRACKING_URI" in variables, stage
+        place = {"AWS_ENDPOINT_URL", "AWS_REGION"} if stage in READING_THE_STORE else set()
+        assert variables == {"MLFLOW_TRACKING_URI", *place}, stage
         secrets = {key["envVar"] for source in pods[stage].get("secretAsEnv", []) for key in source["keyToEnv"]}
         expected = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} if stage in READING_THE_STORE else set()
         assert secrets == expected, stage
