@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 from kfp import dsl
 from safetensors.torch import load_file
 from untrigger.components.aggregation.component import aggregation
@@ -27,6 +29,7 @@ from untrigger.components.visualisation.component import visualisation
 from untrigger.pipelines.arguments import pipeline_arguments
 
 from tests.pipeline_config import tiny_config, tiny_sweep
+from untrigger.cli import main
 from untrigger.datasets import load_images, save_images
 
 CONFIG = tiny_config(betas_per_task=2)
@@ -266,6 +269,61 @@ def test_aggregation_sets_the_reports_of_a_sweep_side_by_side(work: dict[str, An
     single = content(work["report"], "results.json")["reversed_attack_success_rates"]
     assert row["reversed_attack_success_rates"] == single and len(single) == 2
     assert (Path(work["together"].path) / "triggers" / "checkerboard" / "report.html").exists()
+
+
+def aggregated(reports: list[Any], folder: Path, *triggers: str, **changes: Any) -> Path:
+    """The finished sweep over `triggers` in `folder`."""
+    config = pipeline_arguments(tiny_sweep(betas_per_task=2, triggers=triggers, **changes))["config"]
+    together = artifact(folder.parent, folder.name)
+    aggregation.python_func(reports=reports, report=together, config=config)
+    return Path(together.path)
+
+
+@pytest.fixture(scope="module")
+def two_reports(work: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The reports of two triggers, which differ in their name only."""
+    folder = tmp_path_factory.mktemp("reports")
+    shutil.copytree(work["report"].path, folder / "other")
+    found = content(work["report"], "results.json")
+    found["trigger"]["name"] = "binary:9"
+    (folder / "other" / "results.json").write_text(json.dumps(found))
+    return [work["report"], artifact(folder, "other")]
+
+
+def join(*words: object) -> Result:
+    return CliRunner().invoke(main, ["join", *map(str, words)])
+
+
+def test_a_sweep_in_parts_is_joined_to_what_the_whole_sweep_gives(two_reports: list[Any], tmp_path: Path) -> None:
+    parts = [
+        aggregated([report], tmp_path / name, trigger)
+        for report, name, trigger in zip(two_reports, ("a", "b"), ("checkerboard", "binary:9"), strict=True)
+    ]
+    whole = aggregated(two_reports, tmp_path / "whole", "checkerboard", "binary:9")
+    joined = join(*parts, "--output", tmp_path / "joined")
+    assert joined.exit_code == 0, joined.stderr
+    assert "2 black-and-white triggers" in joined.output
+    files, expected = (
+        {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "joined", whole)
+    )
+    assert files == expected
+    assert (tmp_path / "joined" / "sweep.json").read_bytes() == (whole / "sweep.json").read_bytes()
+
+
+def test_sweeps_that_do_not_belong_together_are_not_joined(two_reports: list[Any], tmp_path: Path) -> None:
+    first, second = two_reports
+    sweep = aggregated([first], tmp_path / "a", "checkerboard")
+    other = aggregated([second], tmp_path / "b", "binary:9", seed=1)
+    for words, told in (
+        ((sweep, other), f"seed is 0 in {sweep}, 1 in {other}"),
+        ((sweep, sweep), "got checkerboard more than once"),
+        ((sweep, tmp_path), f"{tmp_path} holds no sweep.json"),
+    ):
+        refused = join(*words, "--output", tmp_path / "joined")
+        assert refused.exit_code == 2 and told in refused.stderr and not (tmp_path / "joined").exists()
+    refused = join(sweep, "--output", other)
+    assert refused.exit_code == 2 and f"{other} holds something already" in refused.stderr
 
 
 def test_undefended_rates_with_seed_0_are_the_rates_before(work: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import click
 
 from untrigger import __version__
 from untrigger.cli.cluster import fetch, images, runs, submit
-from untrigger.cli.local import compare, compile_pipelines, datasets, paper, run, track
+from untrigger.cli.local import compare, compile_pipelines, datasets, join, paper, run, track
 from untrigger.cli.messages import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USER_ERROR, tell
 from untrigger.cli.store import store
 from untrigger.errors import UserError
@@ -55,5 +55,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (run, paper, compare, track, datasets, compile_pipelines, store, submit, runs, fetch, images):
+for command in (run, paper, compare, join, track, datasets, compile_pipelines, store, submit, runs, fetch, images):
     main.add_command(command)

@@ -108,7 +108,8 @@ def submit(
     if len(submission.config.planted()) > MANY_TRIGGERS:
         tell(
             f"warning: {len(submission.config.planted())} triggers may outgrow what Argo keeps of one workflow: submit "
-            f"up to {MANY_TRIGGERS} at a time, unless its controller offloads node status"
+            f"up to {MANY_TRIGGERS} at a time and `untrigger join` what you fetch of them, unless its controller "
+            "offloads node status"
         )
     if dry_run:
         click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")

@@ -186,6 +186,28 @@ def compare(runs: tuple[str, ...], html: Path | None) -> None:
 
 
 @click.command()
+@click.argument("sweeps", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="A folder for the report."
+)
+def join(sweeps: tuple[Path, ...], output: Path) -> None:
+    """Bring finished SWEEPS over different triggers together as one: table, figure and report over all of them.
+
+    They are output folders of `untrigger paper`, or what `untrigger fetch` brought, and must agree in all settings but
+    the triggers.
+    """
+    from rich.console import Console
+
+    from untrigger.display import final_tables
+    from untrigger.joining import join_sweeps
+
+    console = Console(file=sys.stdout)
+    for table in final_tables(join_sweeps(sweeps, output)):
+        console.print(table)
+    click.echo(f"report:  {output.resolve() / 'report.html'}")
+
+
+@click.command()
 @click.argument("output", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def track(output: Path) -> None:
     """Deliver what a finished run in OUTPUT could not deliver to MLflow, because its server was away."""
