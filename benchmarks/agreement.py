@@ -19,7 +19,7 @@ from untrigger.profiles import config_for
 from untrigger.retraining import retrain
 from untrigger.seeding import derived_generator, derived_seed
 from untrigger.settings import DefenseConfig
-from untrigger.staircase import Staircase, build_staircase
+from untrigger.staircase import Staircase, StairMeasurement, build_staircase, measure_stair
 from untrigger.training import train
 from untrigger.triggers import read_trigger
 
@@ -52,26 +52,20 @@ def measure_agreement(seeds: int) -> None:
     """Repeat the demo's attack and defence (its search cut to `EPOCHS`) per seed and way; print paired differences."""
     console = Console()
     console.print(description(torch.device("cpu")), soft_wrap=True)
-    found: dict[str, list[tuple[Rates, Rates]]] = {}
+    found: dict[str, list[dict[str, float]]] = {}
     for seed in range(seeds):
         for name, way in WAYS.items():
-            found.setdefault(name, []).append(_Run(seed, way).rates())
+            found.setdefault(name, []).append(_Run(seed, way).measured())
             console.print(f"seed {seed}, {name}: measured")
-    table = Table(title=f"digits, percentage points, mean difference over {seeds} seeds (each)")
-    for column in ("pair", "when", "clean accuracy", "attack success"):
+    table = Table(title=f"digits, mean difference over {seeds} seeds (each)")
+    for column in ("pair", "of", "difference"):
         table.add_column(column)
     for pair, (first, second) in PAIRS.items():
-        for index, when in enumerate(("before the defence", "after ensemble")):
-            pairs = [(a[index], b[index]) for a, b in zip(found[first], found[second], strict=True)]
-            table.add_row(
-                pair, when, *(_differences(pairs, rate) for rate in ("clean_accuracy", "attack_success_rate"))
-            )
+        for quantity in found[first][0]:
+            each = [a[quantity] - b[quantity] for a, b in zip(found[first], found[second], strict=True)]
+            told = f"{statistics.fmean(each):+.2f} ({', '.join(f'{value:+.2f}' for value in each)})"
+            table.add_row(pair, quantity, told)
     console.print(table)
-
-
-def _differences(pairs: list[tuple[Rates, Rates]], rate: str) -> str:
-    each = [100 * (getattr(a, rate) - getattr(b, rate)) for a, b in pairs]
-    return f"{statistics.fmean(each):+.2f} ({', '.join(f'{value:+.2f}' for value in each)})"
 
 
 class _Run:
@@ -85,8 +79,8 @@ class _Run:
         self.trigger = read_trigger(self.config.trigger)
         self.together = way.together
 
-    def rates(self) -> tuple[Rates, Rates]:
-        """Before the defence and after it."""
+    def measured(self) -> dict[str, float]:
+        """What is compared: rates before and after the defence, and how the stairs are filled."""
         suspect = self._backdoored()
         staircase = self._staircase(suspect)
         defender = self.data.defender
@@ -98,7 +92,29 @@ class _Run:
             self.config.retraining,
             generator=self._random("retraining"),
         )
-        return self._measured(suspect), self._measured(cured)
+        before, after = self._rates(suspect), self._rates(cured)
+        stairs = [self._stair(suspect, staircase, beta) for beta in staircase.betas]
+        return {
+            "clean accuracy before, %": 100 * before.clean_accuracy,
+            "attack success before, %": 100 * before.attack_success_rate,
+            "clean accuracy after ensemble, %": 100 * after.clean_accuracy,
+            "attack success after ensemble, %": 100 * after.attack_success_rate,
+            "valid samples, %": 100 * statistics.fmean(stair.valid_share for stair in stairs),
+            "mutual information, nats": statistics.fmean(stair.mutual_information for stair in stairs),
+        }
+
+    def _stair(self, suspect: Classifier, staircase: Staircase, beta: float) -> StairMeasurement:
+        defender = self.data.defender
+        random = derived_generator(self.config.seed, "stair", beta)
+        return measure_stair(
+            staircase.generator_of(beta),
+            beta,
+            suspect,
+            defender.images,
+            defender.labels,
+            self.config.target_class,
+            generator=random,
+        )
 
     def _random(self, purpose: str) -> torch.Generator:
         return derived_generator(self.config.seed, purpose)
@@ -136,7 +152,7 @@ class _Run:
             stairs += list(zip(trained, betas, strict=True))
         return build_staircase(stairs)
 
-    def _measured(self, classifier: Classifier) -> Rates:
+    def _rates(self, classifier: Classifier) -> Rates:
         data, target = self.data.evaluation, self.config.target_class
         random = self._random("evaluation")
         return evaluate(frozen(classifier), data.images, data.labels, self.trigger, target, random)
