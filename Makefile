@@ -39,8 +39,8 @@ pin-images: $(READY)  ## Write the digests that REGISTRY and others have for all
 deploy: $(READY) k8s-secrets  ## Apply OVERLAY to the cluster, images by digest (UNPINNED=1 allows tags)
 	$(IN_VENV) k8s/deploy.sh $(OVERLAY)
 
-k8s-secrets:  ## Write new secrets for OVERLAY (minio, seaweedfs, external), unless there are some
-	@k8s/secrets.sh $(OVERLAY)
+k8s-secrets:  ## Write the secrets of OVERLAY (minio, seaweedfs, external): the cluster's own, or new ones
+	@k8s/make_secrets.py $(OVERLAY)
 
 compose-env: docker/.env  ## Write new credentials for docker/compose.yaml, unless there are some
 

@@ -38,8 +38,8 @@ class Kubeflow:
     """The server's state, and what a test does to it.
 
     `course` is what a started run goes through, one entry a look: the state of the run, and of its tasks by name, in
-    the order of their start. The task of a stage is CACHED where its outputs come from the cache. `secrets` are those
-    of the namespace `untrigger`, by name.
+    the order of their start. The task of a stage is CACHED where its outputs come from the cache. `deployed` is
+    what the objects of the namespace `untrigger` hold, by kind and name; nobody may read them when it is `forbidden`.
     """
 
     def __init__(self, version: str = "2.17.1") -> None:
@@ -48,7 +48,8 @@ class Kubeflow:
         self.multi_user = False
         self.page: str | None = None
         self.settings = set(SETTINGS)
-        self.secrets: dict[str, dict[str, str]] = {}
+        self.deployed: dict[tuple[str, str], dict[str, str]] = {}
+        self.forbidden = False
         self.course: list[tuple[str, dict[str, str]]] = [("SUCCEEDED", {"poison-training": "SUCCEEDED"})]
         self.on_start: Callable[[api.V2beta1Run], None] = lambda run: None
         self.experiments: dict[str, api.V2beta1Experiment] = {}
@@ -267,8 +268,12 @@ def _application(server: Kubeflow) -> Flask:
 
     @app.get("/api/v1/namespaces/<namespace>/<kind>/<name>")
     def setting(namespace: str, kind: str, name: str) -> Response:
-        if (namespace, kind) == ("untrigger", "secrets") and name in server.secrets:
-            data = {key: base64.b64encode(value.encode()).decode() for key, value in server.secrets[name].items()}
+        if namespace == "untrigger" and server.forbidden:
+            raise Refused(403, f"{kind} {name} is forbidden")
+        if namespace == "untrigger" and (kind, name) in server.deployed:
+            data = server.deployed[kind, name]
+            if kind == "secrets":
+                data = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
             return jsonify({"metadata": {"name": name}, "data": data})
         if namespace != "kubeflow" or (kind, name) not in server.settings:
             raise Refused(404, f"{kind} {name} not found")

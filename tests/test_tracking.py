@@ -6,14 +6,17 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import RestException
 
 from untrigger.errors import UserError
-from untrigger.mlflow_writer import forwarding
+from untrigger.mlflow_writer import FILE_ATTEMPTS, MlflowWriter, forwarding
 from untrigger.stages import close_run, open_run
 from untrigger.tracking import (
     close_parent,
@@ -201,3 +204,32 @@ def test_a_stage_on_a_cluster_does_not_fail_for_want_of_tracking_once_the_run_is
     close_run.run(state="FAILED")
     told = capsys.readouterr().out
     assert "1 records are lost" in told and "close run: finished" in told
+
+
+def test_a_run_that_mlflow_does_not_open_ends_there(client: MlflowClient, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else all later stages would track into nothing."""
+    client.delete_experiment(client.create_experiment("untrigger"))
+    with pytest.raises(SystemExit):
+        open_run.run(pipeline="defense", config={"dataset": "digits"})
+    assert "open run: failed MLflow at sqlite:" in capsys.readouterr().out
+
+
+def test_a_run_begins_when_the_database_behind_mlflow_is_back(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([False] * (FILE_ATTEMPTS + 2))
+    write = MlflowWriter.write
+
+    def in_trouble_at_first(writer: MlflowWriter, record: Mapping[str, Any]) -> None:
+        if record["kind"] == "begin" and not next(answers, True):
+            raise RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "the database is starting"})
+        write(writer, record)
+
+    monkeypatch.setattr(MlflowWriter, "write", in_trouble_at_first)
+    with forwarding_own_records():
+        open_parent("defense digits", {}, {})
+        with nested_run("pixel SGD", {}) as run:
+            run.metrics({"loss": 1.0}, 1)
+    _, nested = tracked_runs(client)
+    assert nested.info.status == "FINISHED" and nested.data.metrics == {"loss": 1.0}
+    assert "lost" not in capsys.readouterr().out

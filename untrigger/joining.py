@@ -11,6 +11,7 @@ from untrigger.comparison import ComparedRun, differing_settings
 from untrigger.errors import UserError
 from untrigger.settings import SweepConfig
 from untrigger.stages import aggregation
+from untrigger.sweep import folder_name
 
 LISTS = ("triggers", "panels")
 """The settings in which the parts may differ."""
@@ -20,13 +21,14 @@ def join_sweeps(sweeps: Sequence[Path], output: Path) -> dict[str, Any]:
     """Write the report of a sweep over all triggers of `sweeps` into `output`; returns its results.
 
     sweeps: output folders of finished sweeps, or what `untrigger fetch` brought. Raises UserError when one of them is
-    no such folder, when a trigger is in two of them, when another setting differs, or when `output` holds something.
+    no such folder or not whole, when a trigger is in two of them, when another setting differs, or when `output` holds
+    something.
     """
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} holds something already: choose another --output")
     found = [_results(folder) for folder in sweeps]
     config = _joined_config([str(folder) for folder in sweeps], found)
-    reports = [report for folder in sweeps for report in sorted((folder / "triggers").iterdir())]
+    reports = [report for folder, results in zip(sweeps, found, strict=True) for report in _reports(folder, results)]
     aggregation.run(reports=reports, report=output, config=config.record())
     return read_json(output / "sweep.json")
 
@@ -37,6 +39,15 @@ def _results(folder: Path) -> dict[str, Any]:
             f"{folder} holds no sweep.json: give the folder of a finished sweep (`untrigger fetch` brings one)"
         )
     return read_json(folder / "sweep.json")
+
+
+def _reports(folder: Path, results: dict[str, Any]) -> list[Path]:
+    """The report of each trigger of the sweep in `folder`."""
+    reports = [folder / "triggers" / folder_name(row["name"]) for row in results["triggers"]]
+    for report in reports:
+        if not all((report / name).exists() for name in ("results.json", "embedding.safetensors")):
+            raise UserError(f"{report} is not whole: fetch that sweep again")
+    return reports
 
 
 def _joined_config(names: Sequence[str], found: Sequence[dict[str, Any]]) -> SweepConfig:

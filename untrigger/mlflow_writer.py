@@ -33,8 +33,11 @@ Unless given, 30 where its records stay for `deliver`, and 300 for a stage on a 
 
 KNOWN_RUNS = "known_runs"
 RETRY_SECONDS = 5.0
-ATTEMPTS = 5
-"""How often a record is sent to a server that answers but is in trouble, before the next ones are tried."""
+ATTEMPTS, FILE_ATTEMPTS = 60, 5
+"""How often a record, or a file, is sent to a server that answers but is in trouble, before the next ones are tried.
+
+Without its `begin` a run's later records mean nothing; files alone depend on the store behind the server.
+"""
 
 _PIPELINE_TAG = "untrigger.pipeline_run"
 _ROLE_TAG = "untrigger.role"
@@ -240,7 +243,7 @@ def forwarding_own(records: Path, uri: str, pipeline_run: str, *, patiently: boo
     """Write the records that this process appends to `records` as they come, until the block ends.
 
     As `forwarding`, but with `patiently` an MLflow that is away at the beginning is waited for, too. What it has not
-    taken some minutes after the block is lost, which a warning says.
+    taken some minutes after the block is lost, which a warning says, or, unless `patiently`, a UserError.
     """
     writer = MlflowWriter(uri, pipeline_run)
     try:
@@ -249,13 +252,17 @@ def forwarding_own(records: Path, uri: str, pipeline_run: str, *, patiently: boo
         if not patiently or not (_is_away(error) or _is_in_trouble(error)):
             raise
         _REPORTER.say("warning", str(error))
-    forwarder = _Forwarder(writer)
+    # The records are this very process's own: their files may lie anywhere.
+    forwarder = _Forwarder(writer, own_folder=None)
     try:
         with following(records, forwarder.take):
             yield
     finally:
-        if lost := forwarder.finish(_patience(300)):
-            _REPORTER.say("warning", f"{len(lost)} records are lost: {without_credentials(uri)} did not take them")
+        lost = len(forwarder.finish(_patience(300))) + forwarder.refused
+        if lost:
+            _REPORTER.say("warning", f"{lost} records are lost: {without_credentials(uri)} did not take them")
+    if lost and not patiently:
+        raise UserError(f"MLflow at {without_credentials(uri)} did not take what must be there before the work begins")
 
 
 def deliver(records: Path, uri: str, pipeline_run: str) -> int:
@@ -300,10 +307,11 @@ def _patience(default: float) -> float:
 class _Forwarder:
     """Hands records to the writer in their order; keeps them while MLflow is away.
 
-    Files are sent from anywhere, or from `own_folder` only where the records come from somebody else.
+    Only files in `own_folder` are sent, if one is given. `refused` counts the records that MLflow will never take.
     """
 
-    def __init__(self, writer: MlflowWriter, own_folder: Path | None = None) -> None:
+    def __init__(self, writer: MlflowWriter, own_folder: Path | None) -> None:
+        self.refused = 0
         self._writer = writer
         self._own_folder = own_folder
         self._waiting: deque[Mapping[str, Any]] = deque()
@@ -312,7 +320,7 @@ class _Forwarder:
         self._not_before = 0.0
 
     def take(self, record: Mapping[str, Any]) -> None:
-        # Stages run what they do not trust: no file but the run's own is sent anywhere.
+        # Stages run what they do not trust: their records may name any file.
         own = self._own_folder
         if own and record["kind"] == "files" and not Path(record["path"]).resolve().is_relative_to(own):
             _REPORTER.say("warning", f"not tracked: {record['path']} lies outside the run")
@@ -324,6 +332,8 @@ class _Forwarder:
     def finish(self, patience: float) -> list[Mapping[str, Any]]:
         """Wait some seconds for a server that is away; the records that it has not taken then."""
         deadline = time.monotonic() + patience
+        self._waiting.extend(self._set_aside)
+        self._set_aside.clear()
         self._deliver()
         while self._waiting and time.monotonic() < deadline:
             time.sleep(1)
@@ -337,7 +347,8 @@ class _Forwarder:
                 self._writer.write(record)
             except Exception as error:
                 reason = " ".join(str(error).split())[:300]
-                if _is_away(error) or (_is_in_trouble(error) and self._attempts < ATTEMPTS):
+                attempts = FILE_ATTEMPTS if record["kind"] == "files" else ATTEMPTS
+                if _is_away(error) or (_is_in_trouble(error) and self._attempts < attempts):
                     self._attempts += not _is_away(error)
                     if not self._not_before:
                         _REPORTER.say("warning", f"does not answer, records wait for it: {reason}")
@@ -346,6 +357,7 @@ class _Forwarder:
                 if _is_in_trouble(error):
                     self._set_aside.append(record)
                 else:
+                    self.refused += 1
                     _REPORTER.say("warning", f"not tracked: {record['kind']}: {reason}")
             self._waiting.popleft()
             self._attempts = 0

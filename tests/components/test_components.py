@@ -322,6 +322,9 @@ def test_sweeps_that_do_not_belong_together_are_not_joined(two_reports: list[Any
     ):
         refused = join(*words, "--output", tmp_path / "joined")
         assert refused.exit_code == 2 and told in refused.stderr and not (tmp_path / "joined").exists()
+    (other / "triggers" / "binary-9" / "embedding.safetensors").unlink()
+    refused = join(other, "--output", tmp_path / "joined")
+    assert refused.exit_code == 2 and "binary-9 is not whole: fetch that sweep again" in refused.stderr
     refused = join(sweep, "--output", other)
     assert refused.exit_code == 2 and f"{other} holds something already" in refused.stderr
 

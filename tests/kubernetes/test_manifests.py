@@ -32,7 +32,7 @@ def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         ROOT / "k8s", tmp_path_factory.mktemp("k8s") / "k8s", ignore=shutil.ignore_patterns("secrets")
     )
     made = subprocess.run(
-        [folder / "secrets.sh", request.param],
+        [folder / "make_secrets.py", request.param],
         env={**os.environ, **SECRETS},
         capture_output=True,
         text=True,
@@ -141,35 +141,71 @@ def test_no_secret_stands_outside_a_secret(manifests: list[dict[str, Any]]) -> N
 def test_secrets_are_made_once_and_only_their_owner_may_read_them(tmp_path: Path) -> None:
     folder = shutil.copytree(ROOT / "k8s", tmp_path / "k8s", ignore=shutil.ignore_patterns("secrets"))
     made = folder / "overlays/minio/secrets"
-    subprocess.run([folder / "secrets.sh", "minio"], check=True)
+    subprocess.run([folder / "make_secrets.py", "minio"], check=True)
     before = {path.name: path.read_text() for path in made.iterdir()}
     assert before.keys() == {"store.env", "database.env"}
     assert all(path.stat().st_mode & 0o077 == 0 for path in made.iterdir())
-    subprocess.run([folder / "secrets.sh", "minio"], check=True)
+    subprocess.run([folder / "make_secrets.py", "minio"], check=True)
     assert {path.name: path.read_text() for path in made.iterdir()} == before
-    refused = subprocess.run([folder / "secrets.sh", "nowhere"], capture_output=True, text=True, check=False)
+    refused = subprocess.run([folder / "make_secrets.py", "nowhere"], capture_output=True, text=True, check=False)
     assert refused.returncode != 0 and "no overlay nowhere: give one of external minio seaweedfs" in refused.stderr
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_another_checkout_takes_the_secrets_that_the_cluster_has(overlay: str, tmp_path: Path) -> None:
-    folder = shutil.copytree(ROOT / "k8s", tmp_path / "k8s", ignore=shutil.ignore_patterns("secrets"))
-    made = folder / "overlays" / overlay / "secrets"
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubeflow]:
+    """One that kubectl knows, with what an earlier deployment of the overlay minio left."""
     cluster = Kubeflow()
-    cluster.secrets["untrigger-store"] = {"accessKey": "its-access-key", "secretKey": "its-secret-key"}
-    cluster.secrets["mlflow-database"] = {"password": "its-password"}
+    cluster.deployed = {
+        ("configmaps", "untrigger-store"): {"endpoint": "http://minio.untrigger.svc.cluster.local:9000"},
+        ("secrets", "untrigger-store"): {"accessKey": "its-access-key", "secretKey": "its-secret-key"},
+        ("secrets", "mlflow-database"): {"password": "its-password"},
+    }
     cluster.up()
-    try:
-        where = {"KUBECONFIG": str(cluster.write_kubeconfig(tmp_path / "kubeconfig"))}
-        subprocess.run([folder / "secrets.sh", overlay], env={**os.environ, **where}, check=True)
-    finally:
-        cluster.down()
-    assert (made / "store.env").read_text() == "accessKey=its-access-key\nsecretKey=its-secret-key\n"
-    assert (made / "database.env").read_text() == "password=its-password\n"
+    monkeypatch.setenv("KUBECONFIG", str(cluster.write_kubeconfig(tmp_path / "kubeconfig")))
+    yield cluster
+    cluster.down()
 
 
-def test_an_outside_store_without_credentials_is_refused(tmp_path: Path) -> None:
-    folder = shutil.copytree(ROOT / "k8s", tmp_path / "k8s", ignore=shutil.ignore_patterns("secrets"))
-    refused = subprocess.run([folder / "secrets.sh", "external"], capture_output=True, text=True, check=False)
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The manifests of another checkout."""
+    return shutil.copytree(ROOT / "k8s", tmp_path / "k8s", ignore=shutil.ignore_patterns("secrets"))
+
+
+def make_secrets(checkout: Path, overlay: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    words = [str(checkout / "make_secrets.py"), overlay]
+    return subprocess.run(words, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+
+
+def written(checkout: Path, overlay: str) -> tuple[str, ...]:
+    return tuple((checkout / "overlays" / overlay / "secrets" / f"{n}.env").read_text() for n in ("store", "database"))
+
+
+def test_another_checkout_takes_the_secrets_that_the_cluster_has(cluster: Kubeflow, checkout: Path) -> None:
+    assert make_secrets(checkout, "minio").returncode == 0
+    store, database = written(checkout, "minio")
+    assert (store, database) == ("accessKey=its-access-key\nsecretKey=its-secret-key\n", "password=its-password\n")
+
+
+def test_another_store_does_not_get_the_credentials_of_the_one_that_the_cluster_had(
+    cluster: Kubeflow, checkout: Path
+) -> None:
+    refused = make_secrets(checkout, "seaweedfs")
+    assert refused.returncode != 0 and "must stand in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in refused.stderr
+    assert make_secrets(checkout, "seaweedfs", **SECRETS).returncode == 0
+    store, database = written(checkout, "seaweedfs")
+    assert (store, database) == ("accessKey=given-access-key\nsecretKey=given-secret-key\n", "password=its-password\n")
+
+
+def test_no_new_secrets_are_made_while_the_cluster_does_not_show_its_own(cluster: Kubeflow, checkout: Path) -> None:
+    cluster.forbidden = True
+    for overlay, environment in (("minio", {}), ("external", SECRETS)):
+        refused = make_secrets(checkout, overlay, **environment)
+        assert refused.returncode != 0 and "cannot see whether the cluster has secrets already" in refused.stderr
+        assert not (checkout / "overlays" / overlay / "secrets" / "database.env").exists()
+
+
+def test_an_outside_store_without_credentials_is_refused(checkout: Path) -> None:
+    refused = make_secrets(checkout, "external")
     assert refused.returncode != 0 and "must stand in AWS_ACCESS_KEY_ID and" in refused.stderr
-    assert not (folder / "overlays/external/secrets/store.env").exists()
+    assert not (checkout / "overlays/external/secrets/store.env").exists()

@@ -117,7 +117,7 @@ def deploy(tmp_path: Path, overlay: str = "minio", **environment: str) -> subpro
     (tools / "kubectl").chmod(0o755)
     (tools / "untrigger").symlink_to(UNTRIGGER)
     credentials = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    subprocess.run([tmp_path / "k8s/secrets.sh", overlay], env={**os.environ, **credentials}, check=True)
+    subprocess.run([tmp_path / "k8s/make_secrets.py", overlay], env={**os.environ, **credentials}, check=True)
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [tmp_path / "k8s/deploy.sh", overlay],
