@@ -73,8 +73,9 @@ def test_a_changed_dataset_is_not_resumed_with(tmp_path: Path) -> None:
     data = tmp_path / "data.parquet"
     data.write_text("one")
     opened(tmp_path / "out", sources=[data])
+    os.utime(data, (0, 0))
     opened(tmp_path / "out", sources=[data], resume=True)
-    os.utime(data, ns=(1, 1))
+    data.write_text("two")
     with pytest.raises(UserError, match="the dataset or the trigger file has changed"):
         opened(tmp_path / "out", sources=[data], resume=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shlex
 import shutil
 import uuid
@@ -148,6 +149,10 @@ class OutputFolder:
                 entry.unlink(missing_ok=True)
 
 
-def _state(sources: list[Path]) -> dict[str, list[int]]:
-    """Size and time of change of each file: enough to see that it is not the same any more."""
-    return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in sources}
+def _state(sources: list[Path]) -> dict[str, str]:
+    """SHA-256 of each file, since a copy or another mount gives an unchanged file another time."""
+    state = {}
+    for path in sources:
+        with path.open("rb") as file:
+            state[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+    return state
