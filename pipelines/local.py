@@ -96,14 +96,17 @@ def run_locally(
         local.init(_runner(output, sources, containers), pipeline_root=str(output.workspace))
         pipeline = components.load_component_from_text(_without_retries(compiled_for(config)))
         with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id):
-            error: RuntimeError | None = None
+            error: Exception | None = None
             try:
                 pipeline(**pipeline_arguments(config))
             except KeyboardInterrupt:
                 close_parent(succeeded=False)
                 raise
-            except RuntimeError as raised:
+            except Exception as raised:
                 error = raised
+    # KFP may stumble over a container that vanished, or over what it left unwritten, in any way.
+    if error is not None and not isinstance(error, RuntimeError) and not ended_badly:
+        raise error
     if error is not None or ended_badly:
         raise UserError(_what_failed(output, error, ended_badly, containers)) from error
     if not output.tracking_records.exists():
@@ -169,7 +172,7 @@ def _threads(config: CommonConfig) -> dict[str, int]:
 
 def _what_failed(
     output: OutputFolder,
-    error: RuntimeError | None,
+    error: Exception | None,
     ended_badly: Sequence[ContainerEnd],
     containers: ContainerOptions | None,
 ) -> str:
