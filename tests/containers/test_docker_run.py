@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -157,7 +158,8 @@ def test_a_killed_container_fails_the_pipeline_is_named_and_the_run_resumes(
     assert "the container of retraining was killed" in errors and "--resume" in errors
     resumed = in_containers(config, repeated, "--resume", "--retraining.epochs", "3")
     assert resumed.returncode == 0, resumed.stderr
-    assert "visualisation: reused" in resumed.stdout and "retraining ensemble: finished" in resumed.stdout
+    # Two methods are retrained at once: the one that was not killed may have finished before.
+    assert "visualisation: reused" in resumed.stdout and re.search(r"retraining \w+: finished", resumed.stdout)
 
 
 def test_a_container_that_runs_out_of_memory_fails_the_pipeline_and_is_named(repeated: Path, config: Path) -> None:
