@@ -43,9 +43,8 @@ def store_credentials(overlay: str) -> tuple[str, str]:
     given = [os.environ.get(name, "") for name in GIVEN]
     if overlay != "minio" and all(given):
         return given[0], given[1]
-    store = deployed("configmaps/untrigger-store")
-    if store.get("endpoint") == own_endpoint(overlay):
-        found = deployed_secret("untrigger-store")
+    same_store = deployed("configmaps/untrigger-store").get("endpoint") == own_endpoint(overlay)
+    if same_store and (found := deployed_secret("untrigger-store")):
         return found["accessKey"], found["secretKey"]
     if overlay != "minio":
         sys.exit(f"error: the store's credentials must stand in {' and '.join(GIVEN)}")

@@ -187,6 +187,13 @@ def test_another_checkout_takes_the_secrets_that_the_cluster_has(cluster: Kubefl
     assert (store, database) == ("accessKey=its-access-key\nsecretKey=its-secret-key\n", "password=its-password\n")
 
 
+def test_a_deployment_without_secrets_gets_new_ones(cluster: Kubeflow, checkout: Path) -> None:
+    del cluster.deployed["secrets", "untrigger-store"], cluster.deployed["secrets", "mlflow-database"]
+    made = make_secrets(checkout, "minio")
+    assert made.returncode == 0, made.stderr
+    assert "accessKey=" in written(checkout, "minio")[0] and "its-" not in "".join(written(checkout, "minio"))
+
+
 def test_another_store_does_not_get_the_credentials_of_the_one_that_the_cluster_had(
     cluster: Kubeflow, checkout: Path
 ) -> None:
