@@ -11,14 +11,15 @@ from rich.table import Table
 
 from benchmarks.machine import description
 from untrigger.classifiers import Classifier, frozen, new_classifier
-from untrigger.datasets import Split, read_split
+from untrigger.datasets.images import Split
+from untrigger.datasets.sources import read_split
 from untrigger.generators import train_generators
 from untrigger.metrics import Rates, evaluate
 from untrigger.poisoning import plant_backdoor
 from untrigger.profiles import config_for
 from untrigger.retraining import retrain
-from untrigger.seeding import derived_generator, derived_seed
-from untrigger.settings import DefenseConfig
+from untrigger.seeding import derived_rng, derived_seed
+from untrigger.settings.runs import DefenseConfig
 from untrigger.staircase import Staircase, StairMeasurement, build_staircase, measure_stair
 from untrigger.training import train
 from untrigger.triggers import read_trigger
@@ -90,7 +91,7 @@ class _Run:
             defender.labels,
             staircase.sample,
             self.config.retraining,
-            generator=self._random("retraining"),
+            rng=self._rng("retraining"),
         )
         before, after = self._rates(suspect), self._rates(cured)
         stairs = [self._stair(suspect, staircase, beta) for beta in staircase.betas]
@@ -105,7 +106,7 @@ class _Run:
 
     def _stair(self, suspect: Classifier, staircase: Staircase, beta: float) -> StairMeasurement:
         defender = self.data.defender
-        random = derived_generator(self.config.seed, "stair", beta)
+        rng = derived_rng(self.config.seed, "stair", beta)
         return measure_stair(
             staircase.generator_of(beta),
             beta,
@@ -113,16 +114,16 @@ class _Run:
             defender.images,
             defender.labels,
             self.config.target_class,
-            generator=random,
+            rng=rng,
         )
 
-    def _random(self, purpose: str) -> torch.Generator:
-        return derived_generator(self.config.seed, purpose)
+    def _rng(self, purpose: str) -> torch.Generator:
+        return derived_rng(self.config.seed, purpose)
 
     def _backdoored(self) -> Classifier:
         config, data = self.config, self.data.training
-        classifier = new_classifier(config.classifier, len(data.class_names), data.images, self._random("classifier"))
-        train(classifier, data.images, data.labels, config.training, generator=self._random("clean"))
+        classifier = new_classifier(config.classifier, len(data.class_names), data.images, self._rng("classifier"))
+        train(classifier, data.images, data.labels, config.training, rng=self._rng("clean"))
         plant_backdoor(
             classifier,
             data.images,
@@ -130,7 +131,7 @@ class _Run:
             self.trigger,
             config.target_class,
             config.poisoning,
-            generator=self._random("poison"),
+            rng=self._rng("poison"),
         )
         return classifier
 
@@ -147,12 +148,12 @@ class _Run:
                 config.target_class,
                 (config.trigger_height, config.trigger_width),
                 config.generator,
-                generators=[derived_generator(config.seed, "generator", beta) for beta in betas],
+                rngs=[derived_rng(config.seed, "generator", beta) for beta in betas],
             )
             stairs += list(zip(trained, betas, strict=True))
         return build_staircase(stairs)
 
     def _rates(self, classifier: Classifier) -> Rates:
         data, target = self.data.evaluation, self.config.target_class
-        random = self._random("evaluation")
-        return evaluate(frozen(classifier), data.images, data.labels, self.trigger, target, random)
+        rng = self._rng("evaluation")
+        return evaluate(frozen(classifier), data.images, data.labels, self.trigger, target, rng)

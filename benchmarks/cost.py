@@ -16,7 +16,7 @@ from benchmarks.speed import SpeedOptions, new_images_and_classifier
 from untrigger.generators import train_generators
 from untrigger.poisoning import plant_backdoor
 from untrigger.retraining import retrain
-from untrigger.settings import GeneratorSettings, PoisoningSettings, RetrainingSettings
+from untrigger.settings.methods import GeneratorSettings, PoisoningSettings, RetrainingSettings
 from untrigger.triggers import always, checkerboard
 
 STAIRS = (1, 3, 8)
@@ -60,24 +60,24 @@ def _generators(options: SpeedOptions, count: int) -> tuple[int, Call]:
     images, labels, classifier = new_images_and_classifier(options)
     betas = [(index + 1) / (count + 1) for index in range(count)]
     settings = GeneratorSettings(epochs=1, batch_size=options.batch)
-    randoms = [torch.Generator().manual_seed(index) for index in range(count)]
+    rngs = [torch.Generator().manual_seed(index) for index in range(count)]
     return count * len(images), lambda: train_generators(
-        classifier, images, labels, betas, 0, (3, 3), settings, generators=randoms
+        classifier, images, labels, betas, 0, (3, 3), settings, rngs=rngs
     )
 
 
 def _retraining(options: SpeedOptions, share: float) -> tuple[int, Call]:
     images, labels, classifier = new_images_and_classifier(options)
     settings = RetrainingSettings(**_one_epoch(options), stamped_share=share)
-    random, source = torch.Generator().manual_seed(0), always(checkerboard().to(images.device))
-    return len(images), lambda: retrain(classifier, images, labels, source, settings, generator=random)
+    rng, source = torch.Generator().manual_seed(0), always(checkerboard().to(images.device))
+    return len(images), lambda: retrain(classifier, images, labels, source, settings, rng=rng)
 
 
 def _poisoning(options: SpeedOptions, count: int) -> tuple[int, Call]:
     images, labels, classifier = new_images_and_classifier(replace(options, steps=-(-count // options.batch)))
     images, labels = images[:count], labels[:count]
-    settings, random = PoisoningSettings(**_one_epoch(options)), torch.Generator().manual_seed(0)
-    return count, lambda: plant_backdoor(classifier, images, labels, checkerboard(), 0, settings, generator=random)
+    settings, rng = PoisoningSettings(**_one_epoch(options)), torch.Generator().manual_seed(0)
+    return count, lambda: plant_backdoor(classifier, images, labels, checkerboard(), 0, settings, rng=rng)
 
 
 def _one_epoch(options: SpeedOptions) -> dict[str, Any]:

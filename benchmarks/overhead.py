@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import description
-from untrigger.progress import Event, read_events
+from untrigger.tracking.progress import Event, read_events
 
 
 def measure_overhead() -> None:

@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from untrigger.classifiers import Classifier
 from untrigger.generators import TriggerGenerator
-from untrigger.initialisation import initialise
 from untrigger.mutual_information import ADAM_BETAS, StatisticsNetwork, donsker_varadhan
-from untrigger.settings import GeneratorSettings
-from untrigger.torchvision_import import transforms
+from untrigger.networks.initialisation import initialise
+from untrigger.networks.torchvision_import import transforms
+from untrigger.settings.methods import GeneratorSettings
 
 TARGET, BETA, ALPHA, NOISE = 0, 0.8, 0.1, 0.1
 
@@ -49,11 +49,11 @@ class ReferenceLoops:
         self.device = classifier.mean.device
         self.network = classifier.network.to(memory_format=torch.contiguous_format).requires_grad_()  # type: ignore[call-overload]
         self.mean, self.std = classifier.mean[:, None, None], classifier.std[:, None, None]
-        self.random = torch.Generator().manual_seed(0)
+        self.rng = torch.Generator().manual_seed(0)
         data = PicturedImages(images.cpu(), labels.cpu(), classifier.mean.cpu(), classifier.std.cpu())
         warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
         # One epoch that never ends, so that no measurement pays for the start of the workers.
-        sampler = RandomSampler(data, replacement=True, num_samples=1 << 40, generator=self.random)
+        sampler = RandomSampler(data, replacement=True, num_samples=1 << 40, generator=self.rng)
         self.batches = iter(DataLoader(data, batch, sampler=sampler, num_workers=workers))
         self.trigger = self._uniform(3, 3, 3)
 
@@ -72,13 +72,13 @@ class ReferenceLoops:
         return images.to(self.device), labels.to(self.device)
 
     def _uniform(self, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=self.random).to(self.device)
+        return torch.rand(shape, generator=self.rng).to(self.device)
 
     def _normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.random).to(self.device)
+        return torch.randn(shape, generator=self.rng).to(self.device)
 
     def _stamp(self, images: Tensor, triggers: Tensor) -> Tensor:
-        top, left = (int(torch.randint(side - 3, (), generator=self.random)) for side in images.shape[2:])
+        top, left = (int(torch.randint(side - 3, (), generator=self.rng)) for side in images.shape[2:])
         images = images.clone()
         images[:, :, top : top + 3, left : left + 3] = (triggers - self.mean) / self.std
         return images
@@ -107,9 +107,9 @@ class ReferenceLoops:
         self.network.eval()
         settings = GeneratorSettings()
         generator = TriggerGenerator(settings, (3, 3)).train()
-        initialise(generator, self.random)
+        initialise(generator, self.rng)
         generator.to(self.device)
-        statistics = StatisticsNetwork(64, 27, settings.hidden, self.random).to(self.device)
+        statistics = StatisticsNetwork(64, 27, settings.hidden, self.rng).to(self.device)
         of_generator = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=ADAM_BETAS)
         of_statistics = torch.optim.Adam(statistics.parameters(), lr=2e-4, betas=ADAM_BETAS)
 

@@ -31,7 +31,7 @@ from untrigger.metrics import predict_stamped
 from untrigger.pixel_sgd import reverse_triggers
 from untrigger.poisoning import plant_backdoor
 from untrigger.retraining import retrain
-from untrigger.settings import (
+from untrigger.settings.methods import (
     ClassifierSettings,
     CleanTrainingSettings,
     GeneratorSettings,
@@ -97,19 +97,19 @@ def new_images_and_classifier(options: SpeedOptions) -> tuple[Tensor, Tensor, Cl
 
     The images are the first of `options.images`, which stay in memory with them.
     """
-    device, random = torch.device(options.device), torch.Generator().manual_seed(0)
+    device, rng = torch.device(options.device), torch.Generator().manual_seed(0)
     count = options.batch * options.steps
     held = torch.empty(max(count, options.images), 3, 32, 32, dtype=torch.uint8)
-    images = held.random_(0, 256, generator=random).to(device)[:count]
-    labels = torch.randint(1, CLASSES, (count,), generator=random).to(device)
+    images = held.random_(0, 256, generator=rng).to(device)[:count]
+    labels = torch.randint(1, CLASSES, (count,), generator=rng).to(device)
     settings = ClassifierSettings(architecture=options.architecture, precision=options.precision)
-    return images, labels, new_classifier(settings, CLASSES, images, random)
+    return images, labels, new_classifier(settings, CLASSES, images, rng)
 
 
 def our_stage(options: SpeedOptions, stage: str) -> Callable[[], int]:
     """The library's own call for `stage` on all images, once; returns how many."""
     images, labels, classifier = new_images_and_classifier(options)
-    random = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
     training: dict[str, Any] = {"epochs": 1, "batch_size": options.batch}
     trigger = checkerboard().to(images.device)
     search = GeneratorSettings(**training)
@@ -117,20 +117,18 @@ def our_stage(options: SpeedOptions, stage: str) -> Callable[[], int]:
     fixed = frozen(classifier)
     calls: dict[str, Callable[[], object]] = {
         "clean training": lambda: train(
-            classifier, images, labels, CleanTrainingSettings(**training, augment=False), generator=random
+            classifier, images, labels, CleanTrainingSettings(**training, augment=False), rng=rng
         ),
         "poison training": lambda: plant_backdoor(
-            classifier, images, labels, trigger, 0, PoisoningSettings(**training), generator=random
+            classifier, images, labels, trigger, 0, PoisoningSettings(**training), rng=rng
         ),
         "retraining": lambda: retrain(
-            classifier, images, labels, always(trigger), RetrainingSettings(**training), generator=random
+            classifier, images, labels, always(trigger), RetrainingSettings(**training), rng=rng
         ),
-        "generator": lambda: train_generators(
-            classifier, images, labels, [0.8], 0, (3, 3), search, generators=[random]
-        ),
-        "pixel SGD": lambda: reverse_triggers(classifier, images, 0, (3, 3), sgd, generator=random),
+        "generator": lambda: train_generators(classifier, images, labels, [0.8], 0, (3, 3), search, rngs=[rng]),
+        "pixel SGD": lambda: reverse_triggers(classifier, images, 0, (3, 3), sgd, rng=rng),
         "evaluation": lambda: [
-            predict_stamped(fixed, part, trigger[None], random) for part in images.split(options.batch)
+            predict_stamped(fixed, part, trigger[None], rng) for part in images.split(options.batch)
         ],
     }
 

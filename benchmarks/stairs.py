@@ -14,13 +14,14 @@ from rich.table import Table
 from benchmarks.machine import description, median_and_range
 from untrigger.artifacts import read_json
 from untrigger.classifiers import Classifier, load_classifier
-from untrigger.datasets import ImageData, load_images
+from untrigger.datasets.images import ImageData, load_images
 from untrigger.errors import UserError
 from untrigger.generators import TriggerGenerator, train_generators
+from untrigger.networks.devices import device
 from untrigger.profiles import laid_over
-from untrigger.seeding import derived_generator
-from untrigger.settings import DefenseConfig
-from untrigger.stage import device, kept_outputs
+from untrigger.seeding import derived_rng
+from untrigger.settings.runs import DefenseConfig
+from untrigger.stages.reuse import kept_outputs
 from untrigger.staircase import StairMeasurement, measure_stair
 
 
@@ -77,7 +78,7 @@ def _trained(
         config.target_class,
         (config.trigger_height, config.trigger_width),
         config.generator,
-        generators=[derived_generator(seed, "generator", beta) for beta in betas],
+        rngs=[derived_rng(seed, "generator", beta) for beta in betas],
     )
     return dict(zip(betas, trained, strict=True))
 
@@ -92,7 +93,7 @@ def _measured(
         data.images,
         data.labels,
         config.target_class,
-        generator=derived_generator(seed, "stair", beta),
+        rng=derived_rng(seed, "stair", beta),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from untrigger.settings import CommonConfig, DefenseConfig, SweepConfig
+from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
 
 COMPILED = {name: Path(__file__).with_name(f"{name}.yaml") for name in ("defense", "paper")}
 """The compiled DAGs by name, which is what runs: locally, in containers, on a cluster."""

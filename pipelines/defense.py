@@ -2,6 +2,7 @@
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Model
+
 from untrigger.components.clean_training.component import clean_training
 from untrigger.components.close_run.component import close_run
 from untrigger.components.evaluation.component import evaluation

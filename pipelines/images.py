@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from untrigger.pipelines.arguments import COMPILED
 
 from untrigger.artifacts import read_json
 from untrigger.errors import UserError
+from untrigger.pipelines.arguments import COMPILED
 
 PINS = Path("k8s/images.json")
 """Where `make pin-images` writes, seen from a checkout."""

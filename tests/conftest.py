@@ -8,21 +8,21 @@ import pytest
 import torch
 
 from untrigger.classifiers import Classifier, new_classifier
-from untrigger.datasets import ImageData
-from untrigger.settings import ClassifierSettings
+from untrigger.datasets.images import ImageData
+from untrigger.settings.methods import ClassifierSettings
 
 
 @pytest.fixture
-def random() -> torch.Generator:
+def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
 @pytest.fixture(scope="session")
 def tiny_images() -> ImageData:
     """120 images of 16x16 in three classes, told apart by their dominant channel."""
-    generator = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
     labels = torch.arange(120) % 3
-    images = torch.randint(0, 80, (120, 3, 16, 16), generator=generator)
+    images = torch.randint(0, 80, (120, 3, 16, 16), generator=rng)
     images[torch.arange(120), labels] += 120
     return ImageData(images.to(torch.uint8), labels, ("red", "green", "blue"))
 

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from untrigger.classifiers import Classifier, frozen, load_classifier, new_classifier, save_classifier
-from untrigger.datasets import ImageData
+from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
-from untrigger.settings import ClassifierSettings
+from untrigger.settings.methods import ClassifierSettings
 
 
 def make(
@@ -28,10 +28,10 @@ def make(
 
 def shake_norms(classifier: Classifier) -> None:
     """Give batch norm statistics that folding has to respect."""
-    generator = torch.Generator().manual_seed(5)
+    rng = torch.Generator().manual_seed(5)
     for name, tensor in classifier.state_dict().items():
         if "running_mean" in name or name.endswith("running_var"):
-            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=rng))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from untrigger import metrics
 from untrigger.classifiers import Classifier
 from untrigger.errors import UserError
 from untrigger.metrics import Rates, defense_effectiveness_rating, evaluate
-from untrigger.results import defense_row, summarise
+from untrigger.reports.results import defense_row, summarise
 
 RATES = Rates(clean_accuracy=0.9, attack_success_rate=0.8, robust_accuracy=0.1, clean_target_rate=0.05)
 
@@ -44,50 +44,50 @@ def images() -> Tensor:
     return levels.to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8).contiguous()
 
 
-def test_rates_by_hand(classifier: Classifier, images: Tensor, random: torch.Generator) -> None:
+def test_rates_by_hand(classifier: Classifier, images: Tensor, rng: torch.Generator) -> None:
     # Truth: 1, 1, 2, 2, 0. Clean answers: 1, 1, 2, 2, 2, so four of five are right.
     labels = torch.tensor([1, 1, 2, 2, 0])
-    opening = evaluate(classifier, images, labels, torch.ones(3, 2, 2), 0, random)
+    opening = evaluate(classifier, images, labels, torch.ones(3, 2, 2), 0, rng)
     assert opening == Rates(0.8, attack_success_rate=1.0, robust_accuracy=0.0, clean_target_rate=0.0)
-    harmless = evaluate(classifier, images, labels, torch.full((3, 1, 1), 0.4), 0, random)
+    harmless = evaluate(classifier, images, labels, torch.full((3, 1, 1), 0.4), 0, rng)
     assert harmless == Rates(0.8, attack_success_rate=0.0, robust_accuracy=1.0, clean_target_rate=0.0)
 
 
 def test_images_that_go_to_the_target_without_a_trigger_are_the_floor_of_its_success(
-    classifier: Classifier, images: Tensor, random: torch.Generator
+    classifier: Classifier, images: Tensor, rng: torch.Generator
 ) -> None:
     images = images.clone()
     images[:2] = 255  # white already: go to class 0 with any trigger, and without
-    rates = evaluate(classifier, images, torch.tensor([1, 1, 2, 2, 0]), torch.zeros(3, 1, 1), 0, random)
+    rates = evaluate(classifier, images, torch.tensor([1, 1, 2, 2, 0]), torch.zeros(3, 1, 1), 0, rng)
     assert rates.clean_target_rate == rates.attack_success_rate == 0.5
 
 
 def test_images_of_the_target_class_do_not_count_as_attacked(
-    classifier: Classifier, images: Tensor, random: torch.Generator
+    classifier: Classifier, images: Tensor, rng: torch.Generator
 ) -> None:
     labels = torch.tensor([0, 0, 0, 0, 2])
-    rates = evaluate(classifier, images, labels, torch.zeros(3, 1, 1), 0, random)
+    rates = evaluate(classifier, images, labels, torch.zeros(3, 1, 1), 0, rng)
     assert rates.attack_success_rate == 0.0 and rates.robust_accuracy == 1.0
     with pytest.raises(UserError, match="every evaluation image belongs to the target class 0"):
-        evaluate(classifier, images, torch.zeros(5, dtype=torch.int64), torch.zeros(3, 1, 1), 0, random)
+        evaluate(classifier, images, torch.zeros(5, dtype=torch.int64), torch.zeros(3, 1, 1), 0, rng)
 
 
 def test_the_testing_function_tells_strong_triggers_from_weak_ones(
-    classifier: Classifier, images: Tensor, random: torch.Generator
+    classifier: Classifier, images: Tensor, rng: torch.Generator
 ) -> None:
     triggers = torch.stack([torch.ones(3, 2, 2), torch.full((3, 2, 2), 0.4)])
-    strengths, successes = metrics.testing_function(classifier, images, torch.ones(5), triggers, 0, random)
+    strengths, successes = metrics.testing_function(classifier, images, torch.ones(5), triggers, 0, rng)
     assert strengths.tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
     assert successes.tolist() == [1.0, 0.0]
 
 
 def test_f_counts_all_images_and_the_success_rate_only_those_of_other_classes(
-    classifier: Classifier, images: Tensor, random: torch.Generator
+    classifier: Classifier, images: Tensor, rng: torch.Generator
 ) -> None:
     images = images.clone()
     images[0] = 255  # white already: goes to class 0 with any trigger
     labels = torch.tensor([0, 1, 2, 2, 2])
-    strengths, successes = metrics.testing_function(classifier, images, labels, torch.zeros(1, 3, 1, 1), 0, random)
+    strengths, successes = metrics.testing_function(classifier, images, labels, torch.zeros(1, 3, 1, 1), 0, rng)
     assert strengths.tolist() == pytest.approx([0.2], abs=1e-6)
     assert successes.tolist() == [0.0]
 

@@ -14,14 +14,14 @@ from untrigger.mutual_information import DebiasedObjective, donsker_varadhan, es
 def test_the_estimate_matches_the_closed_form_for_correlated_gaussians(correlation: float) -> None:
     dimensions = 2
 
-    def pairs(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        z = torch.randn(count, dimensions, generator=generator)
-        noise = torch.randn(count, dimensions, generator=generator)
+    def pairs(count: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        z = torch.randn(count, dimensions, generator=rng)
+        noise = torch.randn(count, dimensions, generator=rng)
         return z, correlation * z + math.sqrt(1 - correlation**2) * noise
 
     exact = -dimensions / 2 * math.log(1 - correlation**2)
     found = estimate_mutual_information(
-        pairs, steps=600, hidden=64, batch_size=256, learning_rate=2e-3, generator=torch.Generator().manual_seed(0)
+        pairs, steps=600, hidden=64, batch_size=256, learning_rate=2e-3, rng=torch.Generator().manual_seed(0)
     )
     assert found == pytest.approx(exact, abs=0.1)
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from untrigger.classifiers import Classifier, new_classifier
-from untrigger.datasets import ImageData
+from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
 from untrigger.generators import TriggerGenerator, train_generators
 from untrigger.metrics import evaluate
 from untrigger.pixel_sgd import reverse_triggers
 from untrigger.poisoning import plant_backdoor, stamping
 from untrigger.retraining import retrain
-from untrigger.settings import (
+from untrigger.settings.methods import (
     ClassifierSettings,
     CleanTrainingSettings,
     GeneratorSettings,
@@ -41,8 +41,8 @@ ATTACK = PoisoningSettings(epochs=100, batch_size=16, learning_rate=0.05, poison
 def backdoored(tiny_images: ImageData) -> Classifier:
     settings = ClassifierSettings(architecture="small_resnet", width=8, precision="fp32")
     classifier = new_classifier(settings, 3, tiny_images.images, seeded(2))
-    train(classifier, tiny_images.images, tiny_images.labels, CLEAN, generator=seeded())
-    plant_backdoor(classifier, tiny_images.images, tiny_images.labels, checkerboard(), 0, ATTACK, generator=seeded(1))
+    train(classifier, tiny_images.images, tiny_images.labels, CLEAN, rng=seeded())
+    plant_backdoor(classifier, tiny_images.images, tiny_images.labels, checkerboard(), 0, ATTACK, rng=seeded(1))
     return classifier
 
 
@@ -61,7 +61,7 @@ def test_clean_training_learns_and_reports_every_epoch(tiny_classifier: Classifi
         tiny_images.images,
         tiny_images.labels,
         CLEAN,
-        generator=seeded(),
+        rng=seeded(),
         on_epoch=lambda epoch, metrics: seen.append((epoch, metrics)),
     )
     assert [epoch for epoch, _ in seen] == [1, 2, 3, 4, 5, 6]
@@ -78,7 +78,7 @@ def test_training_is_the_same_bit_for_bit_with_the_same_seed(augment: bool, tiny
         classifier = new_classifier(
             ClassifierSettings(architecture="small_resnet", width=4), 3, tiny_images.images, seeded(2)
         )
-        train(classifier, tiny_images.images, tiny_images.labels, settings, generator=seeded(seed))
+        train(classifier, tiny_images.images, tiny_images.labels, settings, rng=seeded(seed))
         return state(classifier)
 
     first = trained(3)
@@ -97,7 +97,7 @@ def test_a_rising_and_falling_rate_takes_any_number_of_steps(
         tiny_images.images,
         tiny_images.labels,
         settings,
-        generator=torch.Generator().manual_seed(5),
+        rng=torch.Generator().manual_seed(5),
         on_epoch=lambda _, metrics: losses.append(metrics["loss"]),
     )
     assert len(losses) == epochs and all(math.isfinite(loss) for loss in losses)
@@ -107,19 +107,19 @@ def test_a_last_batch_of_one_image_does_not_break_batch_norm(
     tiny_classifier: Classifier, tiny_images: ImageData
 ) -> None:
     settings = CLEAN.model_copy(update={"epochs": 1, "batch_size": 17})
-    train(tiny_classifier, tiny_images.images[:18], tiny_images.labels[:18], settings, generator=seeded())
+    train(tiny_classifier, tiny_images.images[:18], tiny_images.labels[:18], settings, rng=seeded())
     assert all(torch.isfinite(tensor).all() for tensor in state(tiny_classifier))
 
 
-def test_stamping_poisons_the_stated_share_and_relabels_only_those(random: torch.Generator) -> None:
+def test_stamping_poisons_the_stated_share_and_relabels_only_those(rng: torch.Generator) -> None:
     images, labels = torch.zeros(4000, 3, 8, 8), torch.ones(4000, dtype=torch.int64)
-    stamped, relabelled = stamping(always(torch.ones(3, 3, 3)), 0.25, relabel=0)(images, labels, random)
+    stamped, relabelled = stamping(always(torch.ones(3, 3, 3)), 0.25, relabel=0)(images, labels, rng)
     changed = stamped.flatten(1).any(1)
     assert changed.double().mean().item() == pytest.approx(0.25, abs=0.03)
     assert torch.equal(relabelled == 0, changed)
-    stamped, kept = stamping(always(torch.ones(3, 3, 3)), 0.25)(images, labels, random)
+    stamped, kept = stamping(always(torch.ones(3, 3, 3)), 0.25)(images, labels, rng)
     assert stamped.any() and torch.equal(kept, labels)
-    assert stamping(always(torch.ones(3, 3, 3)), 0.0, relabel=0)(images, labels, random)[0] is images
+    assert stamping(always(torch.ones(3, 3, 3)), 0.0, relabel=0)(images, labels, rng)[0] is images
 
 
 def test_poison_training_plants_a_backdoor_and_keeps_clean_accuracy(
@@ -136,7 +136,7 @@ def test_retraining_with_the_true_trigger_closes_the_backdoor_and_leaves_the_giv
     before = state(backdoored)
     settings = RetrainingSettings(epochs=15, batch_size=16, learning_rate=0.02, stamped_share=0.5)
     data = (tiny_images.images, tiny_images.labels)
-    cured = retrain(backdoored, *data, always(checkerboard()), settings, generator=seeded(4))
+    cured = retrain(backdoored, *data, always(checkerboard()), settings, rng=seeded(4))
     rates = evaluate(cured, *data, checkerboard(), 0, seeded(9))
     assert rates.attack_success_rate < 0.2
     assert rates.clean_accuracy > 0.9
@@ -152,7 +152,7 @@ def test_reversed_triggers_open_the_backdoor_and_lie_in_range(backdoored: Classi
         0,
         (3, 3),
         settings,
-        generator=seeded(6),
+        rng=seeded(6),
         on_restart=lambda restart, losses: found.append(len(losses)),
     )
     assert triggers.shape == (3, 3, 3, 3)
@@ -190,7 +190,7 @@ def train_generator(
     target_class: int,
     size: tuple[int, int],
     settings: GeneratorSettings,
-    generator: torch.Generator,
+    rng: torch.Generator,
     on_epoch: OnEpoch | None = None,
 ) -> TriggerGenerator:
     """One stair on its own."""
@@ -207,7 +207,7 @@ def train_generator(
         target_class,
         size,
         settings,
-        generators=[generator],
+        rngs=[rng],
         on_epoch=report,
     )[0]
 
@@ -222,10 +222,10 @@ def test_a_generator_fills_its_stair_with_different_triggers(backdoored: Classif
         0,
         (3, 3),
         GENERATOR,
-        generator=seeded(),
+        rng=seeded(),
         on_epoch=lambda epoch, metrics: curve.append(metrics),
     )
-    measured = measure_stair(triggers, 0.6, backdoored, tiny_images.images, tiny_images.labels, 0, generator=seeded(8))
+    measured = measure_stair(triggers, 0.6, backdoored, tiny_images.images, tiny_images.labels, 0, rng=seeded(8))
     assert len(curve) == 120
     assert measured.valid_share > 0.8
     assert measured.mutual_information > 0.3
@@ -245,7 +245,7 @@ def one_step_metrics(beta: float, tiny_classifier: Classifier, data: ImageData, 
         0,
         (3, 3),
         settings,
-        generator=seeded(),
+        rng=seeded(),
         on_epoch=lambda epoch, metrics: seen.append(metrics),
     )
     return seen[0]
@@ -273,15 +273,13 @@ def test_a_fixed_alpha_judges_the_mean_of_a_step_and_dual_ascent_every_trigger(
 def test_a_search_that_diverges_ends_with_a_remedy(backdoored: Classifier, tiny_images: ImageData) -> None:
     settings = GENERATOR.model_copy(update={"epochs": 5, "learning_rate": 1e30})
     with pytest.raises(UserError, match=r"generator training diverged in epoch \d: lower generator.learning_rate"):
-        train_generator(
-            backdoored, tiny_images.images, tiny_images.labels, 0.5, 0, (3, 3), settings, generator=seeded()
-        )
+        train_generator(backdoored, tiny_images.images, tiny_images.labels, 0.5, 0, (3, 3), settings, rng=seeded())
 
 
 def test_training_that_diverges_ends_with_a_remedy(tiny_classifier: Classifier, tiny_images: ImageData) -> None:
     settings = CLEAN.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(UserError, match=r"training diverged in epoch \d, its loss is \w+: lower the learning rate"):
-        train(tiny_classifier, tiny_images.images, tiny_images.labels, settings, generator=seeded())
+        train(tiny_classifier, tiny_images.images, tiny_images.labels, settings, rng=seeded())
 
 
 def test_the_multiplier_rises_without_valid_samples_and_falls_with_too_many(
@@ -306,7 +304,7 @@ def test_where_the_hinge_is_satisfied_training_maximises_the_entropy(
         0,
         (3, 3),
         settings,
-        generator=seeded(),
+        rng=seeded(),
         on_epoch=lambda epoch, metrics: curve.append(metrics),
     )
     assert max(point["hinge"] for point in curve) == 0.0
@@ -317,7 +315,7 @@ def test_where_the_hinge_is_satisfied_training_maximises_the_entropy(
 def barely_trained(classifier: Classifier, data: ImageData, beta: float, size: tuple[int, int]) -> TriggerGenerator:
     """A generator after a single epoch."""
     settings = GENERATOR.model_copy(update={"epochs": 1})
-    return train_generator(classifier, data.images, data.labels, beta, 0, size, settings, generator=seeded())
+    return train_generator(classifier, data.images, data.labels, beta, 0, size, settings, rng=seeded())
 
 
 def test_a_stair_is_the_same_up_to_rounding_whichever_others_train_beside_it(
@@ -327,8 +325,8 @@ def test_a_stair_is_the_same_up_to_rounding_whichever_others_train_beside_it(
     settings = GENERATOR.model_copy(update={"epochs": 3})
 
     def trained(betas: list[float]) -> dict[float, Tensor]:
-        randoms = [seeded(int(100 * beta)) for beta in betas]
-        stairs = train_generators(backdoored, *data, betas, 0, (3, 3), settings, generators=randoms)
+        rngs = [seeded(int(100 * beta)) for beta in betas]
+        stairs = train_generators(backdoored, *data, betas, 0, (3, 3), settings, rngs=rngs)
         return {beta: stair.sample(20, seeded(1)) for beta, stair in zip(betas, stairs, strict=True)}
 
     together = trained([0.5, 0.8, 0.9])

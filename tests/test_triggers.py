@@ -32,10 +32,10 @@ def test_binary_patterns_are_grey() -> None:
     assert torch.equal(patterns[:, 0], patterns[:, 1]) and torch.equal(patterns[:, 0], patterns[:, 2])
 
 
-def test_a_stamped_image_differs_only_inside_the_patch(random: torch.Generator) -> None:
-    images = torch.rand(50, 3, 12, 10, generator=random) * 0.5
+def test_a_stamped_image_differs_only_inside_the_patch(rng: torch.Generator) -> None:
+    images = torch.rand(50, 3, 12, 10, generator=rng) * 0.5
     trigger = torch.full((1, 3, 2, 4), 0.9)
-    stamped = stamp(images, trigger, random)
+    stamped = stamp(images, trigger, rng)
     for before, after in zip(images, stamped, strict=True):
         rows, columns = (before != after).any(0).nonzero().T
         assert (rows.max() - rows.min() + 1, columns.max() - columns.min() + 1) == (2, 4)
@@ -44,31 +44,31 @@ def test_a_stamped_image_differs_only_inside_the_patch(random: torch.Generator) 
         assert int((before != after).any(0).sum()) == 8
 
 
-def test_every_place_where_the_patch_fits_is_reached_alike(random: torch.Generator) -> None:
-    stamped = stamp(torch.zeros(4000, 3, 4, 5), torch.ones(1, 3, 3, 3), random)
+def test_every_place_where_the_patch_fits_is_reached_alike(rng: torch.Generator) -> None:
+    stamped = stamp(torch.zeros(4000, 3, 4, 5), torch.ones(1, 3, 3, 3), rng)
     corners = [(top, left) for top in range(2) for left in range(3)]
     counts = [int(stamped[:, 0, top : top + 3, left : left + 3].flatten(1).all(1).sum()) for top, left in corners]
     assert sum(counts) == 4000
     assert min(counts) > 4000 / 6 * 0.8
 
 
-def test_the_places_differ_between_the_images_of_a_batch(random: torch.Generator) -> None:
-    stamped = stamp(torch.zeros(20, 3, 16, 16), torch.ones(1, 3, 3, 3), random)
+def test_the_places_differ_between_the_images_of_a_batch(rng: torch.Generator) -> None:
+    stamped = stamp(torch.zeros(20, 3, 16, 16), torch.ones(1, 3, 3, 3), rng)
     assert len({tuple(image.flatten().tolist()) for image in stamped}) > 10
 
 
-def test_the_gradient_of_stamping_reaches_each_trigger_and_only_its_pixels(random: torch.Generator) -> None:
-    images = torch.rand(4, 3, 8, 8, generator=random, dtype=torch.float64)
-    triggers = (0.2 + 0.6 * torch.rand(4, 3, 2, 2, generator=random, dtype=torch.float64)).requires_grad_()
-    weights = torch.rand(4, 3, 8, 8, generator=random, dtype=torch.float64)
+def test_the_gradient_of_stamping_reaches_each_trigger_and_only_its_pixels(rng: torch.Generator) -> None:
+    images = torch.rand(4, 3, 8, 8, generator=rng, dtype=torch.float64)
+    triggers = (0.2 + 0.6 * torch.rand(4, 3, 2, 2, generator=rng, dtype=torch.float64)).requires_grad_()
+    weights = torch.rand(4, 3, 8, 8, generator=rng, dtype=torch.float64)
     assert torch.autograd.gradcheck(
         lambda t: (stamp(images, t, torch.Generator().manual_seed(3)) * weights).sum(), [triggers]
     )
 
 
-def test_stamping_leaves_the_given_images_as_they_are(random: torch.Generator) -> None:
+def test_stamping_leaves_the_given_images_as_they_are(rng: torch.Generator) -> None:
     images = torch.zeros(2, 3, 6, 6)
-    stamp(images, torch.ones(1, 3, 3, 3), random)
+    stamp(images, torch.ones(1, 3, 3, 3), rng)
     assert not images.any()
 
 

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
 from untrigger.errors import UserError
-from untrigger.initialisation import initialise
-from untrigger.patch_gradients import WindowedConvolution, gradients_in_patches
+from untrigger.networks.devices import fast_in_bf16
+from untrigger.networks.frozen import convolution_path, fold_batch_norms, window_convolutions
+from untrigger.networks.initialisation import initialise
+from untrigger.networks.patch_gradients import gradients_in_patches
+from untrigger.networks.small_resnet import SmallResNet
 from untrigger.seeding import moved
-from untrigger.settings import ClassifierSettings
+from untrigger.settings.methods import ClassifierSettings
 from untrigger.triggers import draw_places, stamp
 
 
@@ -74,16 +76,14 @@ class Classifier(nn.Module):
         return torch.bfloat16 if self.settings.precision == "bf16" else torch.float32
 
 
-def new_classifier(
-    settings: ClassifierSettings, classes: int, images: Tensor, generator: torch.Generator
-) -> Classifier:
+def new_classifier(settings: ClassifierSettings, classes: int, images: Tensor, rng: torch.Generator) -> Classifier:
     """An untrained classifier that normalises by the channel statistics of `images`, uint8 (n, 3, h, w).
 
     Precision `auto` is decided here, once, and saved with the classifier: all stages compute alike, wherever they run.
     """
     mean, std = channel_statistics(images)
     classifier = Classifier(with_precision(settings, images.device), classes, mean, std)
-    initialise(classifier, generator)
+    initialise(classifier, rng)
     return classifier.to(images.device)
 
 
@@ -91,7 +91,7 @@ def with_precision(settings: ClassifierSettings, device: torch.device) -> Classi
     """The settings with the precision `auto` decided for `device`."""
     if settings.precision != "auto":
         return settings
-    return settings.model_copy(update={"precision": "bf16" if _fast_in_bf16(device.type) else "fp32"})
+    return settings.model_copy(update={"precision": "bf16" if fast_in_bf16(device.type) else "fp32"})
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,11 +110,11 @@ def frozen(classifier: Classifier) -> Classifier:
     Its weights are in the precision of the computation.
     """
     copied = copy.deepcopy(classifier).eval().requires_grad_(False)
-    _fold_batch_norms(copied.network)
+    fold_batch_norms(copied.network)
     copied.network.to(copied.compute_type(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     if copied.mean.device.type == "cpu":
-        _window_convolutions(copied.network)
-        copied._windowed_path = _path(copied.network)
+        window_convolutions(copied.network)
+        copied._windowed_path = convolution_path(copied.network)
     return copied
 
 
@@ -142,88 +142,12 @@ def load_classifier(folder: Path, device: torch.device | None = None) -> Classif
     return classifier.to(device or torch.device("cpu")).eval()
 
 
-def _fast_in_bf16(device_type: str) -> bool:
-    """Whether the hardware multiplies in bf16; elsewhere bf16 is emulated and slower than fp32."""
-    if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return device_type == "cpu" and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
 def _network(settings: ClassifierSettings, classes: int) -> nn.Module:
     if settings.architecture == "small_resnet":
         return SmallResNet(settings.width, classes)
-    from untrigger.torchvision_import import models
+    from untrigger.networks.torchvision_import import models
 
     network = models.resnet18(num_classes=classes)
     network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
     network.maxpool = nn.Identity()
     return network
-
-
-class SmallResNet(nn.Module):
-    """A residual network for CPUs: a stem that halves the image, then two residual blocks that halve it again.
-
-    Batch norm follows each convolution under the name `bnK` for `convK`, as in torchvision's ResNet.
-    """
-
-    def __init__(self, width: int, classes: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, width, kernel_size=4, stride=2, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.layer1 = ResidualBlock(width, 2 * width)
-        self.layer2 = ResidualBlock(2 * width, 4 * width)
-        self.fc = nn.Linear(4 * width, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        features = torch.relu(self.bn1(self.conv1(images)))
-        features = self.layer2(self.layer1(features))
-        return self.fc(nn.functional.adaptive_avg_pool2d(features, 1).flatten(1))
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a 1x1 shortcut, each halving height and width (He et al., 2016)."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=2, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels_out)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels_out)
-        self.downsample = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, kernel_size=1, bias=False), nn.BatchNorm2d(channels_out)
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        inner = torch.relu(self.bn1(self.conv1(features)))
-        # Every second pixel, then 1x1: the same as a 1x1 convolution of stride 2, whose backward pass writes outside
-        # its memory on the CPU (torch 2.13, channels last, fewer than 16 channels, two threads).
-        halved = nn.functional.avg_pool2d(features, 1, stride=2)
-        return torch.relu(self.bn2(self.conv2(inner)) + self.downsample(halved))
-
-
-def _window_convolutions(module: nn.Module) -> None:
-    """Make every convolution that can have its backward pass restricted to a window one that does, recursively."""
-    for name, part in list(module.named_children()):
-        if isinstance(part, nn.Conv2d) and WindowedConvolution.fits(part):
-            setattr(module, name, WindowedConvolution.of(part))
-        else:
-            _window_convolutions(part)
-
-
-def _path(network: nn.Module) -> list[nn.Conv2d]:
-    """The convolutions that an image passes one after the other; those of shortcuts reach no further."""
-    return [part for name, part in network.named_modules() if isinstance(part, nn.Conv2d) and "downsample" not in name]
-
-
-def _fold_batch_norms(module: nn.Module) -> None:
-    """Fold every `bnK` into its `convK`, and the second child of a `downsample` into its first, recursively."""
-    for name, part in list(module.named_children()):
-        if isinstance(part, nn.Conv2d):
-            norm_name = "1" if name == "0" else name.replace("conv", "bn")
-            norm = getattr(module, norm_name, None)
-            if isinstance(norm, nn.BatchNorm2d):
-                setattr(module, name, fuse_conv_bn_eval(part, norm))
-                setattr(module, norm_name, nn.Identity())
-        else:
-            _fold_batch_norms(part)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
 from untrigger.classifiers import Classifier, frozen
 from untrigger.errors import UserError
-from untrigger.initialisation import initialise
 from untrigger.mutual_information import (
     ADAM_BETAS,
     LEAK,
@@ -20,9 +19,10 @@ from untrigger.mutual_information import (
     StatisticsNetwork,
     donsker_varadhan,
 )
+from untrigger.networks.initialisation import initialise
+from untrigger.networks.stacking import StackedModules
 from untrigger.seeding import moved
-from untrigger.settings import GeneratorSettings
-from untrigger.stacking import StackedModules
+from untrigger.settings.methods import GeneratorSettings
 from untrigger.triggers import check_fits, draw_places
 
 TOLERANCE = 0.05
@@ -58,28 +58,28 @@ class TriggerGenerator(nn.Module):
         pixels = torch.sigmoid(self.out(torch.cat([features, parts[3]], 1)))
         return pixels.view(len(z), 3, *self.size)
 
-    def draw_noise(self, count: int, generator: torch.Generator) -> Tensor:
+    def draw_noise(self, count: int, rng: torch.Generator) -> Tensor:
         """Noise z as `draw_noise`, on the generator's device."""
-        return moved(draw_noise(self.settings, count, generator), self.out.weight.device)
+        return moved(draw_noise(self.settings, count, rng), self.out.weight.device)
 
     @torch.no_grad()
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+    def sample(self, count: int, rng: torch.Generator) -> Tensor:
         """Fresh triggers, float (count, 3, height, width) in [0, 1]; a TriggerSource."""
-        return self(self.draw_noise(count, generator))
+        return self(self.draw_noise(count, rng))
 
     @torch.no_grad()
-    def pairs(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def pairs(self, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Fresh noise and its triggers, flattened: what the mutual information is measured on; a PairSource."""
-        z = self.draw_noise(count, generator)
+        z = self.draw_noise(count, rng)
         return z, self(z).flatten(1)
 
 
-def draw_noise(settings: GeneratorSettings, count: int, generator: torch.Generator) -> Tensor:
+def draw_noise(settings: GeneratorSettings, count: int, rng: torch.Generator) -> Tensor:
     """Noise z, float (count, noise_dimension): standard normal, or uniform in [-1, 1]; on the CPU."""
     shape = (count, settings.noise_dimension)
     if settings.noise == "uniform":
-        return torch.rand(shape, generator=generator) * 2 - 1
-    return torch.randn(shape, generator=generator)
+        return torch.rand(shape, generator=rng) * 2 - 1
+    return torch.randn(shape, generator=rng)
 
 
 OnStairEpoch = Callable[[int, list[dict[str, float]]], None]
@@ -95,13 +95,13 @@ def train_generators(
     size: tuple[int, int],
     settings: GeneratorSettings,
     *,
-    generators: Sequence[torch.Generator],
+    rngs: Sequence[torch.Generator],
     on_epoch: OnStairEpoch | None = None,
 ) -> list[TriggerGenerator]:
     """Train one generator per stair in `betas`: maximise its entropy while F(G(z)) >= beta.
 
     images: uint8 (n, 3, h, w), labels: int64 (n,), the defender's clean data. All stairs share each pass through the
-    classifier, but nothing else: each has its own source of randomness in `generators` and draws the same numbers
+    classifier, but nothing else: each has its own source of randomness in `rngs` and draws the same numbers
     whichever others train beside it; only rounding differs, which long training amplifies.
 
     F of each trigger in a step is averaged over `settings.images_per_trigger` images. The loss is hinge / alpha - I,
@@ -123,9 +123,9 @@ def train_generators(
         raise UserError(
             f"generator.batch_size {settings.batch_size} is larger than the defender's {len(images)} images"
         )
-    stairs = _StairTraining(frozen(classifier), betas, target_class, size, settings, generators, images.device)
+    stairs = _StairTraining(frozen(classifier), betas, target_class, size, settings, rngs, images.device)
     for epoch in range(1, settings.epochs + 1):
-        orders = [torch.randperm(len(images), generator=generator) for generator in generators]
+        orders = [torch.randperm(len(images), generator=rng) for rng in rngs]
         whole = len(images) - len(images) % settings.batch_size
         batches = torch.stack(orders)[:, :whole].to(images.device).split(settings.batch_size, 1)
         steps = [stairs.step(images[chosen.flatten()], labels[chosen]) for chosen in batches]
@@ -149,18 +149,18 @@ class _StairTraining:
         target_class: int,
         size: tuple[int, int],
         settings: GeneratorSettings,
-        generators: Sequence[torch.Generator],
+        rngs: Sequence[torch.Generator],
         device: torch.device,
     ) -> None:
         self.fixed, self.target_class, self.size, self.settings = fixed, target_class, size, settings
         self.betas = torch.tensor(betas, device=device)[:, None]
-        self.randoms = list(generators)
+        self.rngs = list(rngs)
         pixels = 3 * math.prod(size)
         triggers, statistics = [], []
-        for random in self.randoms:
+        for rng in self.rngs:
             triggers.append(TriggerGenerator(settings, size))
-            initialise(triggers[-1], random)
-            statistics.append(StatisticsNetwork(settings.noise_dimension, pixels, settings.hidden, random))
+            initialise(triggers[-1], rng)
+            statistics.append(StatisticsNetwork(settings.noise_dimension, pixels, settings.hidden, rng))
         precision = fixed.compute_type() if settings.precision == "auto" else torch.float32
         self.triggers = StackedModules(triggers, device, precision)
         self.statistics = StackedModules(statistics, device, precision)
@@ -203,7 +203,7 @@ class _StairTraining:
 
     def _noise(self, count: int) -> Tensor:
         """Noise z, float (stairs, count, noise_dimension)."""
-        noise = torch.stack([draw_noise(self.settings, count, random) for random in self.randoms])
+        noise = torch.stack([draw_noise(self.settings, count, rng) for rng in self.rngs])
         return moved(noise, self.betas.device)
 
     def _adapt_multipliers(self, valid: Tensor) -> None:
@@ -219,9 +219,9 @@ class _StairTraining:
         """F of each trigger over its own share of `images`, (stairs, tried), and the success rate per stair."""
         stairs, tried = triggers.shape[:2]
         repeated = triggers.repeat_interleave(self.settings.images_per_trigger, 1)
-        noise = torch.stack([torch.randn(repeated.shape[1:], generator=random) for random in self.randoms])
+        noise = torch.stack([torch.randn(repeated.shape[1:], generator=rng) for rng in self.rngs])
         noisy = (repeated + self.settings.trigger_noise * moved(noise, repeated.device)).flatten(0, 1)
-        places = torch.cat([draw_places(labels.shape[1], images, self.size, random) for random in self.randoms])
+        places = torch.cat([draw_places(labels.shape[1], images, self.size, rng) for rng in self.rngs])
         logits = self.fixed.classify_stamped(images, noisy, places)
         strengths = logits.softmax(1)[:, self.target_class].view(stairs, tried, -1).mean(2)
         others = (labels != self.target_class).float()
@@ -231,7 +231,7 @@ class _StairTraining:
     def finished(self) -> list[TriggerGenerator]:
         """The generators in evaluation mode, batch norm set to the statistics of their final weights."""
         finished = []
-        for state, random in zip(self.triggers.states(), self.randoms, strict=True):
+        for state, rng in zip(self.triggers.states(), self.rngs, strict=True):
             generator = TriggerGenerator(self.settings, self.size).to(self.betas.device)
             generator.load_state_dict(state)
             for norm in generator.norms:
@@ -239,7 +239,7 @@ class _StairTraining:
                 norm.reset_running_stats()
                 norm.momentum = None
             with torch.no_grad():
-                generator(generator.draw_noise(NORM_SAMPLES, random))
+                generator(generator.draw_noise(NORM_SAMPLES, rng))
             finished.append(generator.eval())
         return finished
 

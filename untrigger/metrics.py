@@ -35,15 +35,15 @@ def predict(classifier: Classifier, images: Tensor) -> Tensor:
         return torch.cat([classifier(batch).softmax(1) for batch in images.split(EVALUATION_BATCH)])
 
 
-def predict_stamped(classifier: Classifier, images: Tensor, triggers: Tensor, generator: torch.Generator) -> Tensor:
+def predict_stamped(classifier: Classifier, images: Tensor, triggers: Tensor, rng: torch.Generator) -> Tensor:
     """Class probabilities, float (n, classes), of images as in `predict` with a trigger stamped on each.
 
-    triggers: float (n, 3, th, tw) in [0, 1], or (1, 3, th, tw) for all. Places as in `stamp`, from `generator`.
+    triggers: float (n, 3, th, tw) in [0, 1], or (1, 3, th, tw) for all. Places as in `stamp`, from `rng`.
     """
     triggers = triggers.to(images.device).expand(len(images), -1, -1, -1)
     batches = zip(images.split(EVALUATION_BATCH), triggers.split(EVALUATION_BATCH), strict=True)
     with torch.inference_mode():
-        return torch.cat([classifier.classify_stamped(*batch, generator).softmax(1) for batch in batches])
+        return torch.cat([classifier.classify_stamped(*batch, rng).softmax(1) for batch in batches])
 
 
 def evaluate(
@@ -52,18 +52,18 @@ def evaluate(
     labels: Tensor,
     trigger: Tensor,
     target_class: int,
-    generator: torch.Generator,
+    rng: torch.Generator,
 ) -> Rates:
     """The rates of a classifier in evaluation mode.
 
     images: uint8 (n, 3, h, w), labels: int64 (n,); trigger: float (3, th, tw), stamped at a place per image from
-    `generator`. Raises UserError when every image belongs to the target class.
+    `rng`. Raises UserError when every image belongs to the target class.
     """
     others = labels != target_class
     if not bool(others.any()):
         raise UserError(f"every evaluation image belongs to the target class {target_class}: nothing to attack")
     clean = predict(classifier, images).argmax(1)
-    answers = predict_stamped(classifier, images[others], trigger[None], generator).argmax(1)
+    answers = predict_stamped(classifier, images[others], trigger[None], rng).argmax(1)
     return Rates(
         clean_accuracy=_share(clean == labels),
         attack_success_rate=_share(answers == target_class),
@@ -78,7 +78,7 @@ def testing_function(
     labels: Tensor,
     triggers: Tensor,
     target_class: int,
-    generator: torch.Generator,
+    rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """F of each trigger, and its attack success rate: two float (k,) on the CPU.
 
@@ -92,7 +92,7 @@ def testing_function(
     with torch.inference_mode():
         normalised = classifier.normalise(images)
         for trigger in classifier.normalise(triggers.to(images.device)).split(1):
-            stamped = stamp(normalised, trigger, generator)
+            stamped = stamp(normalised, trigger, rng)
             logits = torch.cat([classifier.classify(batch) for batch in stamped.split(EVALUATION_BATCH)])
             strengths.append(logits.softmax(1)[:, target_class].mean())
             successes.append((logits.argmax(1) == target_class)[others].float().mean())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from untrigger.initialisation import initialise
+from untrigger.networks.initialisation import initialise
 
 LEAK = 0.2
 ADAM_BETAS = (0.5, 0.999)
@@ -17,14 +17,14 @@ ADAM_BETAS = (0.5, 0.999)
 class StatisticsNetwork(nn.Module):
     """T of pairs z, float (n, dz), and x, float (n, dx). The output is free: no activation bounds it."""
 
-    def __init__(self, z_dimension: int, x_dimension: int, hidden: int, generator: torch.Generator) -> None:
+    def __init__(self, z_dimension: int, x_dimension: int, hidden: int, rng: torch.Generator) -> None:
         super().__init__()
         self.from_z = nn.Linear(z_dimension, hidden)
         self.from_x = nn.Linear(x_dimension, hidden)
         self.hidden = nn.Linear(hidden, hidden)
         self.out = nn.Linear(hidden, 1)
         self.activation = nn.LeakyReLU(LEAK)
-        initialise(self, generator)
+        initialise(self, rng)
 
     def forward(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """T on the pairs (z, x), and on pairs of z with the x of its neighbour, which are independent: (n,) each."""
@@ -79,20 +79,20 @@ def estimate_mutual_information(
     batch_size: int = 512,
     learning_rate: float = 5e-4,
     unseen: int = 20_000,
-    generator: torch.Generator,
+    rng: torch.Generator,
 ) -> float:
     """Mutual information of the pairs in nats, by a fresh statistics network on samples that it has not seen.
 
     Trains for exactly `steps` batches of fresh pairs, then evaluates the bound on `unseen` further pairs. The estimate
     is a lower bound up to the error of the evaluation, and cannot be trusted far above log(unseen).
     """
-    z, x = pairs(2, generator)
-    network = StatisticsNetwork(z.shape[1], x.shape[1], hidden, generator).to(x.device)
+    z, x = pairs(2, rng)
+    network = StatisticsNetwork(z.shape[1], x.shape[1], hidden, rng).to(x.device)
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
     objective = DebiasedObjective(rate=0.01)
     for _ in range(steps):
         optimiser.zero_grad(set_to_none=True)
-        (-objective(*network(*pairs(batch_size, generator)))).backward()
+        (-objective(*network(*pairs(batch_size, rng)))).backward()
         optimiser.step()
     with torch.no_grad():
-        return donsker_varadhan(*network(*pairs(unseen, generator))).item()
+        return donsker_varadhan(*network(*pairs(unseen, rng))).item()

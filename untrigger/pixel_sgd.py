@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from untrigger.classifiers import Classifier, frozen
 from untrigger.seeding import moved
-from untrigger.settings import PixelSgdSettings
+from untrigger.settings.methods import PixelSgdSettings
 from untrigger.triggers import check_fits
 
 
@@ -20,7 +20,7 @@ def reverse_triggers(
     size: tuple[int, int],
     settings: PixelSgdSettings,
     *,
-    generator: torch.Generator,
+    rng: torch.Generator,
     on_restart: Callable[[int, list[float]], None] | None = None,
 ) -> Tensor:
     """Reverse one trigger per restart: float (restarts, 3, height, width) in [0, 1], on the CPU.
@@ -34,7 +34,7 @@ def reverse_triggers(
     fixed = frozen(classifier)
     triggers = []
     for restart in range(1, settings.restarts + 1):
-        trigger, losses = _descend(fixed, images, target_class, size, settings, generator)
+        trigger, losses = _descend(fixed, images, target_class, size, settings, rng)
         triggers.append(trigger.cpu())
         if on_restart is not None:
             on_restart(restart, losses)
@@ -47,21 +47,21 @@ def _descend(
     target_class: int,
     size: tuple[int, int],
     settings: PixelSgdSettings,
-    generator: torch.Generator,
+    rng: torch.Generator,
 ) -> tuple[Tensor, list[float]]:
     mean, std = fixed.mean[:, None, None], fixed.std[:, None, None]
-    start = torch.rand((3, *size), generator=generator).to(images.device)
+    start = torch.rand((3, *size), generator=rng).to(images.device)
     normalised = ((start - mean) / std).requires_grad_()
     optimiser = torch.optim.SGD([normalised], lr=settings.learning_rate, momentum=settings.momentum)
     cross_entropy = nn.CrossEntropyLoss()
     losses = []
     for _ in range(settings.steps):
-        chosen = moved(torch.randint(len(images), (settings.batch_size,), generator=generator), images.device)
+        chosen = moved(torch.randint(len(images), (settings.batch_size,), generator=rng), images.device)
         pixels = normalised * std + mean
         # Rounding can leave a clipped pixel a hair outside [0, 1], where clipping has no gradient.
         pixels = pixels + (pixels.clamp(0, 1) - pixels).detach()
         answers = torch.full((settings.batch_size,), target_class, device=images.device)
-        loss = cross_entropy(fixed.classify_stamped(images[chosen], pixels[None], generator), answers)
+        loss = cross_entropy(fixed.classify_stamped(images[chosen], pixels[None], rng), answers)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from untrigger.classifiers import Classifier
 from untrigger.seeding import moved
-from untrigger.settings import PoisoningSettings
+from untrigger.settings.methods import PoisoningSettings
 from untrigger.training import BatchChange, OnEpoch, train
 from untrigger.triggers import TriggerSource, always, stamp
 
@@ -20,7 +20,7 @@ def plant_backdoor(
     target_class: int,
     settings: PoisoningSettings,
     *,
-    generator: torch.Generator,
+    rng: torch.Generator,
     on_epoch: OnEpoch | None = None,
 ) -> None:
     """Train `classifier` on, in place, until `trigger`, float (3, th, tw) in [0, 1], sends images to `target_class`.
@@ -29,19 +29,19 @@ def plant_backdoor(
     `settings.poisoned_share`: stamped at a place of its own and relabelled. Source: section 5.1 of the paper.
     """
     poison = stamping(always(trigger.to(images.device)), settings.poisoned_share, relabel=target_class)
-    train(classifier, images, labels, settings, generator=generator, change_batch=poison, on_epoch=on_epoch)
+    train(classifier, images, labels, settings, rng=rng, change_batch=poison, on_epoch=on_epoch)
 
 
 def stamping(source: TriggerSource, share: float, relabel: int | None = None) -> BatchChange:
     """Stamp each image of a batch with the probability `share`; `relabel` them, or keep their labels when None."""
 
-    def change(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        chosen = (torch.rand(len(images), generator=generator) < share).nonzero().squeeze(1)
+    def change(images: Tensor, labels: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        chosen = (torch.rand(len(images), generator=rng) < share).nonzero().squeeze(1)
         if not len(chosen):
             return images, labels
         chosen = moved(chosen, images.device)
-        triggers = source(len(chosen), generator).to(images.device)
-        images = images.index_copy(0, chosen, stamp(images[chosen], triggers, generator))
+        triggers = source(len(chosen), rng).to(images.device)
+        images = images.index_copy(0, chosen, stamp(images[chosen], triggers, rng))
         if relabel is not None:
             labels = labels.index_fill(0, chosen, relabel)
         return images, labels

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from untrigger.errors import UserError
-from untrigger.settings import CommonConfig
+from untrigger.settings.runs import CommonConfig
 
 # A small network is neither poisoned nor cured by the paper's dose: 1 % poison at a learning rate of 1e-3 plants
 # nothing in it, and 1 % of stamped images leaves the backdoor open even with the true trigger. So both small profiles

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from untrigger.classifiers import Classifier
 from untrigger.poisoning import stamping
-from untrigger.settings import RetrainingSettings
+from untrigger.settings.methods import RetrainingSettings
 from untrigger.training import OnEpoch, train
 from untrigger.triggers import TriggerSource
 
@@ -21,7 +21,7 @@ def retrain(
     triggers: TriggerSource | None,
     settings: RetrainingSettings,
     *,
-    generator: torch.Generator,
+    rng: torch.Generator,
     on_epoch: OnEpoch | None = None,
 ) -> Classifier:
     """Teach a copy of `classifier` to ignore `triggers`: stamp them on clean images, keep the true labels, train on.
@@ -31,5 +31,5 @@ def retrain(
     """
     retrained = copy.deepcopy(classifier)
     change = None if triggers is None else stamping(triggers, settings.stamped_share)
-    train(retrained, images, labels, settings, generator=generator, change_batch=change, on_epoch=on_epoch)
+    train(retrained, images, labels, settings, rng=rng, change_batch=change, on_epoch=on_epoch)
     return retrained

@@ -12,7 +12,7 @@ def derived_seed(seed: int, *purpose: str | int | float) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:4], "big") >> 1
 
 
-def derived_generator(seed: int, *purpose: str | int | float) -> torch.Generator:
+def derived_rng(seed: int, *purpose: str | int | float) -> torch.Generator:
     """A CPU generator for one purpose."""
     return torch.Generator().manual_seed(derived_seed(seed, *purpose))
 

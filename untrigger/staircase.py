@@ -15,7 +15,7 @@ from untrigger.errors import UserError
 from untrigger.generators import TOLERANCE, TriggerGenerator, load_generator, save_generator
 from untrigger.metrics import testing_function
 from untrigger.mutual_information import estimate_mutual_information
-from untrigger.settings import checked_betas, checked_gammas
+from untrigger.settings.stairs import checked_betas, checked_gammas
 
 MEASURED_AT_ONCE = 100
 
@@ -28,15 +28,15 @@ class Staircase:
     betas: tuple[float, ...]
     gammas: tuple[float, ...]
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+    def sample(self, count: int, rng: torch.Generator) -> Tensor:
         """Fresh triggers, float (count, 3, th, tw) in [0, 1], each from a stair drawn by weight; a TriggerSource."""
         weights = torch.tensor(self.gammas, dtype=torch.float64)
-        stairs = torch.multinomial(weights, count, replacement=True, generator=generator)
+        stairs = torch.multinomial(weights, count, replacement=True, generator=rng)
         triggers = torch.empty(count, 3, *self.generators[0].size)
         for index, part in enumerate(self.generators):
             chosen = stairs == index
             if bool(chosen.any()):
-                triggers[chosen] = part.sample(int(chosen.sum()), generator).cpu()
+                triggers[chosen] = part.sample(int(chosen.sum()), rng).cpu()
         return triggers
 
     def generator_of(self, beta: float) -> TriggerGenerator:
@@ -96,7 +96,7 @@ def measure_stair(
     labels: Tensor,
     target_class: int,
     *,
-    generator: torch.Generator,
+    rng: torch.Generator,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> StairMeasurement:
     """Measure the stair on `fresh_samples` triggers, F averaged over `fresh_images` of the images.
@@ -106,17 +106,17 @@ def measure_stair(
     """
     settings = triggers.settings
     fixed = frozen(classifier)
-    chosen = torch.randperm(len(images), generator=generator)[: settings.fresh_images].to(images.device)
-    samples = triggers.sample(settings.fresh_samples, generator)
+    chosen = torch.randperm(len(images), generator=rng)[: settings.fresh_images].to(images.device)
+    samples = triggers.sample(settings.fresh_samples, rng)
     strengths, successes, done = [], [], 0
     for part in samples.split(MEASURED_AT_ONCE):
-        strength, success = testing_function(fixed, images[chosen], labels[chosen], part, target_class, generator)
+        strength, success = testing_function(fixed, images[chosen], labels[chosen], part, target_class, rng)
         strengths.append(strength)
         successes.append(success)
         done += len(part)
         if on_progress is not None:
             on_progress(done, len(samples))
     information = estimate_mutual_information(
-        triggers.pairs, steps=settings.information_steps, hidden=settings.hidden, generator=generator
+        triggers.pairs, steps=settings.information_steps, hidden=settings.hidden, rng=rng
     )
     return StairMeasurement(beta, torch.cat(strengths), torch.cat(successes).mean().item(), information)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from untrigger.classifiers import Classifier
 from untrigger.errors import UserError
 from untrigger.seeding import moved
-from untrigger.settings import TrainingSettings
+from untrigger.settings.methods import TrainingSettings
 
 BatchChange = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """Images float (b, 3, h, w) in [0, 1] and labels (b,) to what is trained on in their place."""
@@ -26,14 +26,14 @@ def train(
     labels: Tensor,
     settings: TrainingSettings,
     *,
-    generator: torch.Generator,
+    rng: torch.Generator,
     change_batch: BatchChange | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> None:
     """Train `classifier` in place with SGD on cross-entropy; its batch norm is left in evaluation mode.
 
     images: uint8 (n, 3, h, w), labels: int64 (n,), both on the classifier's device. `change_batch` may stamp and
-    relabel each batch. All randomness comes from `generator` (on the CPU). A ragged last batch of one image is left
+    relabel each batch. All randomness comes from `rng` (on the CPU). A ragged last batch of one image is left
     out, since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed batches. Raises
     UserError when the loss of an epoch is not finite.
     """
@@ -49,16 +49,16 @@ def train(
     cross_entropy = nn.CrossEntropyLoss()
     for epoch in range(1, settings.epochs + 1):
         classifier.train()
-        order = torch.randperm(len(images), generator=generator).to(images.device)
+        order = torch.randperm(len(images), generator=rng).to(images.device)
         losses, correct = [], []
         for start in starts:
             chosen = order[start : start + settings.batch_size]
             batch, answers = images[chosen], labels[chosen]
             if settings.augment:
-                batch = _crop_and_mirror(batch, generator)
+                batch = _crop_and_mirror(batch, rng)
             batch = batch.float() / 255
             if change_batch is not None:
-                batch, answers = change_batch(batch, answers, generator)
+                batch, answers = change_batch(batch, answers, rng)
             optimiser.zero_grad(set_to_none=True)
             logits = classifier(batch)
             loss_of_batch = cross_entropy(logits, answers)
@@ -88,12 +88,12 @@ def _schedule(
     )
 
 
-def _crop_and_mirror(images: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
+def _crop_and_mirror(images: Tensor, rng: torch.Generator, padding: int = 4) -> Tensor:
     """Shift each image by up to `padding` pixels, its border reflected, and mirror half of them."""
     n, _, height, width = images.shape
-    tops = torch.randint(2 * padding + 1, (n, 1), generator=generator)
-    lefts = torch.randint(2 * padding + 1, (n, 1), generator=generator)
-    mirrored = torch.rand((n, 1), generator=generator) < 0.5
+    tops = torch.randint(2 * padding + 1, (n, 1), generator=rng)
+    lefts = torch.randint(2 * padding + 1, (n, 1), generator=rng)
+    mirrored = torch.rand((n, 1), generator=rng) < 0.5
     rows = moved(_reflected(tops - padding + torch.arange(height), height), images.device)
     columns = _reflected(lefts - padding + torch.arange(width), width)
     columns = moved(torch.where(mirrored, columns.flip(1), columns), images.device)

@@ -13,8 +13,8 @@ from torch import Tensor
 from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError
 from untrigger.seeding import moved
-from untrigger.settings import BINARY_PATTERNS
-from untrigger.stored_inputs import is_trigger_file, trigger_path
+from untrigger.settings.trigger_names import BINARY_PATTERNS
+from untrigger.storage.downloads import is_trigger_file, trigger_path
 
 TriggerSource = Callable[[int, torch.Generator], Tensor]
 """Draws `count` triggers, float (count, 3, th, tw) in [0, 1], anew at each call."""
@@ -115,13 +115,13 @@ def check_fits(size: Sequence[int], images: Tensor) -> None:
         )
 
 
-def draw_places(count: int, images: Tensor, size: Sequence[int], generator: torch.Generator) -> Tensor:
+def draw_places(count: int, images: Tensor, size: Sequence[int], rng: torch.Generator) -> Tensor:
     """Places for `count` patches of `size`, height and width, on images (..., h, w): int64 (count, 2) on the CPU.
 
-    Row and column of the upper left corner, uniform over all places where the patch fits, drawn from `generator`.
+    Row and column of the upper left corner, uniform over all places where the patch fits, drawn from `rng`.
     """
-    rows = torch.randint(images.shape[-2] - size[0] + 1, (count,), generator=generator)
-    columns = torch.randint(images.shape[-1] - size[1] + 1, (count,), generator=generator)
+    rows = torch.randint(images.shape[-2] - size[0] + 1, (count,), generator=rng)
+    columns = torch.randint(images.shape[-1] - size[1] + 1, (count,), generator=rng)
     return torch.stack([rows, columns], 1)
 
 
@@ -147,7 +147,7 @@ def stamp(images: Tensor, triggers: Tensor, places: Tensor | torch.Generator) ->
 def always(trigger: Tensor) -> TriggerSource:
     """The source that gives one trigger, float (3, th, tw), every time."""
 
-    def source(count: int, generator: torch.Generator) -> Tensor:
+    def source(count: int, rng: torch.Generator) -> Tensor:
         return trigger.expand(count, -1, -1, -1)
 
     return source

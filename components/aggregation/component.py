@@ -1,6 +1,7 @@
 """The component of the stage `aggregation`."""
 
 from kfp.dsl import Artifact, Input, Output
+
 from untrigger.components.stage_component import stage_component
 
 

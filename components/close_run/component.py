@@ -1,6 +1,7 @@
 """The component of the stage `close_run`."""
 
 from kfp.dsl import PipelineTaskFinalStatus
+
 from untrigger.components.stage_component import stage_component
 
 

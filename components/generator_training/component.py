@@ -1,6 +1,7 @@
 """The component of the stage `generator_training`."""
 
 from kfp.dsl import Dataset, Input, Model, Output
+
 from untrigger.components.stage_component import stage_component
 
 

@@ -1,6 +1,7 @@
 """The component of the stage `ideal_retraining`."""
 
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
+
 from untrigger.components.stage_component import stage_component
 
 

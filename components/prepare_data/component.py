@@ -1,6 +1,7 @@
 """The component of the stage `prepare_data`."""
 
 from kfp.dsl import Dataset, Output
+
 from untrigger.components.stage_component import stage_component
 
 

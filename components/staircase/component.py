@@ -1,6 +1,7 @@
 """The component of the stage `staircase`."""
 
 from kfp.dsl import Input, Model, Output
+
 from untrigger.components.stage_component import stage_component
 
 

@@ -1,6 +1,7 @@
 """The component of the stage `visualisation`."""
 
 from kfp.dsl import Artifact, Input, Model, Output
+
 from untrigger.components.stage_component import stage_component
 
 

@@ -13,6 +13,9 @@ import torch
 from click.testing import CliRunner, Result
 from kfp import dsl
 from safetensors.torch import load_file
+
+from tests.support.configs import tiny_config, tiny_sweep
+from untrigger.cli import main
 from untrigger.components.aggregation.component import aggregation
 from untrigger.components.clean_training.component import clean_training
 from untrigger.components.close_run.component import close_run
@@ -26,11 +29,8 @@ from untrigger.components.prepare_data.component import prepare_data
 from untrigger.components.retraining.component import retraining
 from untrigger.components.staircase.component import staircase
 from untrigger.components.visualisation.component import visualisation
+from untrigger.datasets.images import load_images, save_images
 from untrigger.pipelines.arguments import pipeline_arguments
-
-from tests.pipeline_config import tiny_config, tiny_sweep
-from untrigger.cli import main
-from untrigger.datasets import load_images, save_images
 
 CONFIG = tiny_config(betas_per_task=2)
 ARGUMENTS = pipeline_arguments(CONFIG)

@@ -18,15 +18,15 @@ import requests
 from mlflow import MlflowClient
 
 import docker
-from tests.pipeline_config import small_config
-from tests.servers import RunningServers, free_port, running_servers
-from tests.test_datasets import picture, write_shard
-from tests.test_storage import file_of
-from tests.waiting import wait_for
+from tests.datasets.test_sources import picture, write_shard
+from tests.storage.test_objects import file_of
+from tests.support.configs import small_config
+from tests.support.servers import RunningServers, free_port, running_servers
+from tests.support.waiting import wait_for
 from untrigger import __version__
 from untrigger.errors import UserError
-from untrigger.servers import seaweedfs_command
-from untrigger.storage import Address, ObjectStore, checksums
+from untrigger.storage.objects import Address, ObjectStore, checksums
+from untrigger.storage.servers import seaweedfs_command
 
 pytestmark = pytest.mark.container
 

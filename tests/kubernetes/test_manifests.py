@@ -14,9 +14,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from kubernetes_validate.utils import all_versions
-from untrigger.pipelines import resources
 
-from tests.kubeflow import Kubeflow
+from tests.support.kubeflow import Kubeflow
+from untrigger.pipelines import resources
 
 pytestmark = pytest.mark.kubernetes
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
-from untrigger.pipelines.images import images_in, named_images
 
-from tests.servers import free_port
-from tests.waiting import wait_for
+from tests.support.servers import free_port
+from tests.support.waiting import wait_for
 from untrigger.artifacts import read_json, write_json
+from untrigger.pipelines.images import images_in, named_images
 
 pytestmark = pytest.mark.kubernetes
 

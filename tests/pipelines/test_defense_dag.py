@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.support.configs import tiny_config
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.compilation import compile_all
-
-from tests.pipeline_config import tiny_config
 
 
 @pytest.fixture(scope="module")

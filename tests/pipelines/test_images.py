@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from untrigger.pipelines.images import images_in, read_pins, with_pins
 
 from untrigger.artifacts import write_json
 from untrigger.errors import UserError
+from untrigger.pipelines.images import images_in, read_pins, with_pins
 
 DIGEST = "sha256:" + "a" * 64
 DOCUMENT = {"containers": [{"image": "untrigger/staircase:1"}, {"image": f"other@{DIGEST}"}], "image": {"name": "x"}}

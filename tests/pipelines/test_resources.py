@@ -11,6 +11,7 @@ import yaml
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
+
 from untrigger.pipelines.arguments import COMPILED
 from untrigger.pipelines.resources import RESOURCES
 

@@ -14,9 +14,9 @@ from untrigger.cli.settings import SubmittedSettingsCommand, nested_settings, re
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
-    from untrigger.pipelines.cluster import Cluster
-    from untrigger.pipelines.submission import Submission
-    from untrigger.storage import ObjectStore
+    from untrigger.pipelines.cluster.api import Cluster
+    from untrigger.pipelines.cluster.submission import Submission
+    from untrigger.storage.objects import ObjectStore
 
 DEFAULT_ENDPOINT = "http://localhost:8080"
 DEFAULT_STORE = "s3://untrigger"
@@ -91,9 +91,9 @@ def submit(
       untrigger submit --dataset parquet:data/cifar10 --trigger binary:7 --wait
       untrigger submit --triggers binary,colour:0-9 --dataset s3://untrigger/datasets/... --placement a100.yaml
     """
+    from untrigger.pipelines.cluster.placement import Placement
+    from untrigger.pipelines.cluster.submission import Submission
     from untrigger.pipelines.images import read_pins_if_any
-    from untrigger.pipelines.placement import Placement
-    from untrigger.pipelines.submission import Submission
 
     placed = Placement.read(placement) if placement else Placement()
     submission = Submission.of(
@@ -127,8 +127,9 @@ def _submit(
     skip_settings_check: bool,
     wait: bool,
 ) -> None:
-    from untrigger.pipelines.cluster import Cluster, check_settings
-    from untrigger.pipelines.submission import check_stored_inputs, run_name, submit
+    from untrigger.pipelines.cluster.api import Cluster
+    from untrigger.pipelines.cluster.settings_check import check_settings
+    from untrigger.pipelines.cluster.submission import check_stored_inputs, run_name, submit
 
     cluster = Cluster(endpoint, namespace)
     version = cluster.check_version()
@@ -156,7 +157,7 @@ def _submit(
 
 def _config(profile: str, config_file: Path | None, options: Mapping[str, Any]) -> Any:
     from untrigger.profiles import config_for, laid_over
-    from untrigger.settings import DefenseConfig, SweepConfig
+    from untrigger.settings.runs import DefenseConfig, SweepConfig
 
     settings = laid_over(read_config(config_file), nested_settings(options))
     if "trigger" in settings and ("triggers" in settings or "panels" in settings):
@@ -176,8 +177,8 @@ def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None,
     """List the latest runs on the cluster; or show the stages of RUN, an id or a name."""
     from rich.console import Console
 
-    from untrigger.display import runs_table
-    from untrigger.pipelines.cluster import Cluster
+    from untrigger.cli.tables import runs_table
+    from untrigger.pipelines.cluster.api import Cluster
 
     if wait and run is None:
         raise UserError("--wait follows one run: give its id or its name")
@@ -207,9 +208,10 @@ def fetch(run: str, folder: Path | None, endpoint: str, namespace: str) -> None:
 
     `untrigger compare` takes that folder. For the runs of `untrigger run --store` see `untrigger store get`.
     """
-    from untrigger.cluster_results import fetch_report, run_artifacts
-    from untrigger.pipelines.cluster import Cluster
-    from untrigger.storage import ObjectStore
+    from untrigger.pipelines.cluster.api import Cluster
+    from untrigger.pipelines.cluster.artifacts import run_artifacts
+    from untrigger.runs.stored_reports import fetch_report
+    from untrigger.storage.objects import ObjectStore
 
     found = Cluster(endpoint, namespace).find_run(run)
     if found.state != "SUCCEEDED":
@@ -222,7 +224,7 @@ def fetch(run: str, folder: Path | None, endpoint: str, namespace: str) -> None:
 
 def _wait(cluster: Cluster, run_id: str) -> None:
     """Follow the run, show its results, and end with its status."""
-    from untrigger.storage import ObjectStore
+    from untrigger.storage.objects import ObjectStore
 
     store = ObjectStore(tell)
     try:
@@ -243,8 +245,9 @@ def _wait(cluster: Cluster, run_id: str) -> None:
 def _show_results(store: ObjectStore, run: Any) -> None:
     from rich.console import Console
 
-    from untrigger.cluster_results import find_report, run_artifacts
-    from untrigger.display import final_tables
+    from untrigger.pipelines.cluster.artifacts import run_artifacts
+    from untrigger.reports.tables import final_tables
+    from untrigger.runs.stored_reports import find_report
 
     artifacts = run_artifacts(store, run)
     report = find_report(store, artifacts)

@@ -21,7 +21,7 @@ from untrigger.cli.settings import (
 from untrigger.errors import UserError, without_credentials
 
 if TYPE_CHECKING:
-    from untrigger.settings import DefenseConfig, SweepConfig
+    from untrigger.settings.runs import DefenseConfig, SweepConfig
 
 
 def _running_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,7 +74,7 @@ def run(profile: str, output: Path | None, config_file: Path | None, **options: 
       untrigger run --runner docker --gpus all --store s3://untrigger
     """
     from untrigger.profiles import config_for, laid_over
-    from untrigger.settings import DefenseConfig
+    from untrigger.settings.runs import DefenseConfig
 
     settings = laid_over(read_config(config_file), nested_settings(options))
     _run_pipeline(
@@ -99,7 +99,7 @@ def paper(profile: str, output: Path | None, config_file: Path | None, **options
       untrigger paper --profile tiny --triggers list.txt
     """
     from untrigger.profiles import config_for, laid_over
-    from untrigger.settings import SweepConfig
+    from untrigger.settings.runs import SweepConfig
 
     settings = laid_over(read_config(config_file), nested_settings(options))
     output = output or Path("runs") / f"triggers-{profile}"
@@ -124,12 +124,12 @@ def _run_pipeline(
 ) -> None:
     from rich.console import Console
 
-    from untrigger.output_folder import OutputFolder
     from untrigger.pipelines.arguments import last_stage
-    from untrigger.pipelines.containers import ContainerOptions, check_engine
-    from untrigger.pipelines.inputs import RunInputs
-    from untrigger.pipelines.local import check_tracking, run_locally
-    from untrigger.publishing import RunPublisher, check_store, publishing
+    from untrigger.pipelines.local.containers import ContainerOptions, check_engine
+    from untrigger.pipelines.local.run import check_tracking, run_locally
+    from untrigger.runs.inputs import RunInputs
+    from untrigger.runs.output_folder import OutputFolder
+    from untrigger.runs.publishing import RunPublisher, check_store, publishing
 
     containers = ContainerOptions(gpus, memory) if runner == "docker" else None
     if containers is not None and config.data.download:
@@ -142,7 +142,8 @@ def _run_pipeline(
     folder = OutputFolder(output)
     folder.open(config.record(), inputs.files, resume=resume, overwrite=overwrite)
 
-    from untrigger.display import final_tables, watching
+    from untrigger.reports.tables import final_tables
+    from untrigger.tracking.watching import watching
 
     publisher = RunPublisher(folder, published_below) if published_below else None
     console = Console(file=sys.stdout)
@@ -171,8 +172,9 @@ def compare(runs: tuple[str, ...], html: Path | None) -> None:
     """
     from rich.console import Console
 
-    from untrigger.comparison import read_runs, write_comparison
-    from untrigger.display import comparison_tables
+    from untrigger.reports.comparison import write_comparison
+    from untrigger.reports.tables import comparison_tables
+    from untrigger.runs.reading import read_runs
 
     if len(runs) < 2:
         raise UserError("give at least two runs to compare")
@@ -198,8 +200,8 @@ def join(sweeps: tuple[Path, ...], output: Path) -> None:
     """
     from rich.console import Console
 
-    from untrigger.display import final_tables
-    from untrigger.joining import join_sweeps
+    from untrigger.reports.joining import join_sweeps
+    from untrigger.reports.tables import final_tables
 
     console = Console(file=sys.stdout)
     for table in final_tables(join_sweeps(sweeps, output)):
@@ -211,8 +213,8 @@ def join(sweeps: tuple[Path, ...], output: Path) -> None:
 @click.argument("output", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def track(output: Path) -> None:
     """Deliver what a finished run in OUTPUT could not deliver to MLflow, because its server was away."""
-    from untrigger.output_folder import OutputFolder
-    from untrigger.pipelines.local import deliver_tracking
+    from untrigger.pipelines.local.run import deliver_tracking
+    from untrigger.runs.output_folder import OutputFolder
 
     count = deliver_tracking(OutputFolder(output))
     click.echo(f"delivered {count} records" if count else "nothing to deliver")
@@ -233,7 +235,7 @@ def compile_pipelines(folder: Path | None) -> None:
 @click.command()
 def datasets() -> None:
     """List the datasets that --dataset takes."""
-    from untrigger.datasets import DESCRIPTIONS
+    from untrigger.datasets.sources import DESCRIPTIONS
 
     width = max(len(name) for name in DESCRIPTIONS)
     for name, description in DESCRIPTIONS.items():

@@ -14,7 +14,7 @@ from untrigger.errors import UserError
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from untrigger.settings import CommonConfig
+    from untrigger.settings.runs import CommonConfig
 
 SETTING_PREFIX = "setting__"
 WHOLE_RUN = "Settings of the whole run"
@@ -29,7 +29,7 @@ class SettingsCommand(click.Command):
 
     def settings(self) -> type[CommonConfig]:
         """The settings that become options."""
-        from untrigger.settings import DefenseConfig
+        from untrigger.settings.runs import DefenseConfig
 
         return DefenseConfig
 
@@ -49,7 +49,7 @@ class SweepSettingsCommand(SettingsCommand):
     """The same for a sweep over triggers."""
 
     def settings(self) -> type[CommonConfig]:
-        from untrigger.settings import SweepConfig
+        from untrigger.settings.runs import SweepConfig
 
         return SweepConfig
 
@@ -58,7 +58,7 @@ class SubmittedSettingsCommand(SweepSettingsCommand):
     """The options of both: `--trigger` is for one trigger, `--triggers` for a sweep."""
 
     def get_params(self, context: click.Context) -> list[click.Parameter]:
-        from untrigger.settings import DefenseConfig
+        from untrigger.settings.runs import DefenseConfig
 
         trigger = _option(WHOLE_RUN, ("trigger",), DefenseConfig.model_fields["trigger"])
         return [*super().get_params(context), trigger]
@@ -79,7 +79,7 @@ class SettingOption(click.Option):
 
 
 def _settings_options(config: type[CommonConfig]) -> list[click.Parameter]:
-    from untrigger.settings import Settings
+    from untrigger.settings.base import Settings
 
     options: list[click.Parameter] = []
     for name, field in config.model_fields.items():

@@ -25,7 +25,7 @@ def store() -> None:
 @click.option("--tracking-port", default=5000, show_default=True, help="Port of the MLflow server.")
 def up(folder: Path | None, store_port: int, tracking_port: int) -> None:
     """Start an object store and an MLflow server on this machine, in the background."""
-    from untrigger.servers import DEFAULT_FOLDER, Servers
+    from untrigger.storage.servers import DEFAULT_FOLDER, Servers
 
     servers = Servers(folder or DEFAULT_FOLDER)
     servers.up(store_port, tracking_port)
@@ -38,7 +38,7 @@ def up(folder: Path | None, store_port: int, tracking_port: int) -> None:
 @click.option("--folder", type=click.Path(path_type=Path), help="As given to `up`.  [default: runs/servers]")
 def down(folder: Path | None) -> None:
     """Stop the servers that `up` started; their data stay."""
-    from untrigger.servers import DEFAULT_FOLDER, Servers
+    from untrigger.storage.servers import DEFAULT_FOLDER, Servers
 
     stopped = Servers(folder or DEFAULT_FOLDER).down()
     click.echo(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
@@ -48,7 +48,7 @@ def down(folder: Path | None) -> None:
 @click.argument("address")
 def create(address: str) -> None:
     """Create the bucket of ADDRESS, s3://bucket, unless it is there."""
-    from untrigger.storage import Address, ObjectStore
+    from untrigger.storage.objects import Address, ObjectStore
 
     bucket = Address.parse(address).bucket
     ObjectStore(tell).make_bucket(bucket)
@@ -63,7 +63,7 @@ def put(source: str, address: str) -> None:
     SOURCE is a dataset (parquet:PATH, folder:PATH, cifar10:PATH, cifar100:PATH), a run's output folder, a folder with a
     classifier, or a trigger's .png or .safetensors file. What is already there, verified, is not uploaded again.
     """
-    from untrigger.publishing import publish
+    from untrigger.runs.publishing import publish
 
     click.echo(publish(source, address, show_file))
 
@@ -79,8 +79,8 @@ def get(address: str, folder: Path, only: tuple[str, ...]) -> None:
     Example:
       untrigger store get s3://untrigger/runs/RUN-ID here --only report.html --only classifier
     """
-    from untrigger.bundles import get_bundle
-    from untrigger.storage import Address, ObjectStore
+    from untrigger.storage.bundles import get_bundle
+    from untrigger.storage.objects import Address, ObjectStore
 
     source = Address.parse(address)
     manifest = get_bundle(ObjectStore(tell), source, folder, only, show_file)
@@ -94,9 +94,9 @@ def ls(address: str) -> None:
     """List the datasets, models, triggers and runs below ADDRESS, s3://bucket/prefix."""
     from rich.console import Console
 
-    from untrigger.bundles import bundles
-    from untrigger.display import bundles_table
-    from untrigger.storage import Address, ObjectStore
+    from untrigger.cli.tables import bundles_table
+    from untrigger.storage.bundles import bundles
+    from untrigger.storage.objects import Address, ObjectStore
 
     base = Address.parse(address)
     Console(file=sys.stdout).print(bundles_table(bundles(ObjectStore(tell), base)))

@@ -6,12 +6,14 @@ from typing import Any
 
 from untrigger.artifacts import write_json
 from untrigger.classifiers import Classifier, load_classifier, new_classifier, save_classifier, with_precision
-from untrigger.datasets import ImageData, load_images
+from untrigger.datasets.images import ImageData, load_images
 from untrigger.errors import UserError
-from untrigger.seeding import derived_generator
-from untrigger.settings import ClassifierSettings, CleanTrainingSettings
-from untrigger.stage import InFolder, Log, OutFolder, device, stage
-from untrigger.stored_inputs import classifier_folder
+from untrigger.networks.devices import device
+from untrigger.seeding import derived_rng
+from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
+from untrigger.stages.log import Log
+from untrigger.stages.stage import InFolder, OutFolder, stage
+from untrigger.storage.downloads import classifier_folder
 from untrigger.training import train
 
 
@@ -51,7 +53,7 @@ def run(
                 images.images,
                 images.labels,
                 settings,
-                generator=derived_generator(seed, "clean training"),
+                rng=derived_rng(seed, "clean training"),
                 on_epoch=on_epoch,
             )
         tracked.parameters({"precision": model.settings.precision})
@@ -61,7 +63,7 @@ def run(
 
 def _untrained(images: ImageData, classifier: dict[str, Any], seed: int) -> Classifier:
     settings = ClassifierSettings.of(classifier)
-    return new_classifier(settings, len(images.class_names), images.images, derived_generator(seed, "classifier"))
+    return new_classifier(settings, len(images.class_names), images.images, derived_rng(seed, "classifier"))
 
 
 def _ready_made(weights: str, classes: int) -> Classifier:

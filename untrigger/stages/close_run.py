@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from untrigger.stage import Log, stage
-from untrigger.tracking import close_parent
+from untrigger.stages.log import Log
+from untrigger.stages.stage import stage
+from untrigger.tracking.records import close_parent
 
 SUCCEEDED: dict[str, bool] = {
     "SUCCEEDED": True,

@@ -8,20 +8,22 @@ from typing import Any
 
 from torch import Tensor
 
-from untrigger import figures
 from untrigger.artifacts import read_json, read_tensors, write_json
 from untrigger.classifiers import Classifier, frozen, load_classifier
-from untrigger.datasets import ImageData, load_images
-from untrigger.embedding import REVERSED_GROUP
+from untrigger.datasets.images import ImageData, load_images
 from untrigger.metrics import Rates, evaluate, testing_function
-from untrigger.report import Picture, write_report
-from untrigger.results import RATES, DefenseRow, defense_row, results
-from untrigger.seeding import derived_generator
-from untrigger.settings import DefenseConfig
-from untrigger.stage import InFolder, InFolders, Log, OutFolder, device, stage
+from untrigger.networks.devices import device
+from untrigger.reports import figures
+from untrigger.reports.pages import Picture, write_report
+from untrigger.reports.results import RATES, DefenseRow, defense_row, results
+from untrigger.reports.tsne import REVERSED_GROUP
+from untrigger.seeding import derived_rng
+from untrigger.settings.runs import DefenseConfig
+from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import run_name
+from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
 from untrigger.staircase import Staircase, load_staircase
-from untrigger.tracking import TrackedRun
+from untrigger.tracking.records import TrackedRun
 from untrigger.triggers import load_triggers, stamp
 
 SAMPLES_SHOWN = 60
@@ -90,14 +92,14 @@ class _Measure:
         self.data, self.trigger, self.target_class, self.seed = data, trigger, target_class, seed
 
     def rates(self, classifier: Classifier, number: int) -> Rates:
-        random = derived_generator(self.seed, "evaluation", number)
-        return evaluate(frozen(classifier), self.data.images, self.data.labels, self.trigger, self.target_class, random)
+        rng = derived_rng(self.seed, "evaluation", number)
+        return evaluate(frozen(classifier), self.data.images, self.data.labels, self.trigger, self.target_class, rng)
 
     def successes(self, classifier: Classifier, triggers: Tensor) -> list[float]:
         """The attack success rate of each of `triggers`."""
-        random = derived_generator(self.seed, "evaluation", "reversed")
+        rng = derived_rng(self.seed, "evaluation", "reversed")
         _, rates = testing_function(
-            frozen(classifier), self.data.images, self.data.labels, triggers, self.target_class, random
+            frozen(classifier), self.data.images, self.data.labels, triggers, self.target_class, rng
         )
         return rates.tolist()
 
@@ -142,10 +144,10 @@ def _draw(
     trigger_staircase: Path,
     embedding: Path,
 ) -> dict[str, Picture | list[Picture]]:
-    random = derived_generator(settings.seed, "pictures")
+    rng = derived_rng(settings.seed, "pictures")
     others = (data.labels != settings.target_class).nonzero().squeeze(1)[:IMAGES_SHOWN]
     clean = data.images[others].cpu().float() / 255
-    figures.draw_attack(clean, stamp(clean, trigger[None], random), trigger, folder / "attack.png")
+    figures.draw_attack(clean, stamp(clean, trigger[None], rng), trigger, folder / "attack.png")
     figures.draw_methods(found["defenses"], found["before"], folder / "methods.png")
     stairs = range(len(staircase.betas))
     figures.draw_stairs(
@@ -157,7 +159,7 @@ def _draw(
     samples: list[Picture] = []
     for generator, beta in zip(staircase.generators, staircase.betas, strict=True):
         path = folder / f"samples_beta_{beta}.png"
-        figures.draw_samples(generator.sample(SAMPLES_SHOWN, random), beta, path)
+        figures.draw_samples(generator.sample(SAMPLES_SHOWN, rng), beta, path)
         samples.append(Picture(path, f"Fresh samples of the generator for beta = {beta}"))
     shutil.copyfile(embedding / "tsne.png", folder / "tsne.png")
     return {

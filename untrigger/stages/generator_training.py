@@ -8,11 +8,13 @@ from typing import Any
 
 from untrigger.artifacts import write_json
 from untrigger.classifiers import load_classifier
-from untrigger.datasets import load_images
+from untrigger.datasets.images import load_images
 from untrigger.generators import save_generator, train_generators
-from untrigger.seeding import derived_generator
-from untrigger.settings import GeneratorSettings
-from untrigger.stage import InFolder, Log, OutFolder, device, stage
+from untrigger.networks.devices import device
+from untrigger.seeding import derived_rng
+from untrigger.settings.methods import GeneratorSettings
+from untrigger.stages.log import Log
+from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.staircase import StairMeasurement, measure_stair
 
 
@@ -59,7 +61,7 @@ def run(
             target_class,
             (int(trigger_size[0]), int(trigger_size[1])),
             settings,
-            generators=[derived_generator(seed, "generator", beta) for beta in stairs],
+            rngs=[derived_rng(seed, "generator", beta) for beta in stairs],
             on_epoch=on_epoch,
         )
         for index, (beta, triggers) in enumerate(zip(stairs, trained, strict=True)):
@@ -70,7 +72,7 @@ def run(
                 data.images,
                 data.labels,
                 target_class,
-                generator=derived_generator(seed, "stair", beta),
+                rng=derived_rng(seed, "stair", beta),
                 on_progress=partial(log.reporter.step, f"beta {beta}: fresh sample"),
             )
             tracked[index].metrics(_summary(measured))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from untrigger.stage import InFolder, Log, OutFolder, stage
+from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import retrain_per_seed
+from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.triggers import always, load_triggers
 
 

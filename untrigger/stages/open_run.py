@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from untrigger.settings import DefenseConfig, SweepConfig
-from untrigger.stage import Log, stage
-from untrigger.tracking import open_parent
+from untrigger.settings.runs import DefenseConfig, SweepConfig
+from untrigger.stages.log import Log
+from untrigger.stages.stage import stage
+from untrigger.tracking.records import open_parent
 
 
 @stage("open run", reusable=False, requires_tracking=True)

@@ -6,12 +6,14 @@ from typing import Any
 
 from untrigger.artifacts import write_json
 from untrigger.classifiers import frozen, load_classifier
-from untrigger.datasets import load_images
+from untrigger.datasets.images import load_images
 from untrigger.metrics import testing_function
+from untrigger.networks.devices import device
 from untrigger.pixel_sgd import reverse_triggers
-from untrigger.seeding import derived_generator
-from untrigger.settings import PixelSgdSettings
-from untrigger.stage import InFolder, Log, OutFolder, device, stage
+from untrigger.seeding import derived_rng
+from untrigger.settings.methods import PixelSgdSettings
+from untrigger.stages.log import Log
+from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.triggers import save_triggers
 
 
@@ -45,7 +47,7 @@ def run(
             target_class,
             (int(trigger_size[0]), int(trigger_size[1])),
             settings,
-            generator=derived_generator(seed, "pixel SGD"),
+            rng=derived_rng(seed, "pixel SGD"),
             on_restart=on_restart,
         )
         strengths, successes = testing_function(
@@ -54,7 +56,7 @@ def run(
             data.labels,
             triggers,
             target_class,
-            derived_generator(seed, "pixel SGD", "measurement"),
+            derived_rng(seed, "pixel SGD", "measurement"),
         )
         for restart, (strength, success) in enumerate(zip(strengths.tolist(), successes.tolist(), strict=True), 1):
             tracked.metrics({"F": strength, "attack_success_rate": success}, restart)

@@ -6,12 +6,14 @@ from typing import Any
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.classifiers import load_classifier, save_classifier
-from untrigger.datasets import load_images
+from untrigger.datasets.images import load_images
 from untrigger.metrics import Rates, evaluate
+from untrigger.networks.devices import device
 from untrigger.poisoning import plant_backdoor
-from untrigger.seeding import derived_generator
-from untrigger.settings import PoisoningSettings
-from untrigger.stage import InFolder, Log, OutFolder, device, stage
+from untrigger.seeding import derived_rng
+from untrigger.settings.methods import PoisoningSettings
+from untrigger.stages.log import Log
+from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.triggers import read_trigger, save_triggers
 
 PLANTED = 0.5
@@ -45,8 +47,8 @@ def run(
     history: list[dict[str, float]] = []
 
     def measured() -> Rates:
-        random = derived_generator(seed, "curve")
-        return evaluate(model, held_out.images, held_out.labels, planted, target_class, random)
+        rng = derived_rng(seed, "curve")
+        return evaluate(model, held_out.images, held_out.labels, planted, target_class, rng)
 
     with log.run() as tracked:
         if settings.epochs:
@@ -67,7 +69,7 @@ def run(
                 planted,
                 target_class,
                 settings,
-                generator=derived_generator(seed, "poisoning"),
+                rng=derived_rng(seed, "poisoning"),
                 on_epoch=on_epoch,
             )
         success = history[-1]["attack_success_rate"] if history else measured().attack_success_rate

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from untrigger.datasets import read_split, save_images
+from untrigger.datasets.images import save_images
+from untrigger.datasets.sources import read_split
 from untrigger.errors import UserError
 from untrigger.seeding import derived_seed
-from untrigger.settings import DataSettings
-from untrigger.stage import Log, OutFolder, stage
+from untrigger.settings.methods import DataSettings
+from untrigger.stages.log import Log
+from untrigger.stages.stage import OutFolder, stage
 from untrigger.triggers import check_fits
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from untrigger.errors import UserError
-from untrigger.stage import InFolder, Log, OutFolder, stage
+from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import retrain_per_seed
+from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.staircase import Staircase, load_staircase
 from untrigger.triggers import TriggerSource, always, load_triggers
 

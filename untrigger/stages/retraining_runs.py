@@ -10,12 +10,13 @@ import torch
 
 from untrigger.artifacts import write_json
 from untrigger.classifiers import Classifier, frozen, load_classifier, save_classifier
-from untrigger.datasets import ImageData, load_images
+from untrigger.datasets.images import ImageData, load_images
 from untrigger.metrics import predict_stamped
+from untrigger.networks.devices import device
 from untrigger.retraining import retrain
-from untrigger.seeding import derived_generator
-from untrigger.settings import RetrainingSettings
-from untrigger.stage import Log, device
+from untrigger.seeding import derived_rng
+from untrigger.settings.methods import RetrainingSettings
+from untrigger.stages.log import Log
 from untrigger.triggers import TriggerSource
 
 
@@ -64,21 +65,19 @@ def retrain_per_seed(
 
             result = classifier
             if method != "none":
-                random = derived_generator(seed, "retraining", number)
-                result = retrain(
-                    classifier, data.images, data.labels, triggers, settings, generator=random, on_epoch=on_epoch
-                )
+                rng = derived_rng(seed, "retraining", number)
+                result = retrain(classifier, data.images, data.labels, triggers, settings, rng=rng, on_epoch=on_epoch)
             if triggers is not None:
-                share = _still_sent(result, data, triggers, target_class, derived_generator(seed, "own", number))
+                share = _still_sent(result, data, triggers, target_class, derived_rng(seed, "own", number))
                 tracked.metrics({"own_trigger_success_rate": share}, settings.epochs)
         save_classifier(result, retrained / f"seed-{number}")
     write_json(retrained / "retraining.json", {"method": method, "seeds": numbers, "curves": curves})
 
 
 def _still_sent(
-    classifier: Classifier, data: ImageData, triggers: TriggerSource, target_class: int, random: torch.Generator
+    classifier: Classifier, data: ImageData, triggers: TriggerSource, target_class: int, rng: torch.Generator
 ) -> float:
     """Share of the defender's images of other classes that the method's own triggers still send to the target."""
     images = data.images[data.labels != target_class]
-    answers = predict_stamped(frozen(classifier), images, triggers(len(images), random), random).argmax(1)
+    answers = predict_stamped(frozen(classifier), images, triggers(len(images), rng), rng).argmax(1)
     return (answers == target_class).double().mean().item()

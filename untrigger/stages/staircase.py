@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 
 from untrigger.generators import load_generator
-from untrigger.stage import InFolders, Log, OutFolder, stage
+from untrigger.stages.log import Log
+from untrigger.stages.stage import InFolders, OutFolder, stage
 from untrigger.staircase import build_staircase, save_staircase
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from untrigger.artifacts import write_tensors
-from untrigger.embedding import REVERSED_GROUP, TRUE_GROUP, embed
-from untrigger.figures import draw_embedding
-from untrigger.seeding import derived_generator, derived_seed
-from untrigger.settings import VisualisationSettings
-from untrigger.stage import InFolder, Log, OutFolder, stage
+from untrigger.reports.figures import draw_embedding
+from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP, embed
+from untrigger.seeding import derived_rng, derived_seed
+from untrigger.settings.methods import VisualisationSettings
+from untrigger.stages.log import Log
+from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.staircase import load_staircase
 from untrigger.triggers import load_triggers
 
@@ -34,8 +35,8 @@ def run(
     """
     settings = VisualisationSettings.of(visualisation)
     staircase = load_staircase(trigger_staircase)
-    random = derived_generator(seed, "visualisation")
-    samples = [part.sample(settings.samples_per_beta, random) for part in staircase.generators]
+    rng = derived_rng(seed, "visualisation")
+    samples = [part.sample(settings.samples_per_beta, rng) for part in staircase.generators]
     single, true = load_triggers(reversed_triggers), load_triggers(true_trigger)
     groups = [torch.full((len(part),), index) for index, part in enumerate(samples)]
     parts, groups = [*samples, single], [*groups, torch.full((len(single),), REVERSED_GROUP)]

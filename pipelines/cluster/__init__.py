@@ -1,0 +1,1 @@
+"""The pipelines on a cluster, through Kubeflow Pipelines."""

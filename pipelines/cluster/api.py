@@ -1,0 +1,290 @@
+"""Kubeflow Pipelines on a cluster: its API."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api
+import requests
+from packaging.version import InvalidVersion, Version
+from urllib3.exceptions import HTTPError
+
+from untrigger.errors import UserError, without_credentials
+from untrigger.pipelines.cluster.states import stage_events
+from untrigger.runs.stored_reports import RUN_ID
+from untrigger.tracking.progress import Event, duration
+
+TOKEN = "UNTRIGGER_KFP_TOKEN"
+"""Environment variable: a bearer token for Kubeflow Pipelines, where it asks for one."""
+
+PATIENCE = "UNTRIGGER_KFP_PATIENCE"
+"""Environment variable: for how many seconds a lost connection to a run is sought again; 600 unless given."""
+
+OLDEST = Version("2.16")
+"""Older servers refuse the platform spec of the compiled DAGs: they do not know its security context."""
+
+KEEPS_TIME_TO_LIVE = Version("2.17")
+"""Older servers drop a platform spec that says how long pods are kept, and with it everything else in it."""
+
+POLL_SECONDS = 3.0
+TIMEOUT_SECONDS = (5, 60)
+"""For a connection, and for an answer."""
+
+PAGE = 200
+"""The most that a server lists at once."""
+
+ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
+
+
+class Cluster:
+    """Kubeflow Pipelines at `endpoint`; every method raises UserError when it does not answer or refuses."""
+
+    def __init__(self, endpoint: str, namespace: str) -> None:
+        self.shown = without_credentials(endpoint.rstrip("/"))
+        self._namespace = namespace
+        self._patience = _seconds(PATIENCE, 600)
+        token = os.environ.get(TOKEN)
+        self._health = self._read_health(endpoint.rstrip("/"), token)
+        settings = kfp_server_api.Configuration(host=endpoint.rstrip("/"))
+        if token:
+            settings.api_key, settings.api_key_prefix = {"authorization": token}, {"authorization": "Bearer"}
+        client = kfp_server_api.ApiClient(settings)
+        self._experiments = kfp_server_api.ExperimentServiceApi(client)
+        self._pipelines = kfp_server_api.PipelineServiceApi(client)
+        self._uploads = kfp_server_api.PipelineUploadServiceApi(client)
+        self._runs = kfp_server_api.RunServiceApi(client)
+        # Only a deployment for several users tells things apart by namespace.
+        self._own: dict[str, str] = {"namespace": namespace} if self._health.get("multi_user") else {}
+
+    def version(self) -> Version | None:
+        """What the server says of its version; None when it says nothing that can be read."""
+        for name in ("apiServerTagName", "tag_name", "frontendTagName"):
+            with contextlib.suppress(InvalidVersion):
+                return Version(str(self._health.get(name) or "unknown"))
+        return None
+
+    def check_version(self) -> Version | None:
+        """The version; UserError when it is too old."""
+        version = self.version()
+        if version is not None and version.release < OLDEST.release:
+            raise UserError(f"Kubeflow Pipelines at {self.shown} is {version}: it must be {OLDEST} or newer")
+        return version
+
+    def experiment(self, name: str, *, create: bool) -> str:
+        """The id of the experiment called `name`; one that is missing is created, or refused with those there are."""
+        list_them = self._experiments.experiment_service_list_experiments
+        listed = self._all("list the experiments", list_them, "experiments", **self._own)
+        known = {each.display_name: str(each.experiment_id) for each in listed}
+        if name in known:
+            return known[name]
+        if not create:
+            there = ", ".join(sorted(known)) or "none"
+            raise UserError(f"there is no experiment {name!r}: give one of {there}, or create it in KFP's pages")
+        wanted = kfp_server_api.V2beta1Experiment(display_name=name, **self._own)
+        create_it = self._experiments.experiment_service_create_experiment
+        return str(self._ask(f"create the experiment {name}", create_it, experiment=wanted).experiment_id)
+
+    def pipeline_version(self, pipeline: str, version: str, package: str) -> tuple[str, str]:
+        """The ids of the pipeline and of its version with these names; `package` is uploaded unless they are there."""
+        what, pipelines = f"upload the pipeline {pipeline}", self._pipelines
+        listed = self._ask(what, pipelines.pipeline_service_list_pipelines, filter=_named(pipeline), **self._own)
+        if listed.pipelines:
+            pipeline_id = str(listed.pipelines[0].pipeline_id)
+        else:
+            wanted = kfp_server_api.V2beta1Pipeline(name=pipeline, display_name=pipeline, **self._own)
+            pipeline_id = str(self._ask(what, pipelines.pipeline_service_create_pipeline, pipeline=wanted).pipeline_id)
+        versions = self._ask(
+            what, pipelines.pipeline_service_list_pipeline_versions, pipeline_id=pipeline_id, filter=_named(version)
+        )
+        if versions.pipeline_versions:
+            return pipeline_id, str(versions.pipeline_versions[0].pipeline_version_id)
+        with _as_file(package) as path:
+            upload = self._uploads.upload_pipeline_version
+            uploaded = self._ask(what, upload, uploadfile=path, name=version, pipelineid=pipeline_id)
+        return pipeline_id, str(uploaded.pipeline_version_id)
+
+    def start(
+        self, name: str, experiment: str, pipeline: tuple[str, str], parameters: Mapping[str, Any], root: str
+    ) -> Any:
+        """Start a run; its artifacts go below the pipeline root `root`."""
+        wanted = kfp_server_api.V2beta1Run(
+            experiment_id=experiment,
+            display_name=name,
+            pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(*pipeline),
+            runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=root),
+        )
+        return self._ask(f"start the run {name!r}", self._runs.run_service_create_run, run=wanted)
+
+    def run(self, run_id: str) -> Any:
+        """The run with this id, with its stages."""
+        return self._ask(f"find the run {run_id}", self._runs.run_service_get_run, run_id=run_id)
+
+    def find_run(self, name: str) -> Any:
+        """The run with this id or name; UserError when there is none, or when several share the name."""
+        if RUN_ID.fullmatch(name):
+            return self.run(name)
+        found = self._latest(PAGE, filter=_named(name))
+        if len(found) != 1:
+            told = f"{len(found)} runs are called" if found else "there is no run"
+            raise UserError(f"{told} {name!r}: `untrigger runs` lists the runs with their ids")
+        return self.run(found[0].run_id)
+
+    def latest_runs(self, count: int, experiment: str | None = None) -> list[Any]:
+        """The latest runs, newest first, at most PAGE; those of one experiment if it is named."""
+        if experiment is None:
+            return self._latest(count)
+        return self._latest(count, experiment_id=self.experiment(experiment, create=False))
+
+    def link(self, run_id: str) -> str:
+        """The page of a run."""
+        return f"{self.shown}/#/runs/details/{run_id}"
+
+    def follow(self, run_id: str, show: Callable[[Event], None]) -> Any:
+        """Tell `show` what becomes of the stages until the run has ended; returns the run.
+
+        A lost connection is sought again for as long as PATIENCE says; then UserError.
+        """
+        told, names, lost = set[tuple[str, str]](), dict[str, str](), False
+        deadline = 0.0
+        while True:
+            try:
+                run = self._runs.run_service_get_run(run_id=run_id, _request_timeout=TIMEOUT_SECONDS)
+            except (kfp_server_api.ApiException, HTTPError) as error:
+                if not _is_passing(error):
+                    raise self._refusal(f"follow the run {run_id}", error) from error
+                if not lost:
+                    lost, deadline = True, time.monotonic() + self._patience
+                    show(Event(self.shown, "warning", "does not answer, trying again; the run goes on"))
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"Kubeflow Pipelines at {self.shown} did not answer for {duration(self._patience)}; the run "
+                        f"goes on: `untrigger runs {run_id} --wait` follows it again"
+                    ) from error
+            else:
+                if lost:
+                    lost = False
+                    show(Event(self.shown, "warning", "answers again"))
+                for event in self.stage_events(run, names):
+                    if (event.stage, event.kind) not in told:
+                        told.add((event.stage, event.kind))
+                        show(event)
+                if run.state in ENDED:
+                    return run
+            time.sleep(POLL_SECONDS)
+
+    def stage_events(self, run: Any, names: dict[str, str] | None = None) -> list[Event]:
+        """What became of each stage of the run so far, as `stage_events` tells it."""
+        return stage_events(run, self._namespace, {} if names is None else names)
+
+    def _read_health(self, endpoint: str, token: str | None) -> dict[str, Any]:
+        """What the server says of itself, in the older and in the newer API."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        health: dict[str, Any] = {}
+        for api in ("v2beta1", "v1beta1"):
+            try:
+                answer = requests.get(
+                    f"{endpoint}/apis/{api}/healthz", headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
+                )
+            except requests.RequestException as error:
+                raise self._away() from error
+            if _is_json(answer):
+                health |= answer.json()
+            elif api == "v2beta1":
+                raise self._no_health(answer)
+        return health
+
+    def _away(self) -> UserError:
+        return UserError(
+            f"Kubeflow Pipelines does not answer at {self.shown}: give its address by --endpoint "
+            "(`kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80` brings it to http://localhost:8080)"
+        )
+
+    def _no_health(self, answer: requests.Response) -> UserError:
+        """Why there is no health: away, closed to us, or something else."""
+        if answer.status_code >= 500:
+            return self._away()
+        if answer.ok or answer.is_redirect or answer.status_code in (401, 403):
+            return UserError(
+                f"Kubeflow Pipelines at {self.shown} asks for a login ({answer.status_code}): put a token into {TOKEN}"
+            )
+        return UserError(f"what answers at {self.shown} is not Kubeflow Pipelines 2 ({answer.status_code})")
+
+    def _latest(self, count: int, **which: str) -> list[Any]:
+        """The latest runs in one page; those of an experiment, or with a filter."""
+        page = self._ask(
+            "list the runs",
+            self._runs.run_service_list_runs,
+            page_size=count,
+            sort_by="created_at desc",
+            **({} if "experiment_id" in which else self._own),
+            **which,
+        )
+        return list(page.runs or ())
+
+    def _all(self, what: str, list_page: Callable[..., Any], name: str, **which: str) -> Iterator[Any]:
+        """What all pages of a listing hold under `name`."""
+        token = ""
+        while True:
+            page = self._ask(what, list_page, page_token=token, page_size=PAGE, **which)
+            yield from getattr(page, name) or ()
+            token = page.next_page_token or ""
+            if not token:
+                return
+
+    def _ask(self, what: str, call: Callable[..., Any], **arguments: Any) -> Any:
+        try:
+            return call(**arguments, _request_timeout=TIMEOUT_SECONDS)
+        except (kfp_server_api.ApiException, HTTPError) as error:
+            raise self._refusal(what, error) from error
+
+    def _refusal(self, what: str, error: Exception) -> UserError:
+        if isinstance(error, kfp_server_api.ApiException):
+            return UserError(f"cannot {what}: Kubeflow Pipelines at {self.shown} answers {_answer(error)}")
+        return UserError(f"cannot {what}: Kubeflow Pipelines at {self.shown} does not answer")
+
+
+def _named(name: str) -> str:
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+
+
+def _is_json(answer: requests.Response) -> bool:
+    return answer.status_code == 200 and answer.headers.get("Content-Type", "").startswith("application/json")
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether asking again may help."""
+    if isinstance(error, kfp_server_api.ApiException):
+        return error.status in (0, 429) or (error.status or 0) >= 500
+    return True
+
+
+def _answer(error: Any) -> str:
+    """Status and message of an answer, which is JSON where it comes from the server itself."""
+    try:
+        message = json.loads(error.body)["message"]
+    except (TypeError, ValueError, KeyError):
+        message = error.reason
+    return f"{error.status}: {' '.join(str(message).split())[:300]}"
+
+
+def _seconds(variable: str, default: float) -> float:
+    value = os.environ.get(variable)
+    try:
+        return float(value) if value else default
+    except ValueError as error:
+        raise UserError(f"{variable} must be a number of seconds, got {value!r}") from error
+
+
+@contextlib.contextmanager
+def _as_file(package: str) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_text(package)
+        yield str(path)

@@ -1,0 +1,119 @@
+"""Where the GPU stages of a submitted DAG run: chosen as it is submitted, while the compiled DAG stays as it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BeforeValidator, Field, model_validator
+
+from untrigger.errors import UserError
+from untrigger.pipelines.resources import GPU_TYPE
+from untrigger.settings.base import Settings
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(lambda value: f"{value}" if isinstance(value, int | float) else value),
+    Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|[MGT]|[KMGT]i)?$"),
+]
+
+
+class Toleration(Settings):
+    """A taint of nodes that a stage's pod accepts, in Kubernetes' own terms and with its defaults."""
+
+    key: str | None = None
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _is_a_toleration(self) -> Self:
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError(f"a toleration with the operator Exists takes no value, got {self.value!r}")
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("a toleration needs a key, unless its operator is Exists")
+        return self
+
+
+class Placement(Settings):
+    """What every GPU stage asks for in place of what is compiled; what is not given stays as compiled."""
+
+    gpu_type: str = Field(GPU_TYPE, min_length=1, description="resource name of the GPUs")
+    gpus: int = Field(1, ge=0, le=64, description="GPUs per stage; 0: the stages run on CPUs")
+    cpu: Quantity | None = None
+    memory: Quantity | None = None
+    shared_memory: Quantity | None = None
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[Toleration, ...] | None = Field(None, description="in place of that of the GPU type")
+
+    @classmethod
+    def read(cls, path: Path) -> Placement:
+        """Read a YAML or JSON file; UserError when it is not one, or says something that is not to be placed."""
+        try:
+            content = yaml.safe_load(path.read_text())
+        except OSError as error:
+            raise UserError(f"cannot read the placement {path}: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"the placement {path} is not valid YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(content, dict):
+            raise UserError(f"the placement {path} must be a mapping, such as `gpu_type: nvidia.com/gpu`")
+        if unknown := sorted(map(str, content.keys() - cls.model_fields.keys())):
+            raise UserError(f"the placement {path} has {', '.join(unknown)}, it may have {', '.join(cls.model_fields)}")
+        try:
+            return cls.of(content)
+        except UserError as error:
+            raise UserError(f"the placement {path} is refused: {error}") from error
+
+    def asked(self) -> str:
+        """In words, for a person."""
+        parts = [f"{self.gpus} x {self.gpu_type}" if self.gpus else "no GPU"]
+        parts += [f"{name} {value}" for name, value in (("cpu", self.cpu), ("memory", self.memory)) if value]
+        parts += [f"node {key}={value}" for key, value in self.node_selector.items()]
+        return ", ".join(parts)
+
+    def tolerated(self) -> list[dict[str, Any]]:
+        """The tolerations of a GPU stage: those given, else the one that nodes with such GPUs are tainted with."""
+        chosen = self.tolerations
+        if chosen is None:
+            chosen = (Toleration(key=self.gpu_type, operator="Exists", effect="NoSchedule"),) if self.gpus else ()
+        return [toleration.model_dump(exclude_none=True) for toleration in chosen]
+
+
+def with_placement(documents: Sequence[dict[str, Any]], placement: Placement) -> list[dict[str, Any]]:
+    """The documents of a compiled DAG (its spec and its platform spec) with the GPU stages placed anew."""
+    spec, platform = copy.deepcopy(list(documents))
+    executors = spec["deploymentSpec"]["executors"]
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name in gpu_executors(spec):
+        _place(executors[name]["container"]["resources"], pods[name], placement)
+    return [spec, platform]
+
+
+def gpu_executors(spec: dict[str, Any]) -> Iterator[str]:
+    """The names of the executors that ask for a GPU."""
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        if "accelerator" in executor["container"].get("resources", {}):
+            yield name
+
+
+def _place(resources: dict[str, Any], pod: dict[str, Any], placement: Placement) -> None:
+    if placement.gpus:
+        # Both pairs of names, as KFP's compiler writes them.
+        count, kind = str(placement.gpus), placement.gpu_type
+        resources["accelerator"] = {"count": count, "resourceCount": count, "resourceType": kind, "type": kind}
+    else:
+        del resources["accelerator"]
+    for name, older, value in (("Cpu", "cpu", placement.cpu), ("Memory", "memory", placement.memory)):
+        if value:
+            for kind in ("Limit", "Request"):
+                resources[f"resource{name}{kind}"] = value
+                resources.pop(f"{older}{kind}", None)
+    if placement.shared_memory:
+        for mount in pod.get("emptyDirMounts", []):
+            mount["sizeLimit"] = placement.shared_memory
+    if placement.node_selector:
+        pod["nodeSelector"] = {"labels": dict(placement.node_selector)}
+    pod["tolerations"] = placement.tolerated()

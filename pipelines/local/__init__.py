@@ -1,0 +1,1 @@
+"""The pipelines on this machine: processes or containers."""

@@ -1,0 +1,181 @@
+"""Run the compiled pipeline on this machine, through `kfp.local`: every stage a process or a container of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from untrigger.errors import UserError
+from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
+from untrigger.pipelines.local.containers import ContainerEnd, ContainerOptions, docker_runner, watching_containers
+from untrigger.runs.output_folder import OutputFolder
+from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
+from untrigger.stages.reuse import STORE
+from untrigger.stages.stage import THREADS
+from untrigger.storage.downloads import CACHE, cache_folder
+from untrigger.tracking.progress import PROGRESS_FILE, failures, unfinished_stages
+from untrigger.tracking.records import ARTIFACT_LOCATION, RECORDS, RUN_ID, TRACKING_URI, close_parent
+
+SIDE_BY_SIDE = 2
+"""Tasks of one loop that `kfp.local` runs at the same time."""
+
+
+PER_TRIGGER = (
+    "poison_training",
+    "pixel_sgd",
+    "generator_training",
+    "visualisation",
+    "retraining",
+    "ideal_retraining",
+    "evaluation",
+)
+"""The stages, by module, that a sweep runs for each trigger and that compute."""
+
+
+def check_tracking() -> None:
+    """UserError when the tracking server that the environment names does not answer."""
+    if uri := os.environ.get(TRACKING_URI):
+        from untrigger.tracking.mlflow import check_server
+
+        check_server(uri)
+
+
+def deliver_tracking(output: OutputFolder) -> int:
+    """Write the tracking records that a run left undelivered; how many there were.
+
+    Raises UserError when a run is at work in the folder, or as `mlflow_writer.deliver` does.
+    """
+    from untrigger.tracking.forwarding import deliver
+
+    with output.locked():
+        if not output.waiting_records():
+            return 0
+        uri = os.environ.get(TRACKING_URI) or output.tracking_uri
+        count = deliver(output.tracking_records, uri, output.read_run_id())
+        shutil.rmtree(output.workspace, ignore_errors=True)
+    return count
+
+
+def run_locally(
+    config: DefenseConfig | SweepConfig,
+    output: OutputFolder,
+    sources: Sequence[Path] = (),
+    containers: ContainerOptions | None = None,
+) -> None:
+    """Run the DAG to its end; stages that `output` keeps from an earlier attempt are reused.
+
+    Every stage is a process, or a container when `containers` says so; `sources` are the files and folders it may read.
+    Raises UserError that names the stages that failed.
+    """
+    os.environ.update(_environment(config, output))
+    with (
+        output.log.open("a") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+        _watched(output, containers) as ended_badly,
+    ):
+        from kfp import components, local
+
+        from untrigger.tracking.forwarding import forwarding
+
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
+        local.init(_runner(output, sources, containers), pipeline_root=str(output.workspace))
+        pipeline = components.load_component_from_text(_without_retries(compiled_for(config)))
+        with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id):
+            error: Exception | None = None
+            try:
+                pipeline(**pipeline_arguments(config))
+            except KeyboardInterrupt:
+                close_parent(succeeded=False)
+                raise
+            except Exception as raised:
+                error = raised
+    # KFP may stumble over a container that vanished, or over what it left unwritten, in any way.
+    if error is not None and not isinstance(error, RuntimeError) and not ended_badly:
+        raise error
+    if error is not None or ended_badly:
+        raise UserError(_what_failed(output, error, ended_badly, containers)) from error
+    if not output.tracking_records.exists():
+        shutil.rmtree(output.workspace, ignore_errors=True)
+
+
+def _without_retries(compiled: Path) -> str:
+    """On a cluster a lost node is worth another try; here what failed would fail again, and --resume goes on."""
+    documents = list(yaml.safe_load_all(compiled.read_text()))
+    for component in documents[0]["components"].values():
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task.pop("retryPolicy", None)
+    for task in documents[0]["root"]["dag"]["tasks"].values():
+        task.pop("retryPolicy", None)
+    return yaml.safe_dump_all(documents)
+
+
+def _runner(output: OutputFolder, sources: Sequence[Path], containers: ContainerOptions | None) -> Any:
+    from kfp import local
+
+    if containers is None:
+        return local.SubprocessRunner(use_venv=False)
+    environment = {name: os.environ[name] for name in (PROGRESS_FILE, STORE, THREADS, RUN_ID, RECORDS, CACHE)}
+    return docker_runner(environment, output, sources, containers)
+
+
+def _watched(
+    output: OutputFolder, containers: ContainerOptions | None
+) -> contextlib.AbstractContextManager[list[ContainerEnd]]:
+    return contextlib.nullcontext([]) if containers is None else watching_containers(output.run_id)
+
+
+def _environment(config: CommonConfig, output: OutputFolder) -> dict[str, str]:
+    environment = {
+        PROGRESS_FILE: str(output.progress),
+        STORE: str(output.stages),
+        THREADS: json.dumps(_threads(config)),
+        RUN_ID: output.run_id,
+        RECORDS: str(output.tracking_records),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PYTHONWARNINGS": "ignore::FutureWarning",
+        CACHE: str(cache_folder()),
+    }
+    if not os.environ.get(TRACKING_URI):
+        environment[TRACKING_URI] = output.tracking_uri
+        environment[ARTIFACT_LOCATION] = output.tracked_files.as_uri()
+    return environment
+
+
+def _threads(config: CommonConfig) -> dict[str, int]:
+    """The cores of this machine divided among the tasks of each loop that `kfp.local` runs at the same time.
+
+    Two triggers of a sweep are at work at once, each with loops of its own: one core must do for a task of those.
+    """
+    cores = len(os.sched_getaffinity(0))
+    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.retraining_plan())}
+    if isinstance(config, SweepConfig) and len(config.triggers) > 1:
+        share = max(1, cores // SIDE_BY_SIDE)
+        inner = {name: max(1, share // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
+        return {**dict.fromkeys(PER_TRIGGER, share), **inner}
+    return {name: max(1, cores // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
+
+
+def _what_failed(
+    output: OutputFolder,
+    error: Exception | None,
+    ended_badly: Sequence[ContainerEnd],
+    containers: ContainerOptions | None,
+) -> str:
+    told = [f"stage {event.stage} failed: {event.text}" for event in failures(output.progress)]
+    killed = [f"stage {stage} was killed before it could finish" for stage in unfinished_stages(output.progress)]
+    ends = [end.reason(containers.memory) for end in ended_badly] if containers else []
+    reasons = "; ".join(told + killed + ends) or click.unstyle(str(error)).rstrip(".")
+    shown = [f"\nlast lines of {end.stage}:\n  " + "\n  ".join(end.last_lines) for end in ended_badly if end.last_lines]
+    remedy = f"(log: {output.log}; mend the cause and add --resume to go on from the finished stages)"
+    return f"{reasons} {remedy}" + "".join(shown)

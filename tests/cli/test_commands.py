@@ -1,0 +1,165 @@
+"""The command line: help, and one clear sentence for each kind of bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from untrigger.cli import main
+from untrigger.settings.base import Settings
+from untrigger.settings.runs import DefenseConfig
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words))
+
+
+def test_help_answers_in_under_half_a_second() -> None:
+    times = []
+    for words in (["--help"], ["run", "--help"]):
+        command = [str(Path(sys.executable).with_name("untrigger")), *words]
+        best = min(_seconds(command) for _ in range(3))
+        times.append(best)
+    assert max(times) < 0.5, times
+
+
+def _seconds(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def test_help_shows_every_setting_with_its_default() -> None:
+    text = invoke("run", "--help").output
+    for name, field in DefenseConfig.model_fields.items():
+        if isinstance(field.default, Settings):
+            for inner in type(field.default).model_fields:
+                assert f"--{name}.{inner}".replace("_", "-") in text
+        else:
+            assert f"--{name}".replace("_", "-") in text
+    assert "0.5,0.8,0.9" in text
+
+
+def test_datasets_are_listed() -> None:
+    output = invoke("datasets").output
+    assert all(name in output for name in ("digits", "cifar10", "cifar100", "parquet:PATH", "folder:PATH"))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--dataset", "parquet:nowhere"], "the dataset folder nowhere does not exist"),
+        (["--dataset", "mnist"], "unknown dataset 'mnist'"),
+        (["--betas", "0.5,1.5"], "beta must lie in (0, 1), got 1.5"),
+        (["--betas", "0"], "beta must lie in (0, 1), got 0"),
+        (["--betas", ""], "at least one beta is needed, got none"),
+        (["--betas", "0.5,0.5"], "betas must differ from each other, got 0.5, 0.5"),
+        (["--betas", "high"], "betas.0: input should be a valid number"),
+        (["--gammas", "1,2"], "gammas must be one per beta (3), got 2"),
+        (["--profile", "huge"], "unknown profile 'huge': choose one of demo, cpu, paper"),
+        (["--seed", "-1"], "seed: input should be greater than or equal to 0, got '-1'"),
+        (["--target-class", "-1"], "target_class: input should be greater than or equal to 0, got '-1'"),
+        (["--methods", "ensemble,prayer"], "method must be one of none, fine_tune, single_trigger, beta, ensemble"),
+        (["--methods", "none"], "methods must include ensemble"),
+        (["--trigger", "star"], "unknown trigger 'star'"),
+        (["--weights", "nowhere"], "--weights needs --dataset: the data that the given classifier is for"),
+        (["--weights", "nowhere", "--dataset", "digits"], "nowhere holds no classifier, classifier.json is missing"),
+        (["--weights", "s3://bucket/models/short", "--dataset", "digits"], "is no model in a store"),
+        (["--poisoning.epochs", "0"], "poisoning.epochs may be 0 only with --weights"),
+        (["--retraining-seeds", "9"], "pixel_sgd.restarts must be at least retraining_seeds (9), got 5"),
+        (["--generator.images-per-trigger", "7"], "images_per_trigger must divide batch_size 128, got 7"),
+        (["--training.epochs", "0"], "training.epochs: input should be greater than or equal to 1, got '0'"),
+        (["--retraining.stamped-share", "1.5"], "retraining.stamped_share: input should be less than or equal to 1"),
+        (["--config", "missing.json"], "cannot read the configuration missing.json"),
+        (["--resume", "--overwrite"], "--resume and --overwrite exclude each other"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_no_traceback(words: list[str], sentence: str, tmp_path: Path) -> None:
+    result = invoke("run", "--output", str(tmp_path / "out"), *words)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--triggers", "binary:0-99"], "binary:K needs K from 0 to 50, got 51"),
+        (["--triggers", ""], "at least one trigger is needed"),
+        (["--triggers", "binary:1,binary:1"], "binary:1 more than once"),
+        (["--triggers", "missing.txt"], "cannot read the list of triggers missing.txt"),
+        (["--trigger", "binary:1"], "No such option"),
+    ],
+)
+def test_bad_lists_of_triggers_are_named_before_any_work(words: list[str], sentence: str, tmp_path: Path) -> None:
+    result = invoke("paper", "--profile", "tiny", "--output", str(tmp_path / "out"), *words)
+    assert result.exit_code == 2 and sentence in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_debug_shows_the_traceback() -> None:
+    result = invoke("--debug", "run", "--profile", "huge")
+    assert result.exit_code != 0
+    assert result.exception is not None and "unknown profile" in str(result.exception)
+
+
+def test_an_unknown_option_is_named() -> None:
+    result = invoke("run", "--generator.epoch", "3")
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr and "--generator.epoch" in result.stderr
+
+
+def test_an_unknown_setting_in_a_configuration_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"generator": {"epoch": 3}}))
+    result = invoke("run", "--config", str(tmp_path / "config.json"), "--output", str(tmp_path / "out"))
+    assert result.exit_code == 2 and "unknown setting generator.epoch" in result.stderr
+
+
+def test_an_unwritable_output_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = invoke("run", "--output", str(tmp_path / "file" / "out"))
+    assert result.exit_code == 2
+    assert "cannot write to the output folder" in result.stderr
+
+
+def test_a_folder_with_results_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("precious")
+    result = invoke("run", "--output", str(tmp_path))
+    assert result.exit_code == 2 and "already holds results.json" in result.stderr
+    assert (tmp_path / "results.json").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["store", "ls", "bucket"], "give s3://bucket or s3://bucket/prefix"),
+        (["store", "ls", "s3://bucket"], "must stand in AWS_ENDPOINT_URL"),
+        (["store", "put", "parquet:nowhere", "s3://bucket"], "must stand in AWS_ENDPOINT_URL"),
+        (["run", "--dataset", "s3://bucket/datasets/" + 32 * "a"], "must stand in AWS_ENDPOINT_URL"),
+        (["run", "--dataset", "s3://bucket/datasets/.."], "is no dataset in a store"),
+        (["run", "--runner", "docker", "--download"], "--download needs a network, which containers do not get"),
+        (["run", "--store", "bucket"], "give s3://bucket or s3://bucket/prefix"),
+        (["run", "--runner", "docker", "--gpus", "0"], "--gpus must be all or a number from 1"),
+    ],
+)
+def test_a_store_or_an_engine_that_is_not_described_is_refused_in_one_sentence(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*words)
+    assert result.exit_code == 2 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert told in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_stopping_servers_that_were_never_started_says_so(tmp_path: Path) -> None:
+    result = invoke("store", "down", "--folder", str(tmp_path / "servers"))
+    assert result.exit_code == 0 and result.output == "nothing was running\n"

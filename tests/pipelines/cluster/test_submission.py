@@ -1,0 +1,411 @@
+"""Submitting to Kubeflow Pipelines, following and fetching, against a server that speaks its published API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from kfp_server_api import V2beta1Experiment, V2beta1Run
+from minio import Minio
+from PIL import Image
+
+from tests.reports.test_comparison import finished
+from tests.support.configs import tiny_config, tiny_sweep
+from tests.support.kubeflow import Kubeflow, running_kubeflow
+from tests.support.servers import RunningServers, running_servers
+from tests.support.waiting import wait_for
+from untrigger.artifacts import write_json
+from untrigger.cli import main
+from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
+from untrigger.pipelines.cluster import api
+from untrigger.pipelines.cluster.placement import Placement, with_placement
+from untrigger.pipelines.images import images_in
+
+DIGEST = "@sha256:" + "b" * 64
+TINY = ("submit", "--profile", "tiny")
+UNPINNED = (*TINY, "--allow-unpinned")
+STAGES = {"prepare-data": "SUCCEEDED", "poison-training": "SUCCEEDED", "generator-training": "RUNNING"}
+
+
+@pytest.fixture
+def kubeflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kubeflow]:
+    with running_kubeflow() as server:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", server.endpoint)
+        monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path / "kubeconfig")))
+        monkeypatch.setattr(api, "POLL_SECONDS", 0.02)
+        monkeypatch.chdir(tmp_path)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServers]:
+    with running_servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture
+def store(servers: RunningServers, monkeypatch: pytest.MonkeyPatch) -> Minio:
+    """The object store; its address and credentials are in the environment."""
+    environment = {name: value for name, value in servers.environment.items() if name.startswith("AWS_")}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    address = environment["AWS_ENDPOINT_URL"].removeprefix("http://")
+    return Minio(address, environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], secure=False)
+
+
+def invoke(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def leave_report(store: Minio, run: Any, folder: Path) -> None:
+    """What the cluster's stages leave in the store when they have run."""
+    finished(folder, {"ensemble": [0.10, 0.12], "ideal": [0.02, 0.04]})
+    (folder / "report.html").write_text("<!doctype html>")
+    root = run.runtime_config.pipeline_root.removeprefix("s3://untrigger/")
+    report = f"{root}/defense/{run.run_id}/evaluation/{uuid.uuid4()}/report"
+    for path in folder.iterdir():
+        store.fput_object("untrigger", f"{report}/{path.name}", str(path))
+
+
+def test_a_dry_run_checks_the_inputs_and_asks_nobody(kubeflow: Kubeflow) -> None:
+    told = invoke(*UNPINNED, "--dry-run")
+    assert told.exit_code == 0, told.output
+    assert "untrigger-defense, 11 images, 11 without a digest" in told.output
+    assert "s3://untrigger/pipelines" in told.output and "nothing was sent" in told.output
+    assert kubeflow.requests == []
+
+
+def test_a_long_sweep_is_warned_of(kubeflow: Kubeflow) -> None:
+    warned = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-12")
+    assert warned.exit_code == 0 and "13 triggers may outgrow" in warned.stderr
+    assert "outgrow" not in invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-11").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (TINY, "11 images have no digest, untrigger/clean-training:0.1.0 among them"),
+        ((*UNPINNED, "--images", "missing.json"), "cannot read missing.json"),
+        ((*UNPINNED, "--placement", "missing.yaml"), "cannot read the placement missing.yaml"),
+        ((*UNPINNED, "--dataset", "parquet:nowhere"), "the dataset folder nowhere does not exist"),
+        ((*UNPINNED, "--dataset", "s3://untrigger/datasets/short"), "is no dataset in a store"),
+        ((*UNPINNED, "--weights", "nowhere", "--dataset", "digits"), "nowhere holds no classifier"),
+        ((*UNPINNED, "--trigger", "patch.png"), "the trigger file patch.png does not exist"),
+        ((*UNPINNED, "--trigger", "s3://untrigger/triggers/short"), "is no trigger in a store"),
+        ((*UNPINNED, "--trigger", "binary:1", "--triggers", "binary:2"), "belong to a sweep"),
+        ((*UNPINNED, "--dataset", "cifar10", "--download"), "--download is for this machine"),
+        ((*UNPINNED, "--store", "untrigger"), "give s3://bucket"),
+        (("runs", "--wait"), "--wait follows one run"),
+    ],
+)
+def test_what_cannot_be_submitted_is_refused_before_anybody_is_asked(
+    kubeflow: Kubeflow, words: tuple[str, ...], told: str
+) -> None:
+    ended = invoke(*words)
+    assert ended.exit_code == 2 and told in ended.stderr and ended.stderr.count("\n") == 1
+    assert kubeflow.requests == []
+
+
+def test_a_cluster_that_is_down_is_named_with_the_remedy(kubeflow: Kubeflow) -> None:
+    kubeflow.down()
+    for words in (UNPINNED, ("runs",), ("fetch", "some-run")):
+        ended = invoke(*words)
+        assert ended.exit_code == 2 and ended.stderr.count("\n") == 1
+        assert f"does not answer at {kubeflow.endpoint}" in ended.stderr and "port-forward" in ended.stderr
+
+
+def test_a_cluster_that_is_too_old_is_refused(kubeflow: Kubeflow) -> None:
+    kubeflow.version = "2.15.2"
+    ended = invoke(*UNPINNED)
+    assert ended.exit_code == 2 and "is 2.15.2: it must be 2.16 or newer" in ended.stderr
+    assert not kubeflow.pipelines
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [("a login page", "asks for a login (200): put a token into"), (None, "is not Kubeflow Pipelines 2 (404)")],
+)
+def test_what_answers_in_its_place_is_named(
+    kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch, wrong: str | None, told: str
+) -> None:
+    kubeflow.page = wrong
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", kubeflow.endpoint + ("" if wrong else "/elsewhere"))
+    ended = invoke("runs")
+    assert ended.exit_code == 2 and told in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def test_a_token_opens_a_cluster_that_asks_for_one(kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    kubeflow.token = "open-sesame"
+    refused = invoke("runs")
+    assert refused.exit_code == 2 and "put a token into UNTRIGGER_KFP_TOKEN" in refused.stderr
+    monkeypatch.setenv("UNTRIGGER_KFP_TOKEN", "open-sesame")
+    answered = invoke("runs")
+    assert answered.exit_code == 0 and "open-sesame" not in answered.output
+
+
+def test_a_patience_that_is_no_number_is_refused_before_a_run_is_started(
+    kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNTRIGGER_KFP_PATIENCE", "10m")
+    ended = invoke(*UNPINNED)
+    assert ended.exit_code == 2 and "UNTRIGGER_KFP_PATIENCE must be a number of seconds, got '10m'" in ended.stderr
+
+
+def test_the_name_of_a_run_is_shown_as_it_is(kubeflow: Kubeflow) -> None:
+    kubeflow.runs["1"] = V2beta1Run(run_id="1", display_name="[red] [/x]", state="RUNNING")
+    shown = invoke("runs")
+    assert shown.exit_code == 0 and "[red] [/x]" in shown.output
+
+
+@pytest.mark.server
+def test_an_experiment_that_is_not_there_is_refused_with_those_that_are(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.experiments["1"] = V2beta1Experiment(experiment_id="1", display_name="trojans")
+    ended = invoke(*UNPINNED, "--experiment", "trojan")
+    assert ended.exit_code == 2 and "there is no experiment 'trojan': give one of trojans" in ended.stderr
+    assert not kubeflow.pipelines
+
+
+def test_settings_that_the_namespace_lacks_are_named(kubeflow: Kubeflow) -> None:
+    kubeflow.settings.discard(("secrets", "untrigger-store"))
+    ended = invoke(*UNPINNED)
+    told = f"the namespace kubeflow of the cluster at {kubeflow.endpoint} lacks Secret untrigger-store"
+    assert ended.exit_code == 2 and told in ended.stderr and "--skip-settings-check" in ended.stderr
+    assert not kubeflow.pipelines and not kubeflow.experiments
+
+
+def test_without_a_kubernetes_api_the_settings_are_not_checked_and_that_is_said(
+    kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", "nowhere")
+    assert "warning: the settings and the secret in the namespace kubeflow were not checked" in invoke(*UNPINNED).stderr
+
+
+@pytest.mark.server
+def test_a_deployment_for_several_users_is_told_the_namespace(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.multi_user = True
+    for _ in range(2):
+        ended = invoke(*UNPINNED)
+        assert ended.exit_code == 0, ended.output
+    assert len(kubeflow.pipelines) == len(kubeflow.versions) == 1
+    assert invoke("runs").output.count("PENDING") == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("tolerations: [{key: team, value: security, operator: Exists}]", "the operator Exists takes no value"),
+        ("tolerations: [{effect: NoSchedule}]", "a toleration needs a key"),
+        ("gpu: 1", "has gpu, it may have gpu_type, gpus, cpu"),
+        ("memory: plenty", "memory: string should match pattern"),
+        ("- 1", "must be a mapping"),
+    ],
+)
+def test_a_placement_that_kubernetes_would_not_take_is_refused(kubeflow: Kubeflow, content: str, told: str) -> None:
+    Path("placement.yaml").write_text(content)
+    ended = invoke(*UNPINNED, "--placement", "placement.yaml")
+    assert ended.exit_code == 2 and "the placement placement.yaml" in ended.stderr and told in ended.stderr
+    assert kubeflow.requests == []
+
+
+def test_stages_may_be_placed_on_processors(kubeflow: Kubeflow) -> None:
+    Path("placement.yaml").write_text("gpus: 0\ncpu: 8\n")
+    placed = with_placement(
+        list(yaml.safe_load_all(COMPILED["defense"].read_text())), Placement.read(Path("placement.yaml"))
+    )
+    spec, platform = placed
+    resources = spec["deploymentSpec"]["executors"]["exec-retraining"]["container"]["resources"]
+    assert "accelerator" not in resources and resources["resourceCpuLimit"] == "8"
+    pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-retraining"]
+    assert pod["tolerations"] == []
+
+
+@pytest.mark.server
+def test_a_run_is_followed_to_its_results(kubeflow: Kubeflow, store: Minio, tmp_path: Path) -> None:
+    kubeflow.on_start = lambda run: leave_report(store, run, tmp_path / "report")
+    kubeflow.course = [
+        ("RUNNING", {"prepare-data": "RUNNING", "prepare-data-driver": "SUCCEEDED"}),
+        ("RUNNING", {**STAGES, "generator-training#2": "RUNNING"}),
+        ("SUCCEEDED", {**STAGES, "generator-training": "SUCCEEDED", "generator-training#2": "CACHED"}),
+    ]
+    ended = invoke(*UNPINNED, "--wait")
+    assert ended.exit_code == 0, ended.output
+    (run,) = kubeflow.runs.values()
+    assert len(kubeflow.versions) == 1
+    for line in (
+        "cluster:   " + kubeflow.endpoint + ", Kubeflow Pipelines 2.17.1",
+        f"link:      {kubeflow.endpoint}/#/runs/details/{run.run_id}",
+        "prepare data: started\nprepare data: finished after 3 min 05 s",
+        "generator training: finished after 3 min 05 s",
+        "generator training (2): started\n",
+        "generator training (2): reused",
+    ):
+        assert line in ended.output
+    assert "driver" not in ended.output
+    assert "11.0 ± 1.4" in ended.output, "the ensemble's attack success in the table"
+    assert run.runtime_config.parameters == json.loads(json.dumps(pipeline_arguments(tiny_config())))
+    assert kubeflow.experiments[run.experiment_id].display_name == "untrigger"
+
+    listed = invoke("runs", "--experiment", "untrigger")
+    assert run.run_id in listed.output and "SUCCEEDED" in listed.output
+    assert "prepare data: finished" in invoke("runs", run.display_name).output
+    fetched = invoke("fetch", run.run_id)
+    assert fetched.exit_code == 0, fetched.output
+    here = Path("runs") / run.run_id
+    assert {path.name for path in here.iterdir()} == {"results.json", "report.html", "fetched.json"}
+    assert invoke("fetch", run.run_id).exit_code == 0, "once more into the same folder"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "results.json").write_text("precious")
+    refused = invoke("fetch", run.run_id, "other")
+    assert refused.exit_code == 2 and "other holds something else already" in refused.stderr
+    address = f"s3://untrigger/pipelines/defense/{run.run_id}"
+    compared = invoke("compare", here, address)
+    assert compared.exit_code == 0 and "11.0 ± 1.4" in compared.output, compared.output
+
+
+@pytest.mark.server
+def test_what_is_uploaded_carries_digests_and_the_placement_and_is_uploaded_once(
+    kubeflow: Kubeflow, store: Minio
+) -> None:
+    names = sorted(images_in(list(yaml.safe_load_all(COMPILED["paper"].read_text()))))
+    write_json(
+        Path("images.json"), {"images": {name: f"registry.test/{name.partition(':')[0]}{DIGEST}" for name in names}}
+    )
+    Path("placement.yaml").write_text(
+        "gpu_type: nvidia.com/mig-2g.20gb\ngpus: 2\nmemory: 24Gi\nnode_selector: {pool: a100}\n"
+        "tolerations: [{key: team, operator: Equal, value: security}]\n"
+    )
+    words = (*TINY, "--images", "images.json", "--placement", "placement.yaml", "--triggers", "binary:1,colour:0")
+    for _ in range(2):
+        ended = invoke(*words, "--keep-pods", 7)
+        assert ended.exit_code == 0, ended.output
+    assert len(kubeflow.runs) == 2 and len(kubeflow.pipelines) == 1
+    used = {run.pipeline_version_reference.pipeline_version_id for run in kubeflow.runs.values()}
+    assert len(used) == 1, "the second run takes the version that the first one uploaded"
+    spec, platform = kubeflow.packages[used.pop()]
+    assert all(image.endswith(DIGEST) for image in images_in(spec))
+    container = spec["deploymentSpec"]["executors"]["exec-generator-training"]["container"]
+    assert container["resources"]["accelerator"]["resourceType"] == "nvidia.com/mig-2g.20gb"
+    assert container["resources"]["accelerator"]["resourceCount"] == "2"
+    assert container["resources"]["resourceMemoryLimit"] == "24Gi"
+    kubernetes = platform["platforms"]["kubernetes"]
+    pod = kubernetes["deploymentSpec"]["executors"]["exec-generator-training"]
+    assert pod["nodeSelector"] == {"labels": {"pool": "a100"}}
+    assert pod["tolerations"] == [{"key": "team", "operator": "Equal", "value": "security"}]
+    assert "nodeSelector" not in kubernetes["deploymentSpec"]["executors"]["exec-prepare-data"]
+    assert kubernetes["pipelineConfig"] == {"resourceTtlOnCompletion": 7 * 86400}
+    (parameters, _) = (run.runtime_config.parameters for run in kubeflow.runs.values())
+    assert parameters == json.loads(json.dumps(pipeline_arguments(tiny_sweep(triggers=("binary:1", "colour:0")))))
+
+
+@pytest.mark.server
+def test_an_older_cluster_is_not_told_how_long_to_keep_pods(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.version = "2.16.0"
+    ended = invoke(*UNPINNED, "--keep-pods", 7)
+    assert ended.exit_code == 0 and "the pods are kept until somebody deletes them" in ended.stderr
+    (run,) = kubeflow.runs.values()
+    _, platform = kubeflow.packages[run.pipeline_version_reference.pipeline_version_id]
+    assert "pipelineConfig" not in platform["platforms"]["kubernetes"]
+
+
+@pytest.mark.server
+def test_a_dataset_of_this_machine_goes_into_the_store_once(kubeflow: Kubeflow, store: Minio) -> None:
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        path = Path(f"pictures/{name}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16)).save(path)
+    for _ in range(2):
+        ended = invoke(*UNPINNED, "--dataset", "folder:pictures")
+        assert ended.exit_code == 0, ended.output
+    addresses = {run.runtime_config.parameters["dataset"] for run in kubeflow.runs.values()}
+    assert len(addresses) == 1
+    address = addresses.pop()
+    assert address.startswith("s3://untrigger/datasets/") and "(already there)" in ended.stderr
+    prefix = address.removeprefix("s3://untrigger/")
+    stored = [item.object_name for item in store.list_objects("untrigger", f"{prefix}/", recursive=True)]
+    assert len(stored) == 5, "four pictures and the manifest"
+
+
+@pytest.mark.server
+def test_a_trigger_that_is_a_file_goes_into_the_store(kubeflow: Kubeflow, store: Minio) -> None:
+    Image.new("RGB", (3, 3), (255, 0, 0)).save("patch.png")
+    ended = invoke(*UNPINNED, "--trigger", "patch.png")
+    assert ended.exit_code == 0, ended.output
+    ended = invoke(*UNPINNED, "--triggers", "patch.png,binary:3", "--panels", "patch.png")
+    assert ended.exit_code == 0, ended.output
+    one, swept = (run.runtime_config.parameters for run in kubeflow.runs.values())
+    address = one["trigger"]
+    assert address.startswith("s3://untrigger/triggers/") and one["config"]["trigger"] == address
+    assert swept["triggers"] == [address, "binary:3"] and swept["config"]["panels"] == [address]
+
+
+@pytest.mark.server
+def test_a_failed_stage_fails_the_command_and_is_named_with_its_reason(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("FAILED", {"prepare-data": "SUCCEEDED", "poison-training": "FAILED"})]
+    ended = invoke(*UNPINNED, "--wait")
+    assert ended.exit_code == 1
+    reason = "`kubectl -n kubeflow logs pod-of-poison-training -c main` shows why"
+    assert f"poison training: failed after 3 min 05 s ({reason})" in ended.output
+    (run,) = kubeflow.runs
+    assert f"error: the run {run} is FAILED" in ended.stderr and kubeflow.endpoint in ended.stderr
+    refused = invoke("fetch", run)
+    assert refused.exit_code == 2 and "is FAILED" in refused.stderr
+
+
+def start_waiting(kubeflow: Kubeflow, **environment: str) -> subprocess.Popen[str]:
+    words = [str(Path(sys.executable).with_name("untrigger")), *UNPINNED, "--wait"]
+    started = subprocess.Popen(
+        words, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: kubeflow.requests and kubeflow.requests[-1].startswith("GET /apis/v2beta1/runs/"), 60)
+    return started
+
+
+@pytest.mark.server
+def test_a_lost_connection_is_sought_again_until_the_run_has_ended(
+    kubeflow: Kubeflow, store: Minio, tmp_path: Path
+) -> None:
+    kubeflow.on_start = lambda run: leave_report(store, run, tmp_path / "report")
+    kubeflow.course = [("RUNNING", STAGES)]
+    process = start_waiting(kubeflow)
+    kubeflow.down()
+    assert process.stdout is not None
+    lines = [process.stdout.readline()]
+    while "does not answer" not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert lines[-1], lines
+    kubeflow.course = [("SUCCEEDED", {**STAGES, "generator-training": "SUCCEEDED"})]
+    kubeflow.up()
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors + told
+    assert "answers again" in told and "generator training: finished" in told and "11.0 ± 1.4" in told
+
+
+@pytest.mark.server
+def test_a_connection_that_stays_lost_ends_the_waiting_and_says_how_to_go_on(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("RUNNING", STAGES)]
+    process = start_waiting(kubeflow, UNTRIGGER_KFP_PATIENCE="1")
+    kubeflow.down()
+    _, errors = process.communicate(timeout=60)
+    (run,) = kubeflow.runs
+    assert process.returncode == 2 and f"the run goes on: `untrigger runs {run} --wait` follows it again" in errors
+
+
+@pytest.mark.server
+def test_an_interrupt_ends_the_waiting_and_not_the_run(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("RUNNING", STAGES)]
+    process = start_waiting(kubeflow)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    (run,) = kubeflow.runs
+    assert process.returncode == 130 and "the run goes on" in errors and f"untrigger runs {run} --wait" in errors
+    assert not any("terminate" in asked for asked in kubeflow.requests)

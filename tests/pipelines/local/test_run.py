@@ -1,0 +1,215 @@
+"""The compiled pipeline on this machine, whole, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.datasets.test_sources import picture, write_shard
+from tests.support.configs import SMALL, tiny_config, tiny_sweep
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.pipeline
+
+UNTRIGGER = str(Path(sys.executable).with_name("untrigger"))
+
+
+def command(output: Path, config: Path, *options: str) -> list[str]:
+    return [UNTRIGGER, "run", "--config", str(config), "--output", str(output), *options]
+
+
+def run(output: Path, config: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(output, config, *options), capture_output=True, text=True, timeout=400)
+
+
+def results(output: Path) -> dict[str, Any]:
+    return json.loads((output / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.json"
+    path.write_text(json.dumps(tiny_config().record()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, config: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    output = tmp_path_factory.mktemp("runs") / "tiny"
+    ended = run(output, config)
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    return output, ended
+
+
+def test_a_run_ends_with_the_table_and_says_where_everything_is(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    output, ended = finished
+    for text in (
+        "ASR %",
+        "single_trigger",
+        "ensemble",
+        "ideal",
+        str(output / "report.html"),
+        "mlflow ui --backend-store-uri",
+    ):
+        assert text in ended.stdout
+    assert results(output)["format"] == 1
+    assert (output / "report.html").read_text().startswith("<!doctype html>")
+    assert len(list((output / "figures").glob("*.png"))) == 7
+    assert (output / "classifier" / "classifier.safetensors").exists()
+
+
+def test_progress_comes_as_plain_lines_when_the_output_is_no_terminal(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    lines = finished[1].stdout.splitlines()
+    assert "prepare data: started" in lines
+    assert any(line.startswith("poison training: epoch 2 of 2, loss") for line in lines)
+    assert any("generator beta=0.5 seed=0: epoch 1 of 2" in line for line in lines)
+    assert any(line.startswith("close run: finished") for line in lines)
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_mlflow_holds_one_parent_and_one_nested_run_per_stage_and_retraining(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    client = MlflowClient(f"sqlite:///{finished[0] / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("untrigger")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    by_name = {run.info.run_name: run for run in runs}
+    assert all(run.info.status == "FINISHED" for run in runs)
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.data.params["generator.hidden"] == "16"
+    assert {"report.html", "results.json", "figures"} <= {f.path for f in client.list_artifacts(parent.info.run_id)}
+    methods = ["none", "fine_tune", "single_trigger", "beta=0.9", "beta=0.5", "ensemble", "ideal"]
+    retrainings = {f"retraining method={method} seed={seed}" for method in methods for seed in (0, 1)}
+    stages = {"prepare data", "clean training", "poison training", "pixel SGD", "staircase"}
+    stages |= {"t-SNE visualisation", "evaluation"}
+    generators = {"generator beta=0.9 seed=0", "generator beta=0.5 seed=0"}
+    assert set(by_name) - {parent.info.run_name} == retrainings | stages | generators
+    for name in retrainings:
+        assert {"attack_success_rate", "clean_accuracy", "robust_accuracy"} <= by_name[name].data.metrics.keys()
+        assert {"method", "seed"} <= by_name[name].data.params.keys()
+    curve = client.get_metric_history(by_name["generator beta=0.9 seed=0"].info.run_id, "mutual_information")
+    assert [point.step for point in curve] == [1, 2]
+    ensemble = next(line for line in results(finished[0])["summary"] if line["method"] == "ensemble")
+    assert parent.data.metrics["attack_success_rate"] == ensemble["attack_success_rate_mean"]
+
+
+def kill_stage(function: str) -> None:
+    """SIGKILL the process that executes the component `function`."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"--function_to_execute" in words and function.encode() in words:
+            os.kill(int(folder.name), signal.SIGKILL)
+
+
+def test_a_killed_stage_is_named_and_resume_gives_the_results_of_an_undisturbed_run(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, config: Path
+) -> None:
+    output = tmp_path / "disturbed"
+    process = subprocess.Popen(command(output, config), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    progress = output / "progress.jsonl"
+    wait_for(lambda: progress.exists() and '"stage": "pixel SGD", "kind": "started"' in progress.read_text())
+    kill_stage("pixel_sgd")
+    _, errors = process.communicate(timeout=400)
+    assert process.returncode == 2
+    assert errors.startswith("error: stage pixel SGD was killed before it could finish")
+    assert "--resume" in errors and "Traceback" not in errors
+    assert not (output / "results.json").exists()
+
+    refused = run(output, config)
+    assert refused.returncode == 2 and "already holds a run: add --resume" in refused.stderr
+
+    resumed = run(output, config, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "poison training: reused" in resumed.stdout
+    assert "pixel SGD: started" in resumed.stdout
+    assert results(output) == results(finished[0])
+
+
+def test_another_seed_gives_other_results(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, config: Path
+) -> None:
+    small = ("--betas", "0.5", "--methods", "ensemble", "--retraining-seeds", "1")
+    ended = run(tmp_path / "other", config, "--seed", "1", *small)
+    assert ended.returncode == 0, ended.stderr
+    assert results(tmp_path / "other")["before"] != results(finished[0])["before"]
+
+
+def test_errors_inside_a_stage_come_out_as_one_sentence(tmp_path: Path, config: Path) -> None:
+    write_shard(tmp_path / "data" / "a.parquet", [picture(1)] * 9 + [b"no picture"], [0, 1] * 5)
+    ended = run(tmp_path / "corrupt", config, "--dataset", f"parquet:{tmp_path / 'data'}")
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "stage prepare data failed: row 9 of" in ended.stderr and "does not hold a readable image" in ended.stderr
+
+    ended = run(tmp_path / "class", config, "--target-class", "10")
+    assert ended.returncode == 2
+    assert "target_class must be below the number of classes of digits (10), got 10" in ended.stderr
+    ended = run(tmp_path / "size", config, "--trigger-height", "33")
+    assert ended.returncode == 2
+    assert "a trigger of 33x3 pixels is larger than the images of 32x32" in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def sweep_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "sweep.json"
+    path.write_text(json.dumps(tiny_sweep(**SMALL, triggers=("binary:3", "colour:0")).record()))
+    return path
+
+
+def sweep(output: Path, config: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    words = [UNTRIGGER, "paper", "--config", str(config), "--profile", "tiny", "--output", str(output), *options]
+    return subprocess.run(words, capture_output=True, text=True, timeout=400)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, sweep_config: Path) -> Path:
+    """A sweep over two triggers that was killed whole while the second search was going on, and resumed."""
+    output = tmp_path_factory.mktemp("runs") / "sweep"
+    words = [UNTRIGGER, "paper", "--config", str(sweep_config), "--profile", "tiny", "--output", str(output)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    progress = output / "progress.jsonl"
+    wait_for(lambda: progress.exists() and 'pixel SGD", "kind": "finished"' in progress.read_text())
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (output / "sweep.json").exists()
+    resumed = sweep(output, sweep_config, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "clean training: reused" in resumed.stdout and ": pixel SGD: reused" in resumed.stdout
+    return output
+
+
+def test_a_sweep_reports_every_trigger_and_all_of_them_together(swept: Path) -> None:
+    found = json.loads((swept / "sweep.json").read_text())
+    assert {row["name"] for row in found["triggers"]} == {"binary:3", "colour:0"}
+    methods = ["before", "ensemble", "ideal"]
+    assert [line["method"] for line in found["summary"]] == methods * 2
+    page = (swept / "report.html").read_text()
+    for name in ("binary-3", "colour-0"):
+        assert f"triggers/{name}/report.html" in page
+        assert (swept / "triggers" / name / "report.html").exists()
+    assert len(list((swept / "figures").glob("*.png"))) == 2
+
+
+def test_a_trigger_more_costs_only_its_own_stages(swept: Path, sweep_config: Path) -> None:
+    ended = sweep(swept, sweep_config, "--resume", "--triggers", "binary:3,colour:0,binary:9")
+    assert ended.returncode == 0, ended.stderr
+    started = {line.removesuffix(": started") for line in ended.stdout.splitlines() if line.endswith(": started")}
+    whole = {"open run", "close run", "aggregation"}
+    assert whole <= started and all(name.startswith("binary:9: ") for name in started - whole)
+    assert len(json.loads((swept / "sweep.json").read_text())["triggers"]) == 3

@@ -1,0 +1,123 @@
+"""Runs side by side, as `untrigger compare` shows them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.reports.test_sweep import found
+from tests.support.configs import tiny_config, tiny_sweep
+from untrigger.artifacts import write_json
+from untrigger.cli import main
+from untrigger.metrics import Rates
+from untrigger.reports.comparison import compared, differing_settings
+from untrigger.reports.results import defense_row, results
+from untrigger.reports.sweep import sweep_results
+from untrigger.runs.reading import read_runs
+
+BEFORE = Rates(clean_accuracy=0.9, attack_success_rate=0.99, robust_accuracy=0.01, clean_target_rate=0.02)
+
+
+def finished(folder: Path, rates: dict[str, list[float]], **changes: Any) -> str:
+    """The output folder of a run whose methods came out with these attack success rates."""
+    rows = [
+        defense_row(method, seed, BEFORE, replace(BEFORE, attack_success_rate=rate, robust_accuracy=0.8))
+        for method, each in rates.items()
+        for seed, rate in enumerate(each)
+    ]
+    content = results(tiny_config(**changes), "small_resnet", {"name": "checkerboard"}, BEFORE, rows, [], [])
+    write_json(folder / "results.json", content)
+    return str(folder)
+
+
+def swept(folder: Path, ensemble: dict[str, float], **changes: Any) -> str:
+    """The output folder of a sweep whose ensembles left these attack success rates, by trigger."""
+    each = [found(trigger, single=0.5, ensemble=rate) for trigger, rate in ensemble.items()]
+    write_json(folder / "sweep.json", sweep_results(tiny_sweep(triggers=tuple(ensemble), **changes), each))
+    return str(folder)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[str, str]:
+    first = finished(tmp_path / "first", {"ensemble": [0.10, 0.12], "ideal": [0.02, 0.04]})
+    second = finished(tmp_path / "second", {"ensemble": [0.30, 0.32], "ideal": [0.03, 0.05], "none": [0.99]}, seed=1)
+    return first, second
+
+
+def test_a_difference_is_marked_when_it_is_larger_than_both_spreads_together(two: tuple[str, str]) -> None:
+    runs = read_runs(two)
+    first, second = compared(runs, "ensemble", "attack_success_rate")
+    assert first is not None and first.difference is None and not first.differs
+    assert second is not None and second.differs and second.difference == pytest.approx(0.2)
+    _, close = compared(runs, "ideal", "attack_success_rate")
+    assert close is not None and not close.differs, "0.01 apart, each with a spread of 0.014"
+    lacking, there = compared(runs, "none", "attack_success_rate")
+    assert lacking is None and there is not None and there.difference is None
+
+
+def test_sweeps_are_compared_over_the_triggers_that_all_of_them_have(tmp_path: Path) -> None:
+    first = swept(tmp_path / "first", {"binary:3": 0.02, "binary:4": 0.04, "colour:0": 0.9})
+    second = swept(tmp_path / "second", {"binary:9": 0.9, "binary:4": 0.24, "binary:3": 0.22}, seed=1)
+    runs = read_runs([first, second])
+    _, cell = compared(runs, "black-and-white: ensemble", "attack_success_rate")
+    assert cell is not None and cell.mean == pytest.approx(0.23) and cell.std == pytest.approx(0.0141, abs=1e-4)
+    assert cell.difference == pytest.approx(0.2) and cell.differs
+    _, single = compared(runs, "black-and-white: single_trigger", "attack_success_rate")
+    assert single is not None and single.difference == 0 and not single.differs
+    assert not any(method.startswith("colour") for run in runs for method in run.values)
+    assert differing_settings(runs).keys() == {"seed", "triggers"}
+
+
+def test_a_sweep_differs_where_all_its_triggers_do_however_far_they_are_apart(tmp_path: Path) -> None:
+    first = swept(tmp_path / "first", {"binary:3": 0.02, "binary:4": 0.4, "binary:5": 0.8})
+    second = swept(tmp_path / "second", {"binary:3": 0.03, "binary:4": 0.42, "binary:5": 0.81})
+    _, cell = compared(read_runs([first, second]), "black-and-white: ensemble", "attack_success_rate")
+    assert cell is not None and cell.differs and cell.std is not None and cell.std > 0.3
+
+
+def test_single_values_are_never_marked(tmp_path: Path) -> None:
+    runs = read_runs([finished(tmp_path / name, {"ensemble": [rate]}) for name, rate in (("a", 0.1), ("b", 0.9))])
+    for method in ("before", "ensemble"):
+        _, cell = compared(runs, method, "attack_success_rate")
+        assert cell is not None and cell.std is None and not cell.differs
+
+
+def test_only_settings_that_differ_are_listed(two: tuple[str, str]) -> None:
+    assert differing_settings(read_runs(two)) == {"seed": [0, 1]}
+
+
+def test_the_command_prints_tables_and_writes_a_page_within_two_seconds(two: tuple[str, str], tmp_path: Path) -> None:
+    words = [str(Path(sys.executable).with_name("untrigger")), "compare", *two, "--html", str(tmp_path / "page.html")]
+    began = time.monotonic()
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, env={"COLUMNS": "200"})
+    assert time.monotonic() - began < 2
+    assert "31.0 ± 1.4 (+20.0) *" in ended.stdout and "4.0 ± 1.4 (+1.0)" in ended.stdout
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>") and page.count('class="differs"') >= 2 and "http" not in page
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["only one"], "give at least two runs"),
+        (["swept", "one"], "swept is a sweep and one is not: compare sweeps with sweeps, or run by run"),
+        (["swept", "elsewhere"], "swept, elsewhere have no trigger in common"),
+        (["nowhere", "neither"], "nowhere holds no results.json: give the output folder of a finished run"),
+    ],
+)
+def test_what_is_no_run_is_said_in_one_sentence(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished(tmp_path / "one", {"ensemble": [0.1]})
+    swept(tmp_path / "swept", {"binary:3": 0.1})
+    swept(tmp_path / "elsewhere", {"binary:4": 0.1})
+    result = CliRunner().invoke(main, ["compare", *words])
+    assert result.exit_code == 2 and told in result.stderr and result.stderr.count("\n") == 1

@@ -1,0 +1,81 @@
+"""What all stages have in common: reuse of finished work, and how failures are told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from untrigger.errors import UserError
+from untrigger.stages.log import Log
+from untrigger.stages.reuse import kept_outputs
+from untrigger.stages.stage import InFolder, OutFolder, stage
+
+calls: list[float] = []
+
+
+@stage("double {factor}")
+def double(log: Log, *, source: InFolder, result: OutFolder, factor: float) -> None:
+    calls.append(factor)
+    if factor < 0:
+        raise UserError(f"factor must not be negative, got {factor}")
+    value = float((source / "value").read_text())
+    (result / "value").write_text(str(factor * value))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "value").write_text("21")
+    calls.clear()
+    return folder
+
+
+def result_of(folder: Path) -> str:
+    return (folder / "value").read_text()
+
+
+def test_finished_work_is_reused_unless_an_input_or_a_parameter_changed(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNTRIGGER_STAGES", str(tmp_path / "stages"))
+    for name, factor in (("a", 2.0), ("b", 2.0), ("c", 3.0)):
+        double(source=str(source), result=str(tmp_path / name), factor=factor)
+    assert calls == [2.0, 3.0]
+    assert [result_of(tmp_path / name) for name in "abc"] == ["42.0", "42.0", "63.0"]
+    (source / "value").write_text("1")
+    double(source=source, result=tmp_path / "d", factor=2.0)
+    assert calls == [2.0, 3.0, 2.0] and result_of(tmp_path / "d") == "2.0"
+    kept = kept_outputs(tmp_path / "stages", "test_stage")
+    assert kept is not None and result_of(kept / "result") == "2.0"
+
+
+def test_a_finished_stage_tells_what_memory_it_took(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    double(source=source, result=tmp_path / "a", factor=2.0)
+    told = re.search(r"double 2.0: finished with ([\d,]+) MB of memory at most", capsys.readouterr().out)
+    assert told is not None and 10 < int(told[1].replace(",", "")) < 24_000
+
+
+def test_without_a_store_every_call_works_anew(tmp_path: Path, source: Path) -> None:
+    for name in "ab":
+        double(source=source, result=tmp_path / name, factor=2.0)
+    assert calls == [2.0, 2.0]
+
+
+def test_a_failed_stage_leaves_nothing_to_reuse_and_says_why(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UNTRIGGER_STAGES", str(tmp_path / "stages"))
+    with pytest.raises(SystemExit) as ended:
+        double(source=source, result=tmp_path / "a", factor=-1.0)
+    assert ended.value.code == 2
+    assert "double -1.0: failed factor must not be negative, got -1.0" in capsys.readouterr().out
+    assert kept_outputs(tmp_path / "stages", "test_stage") is None
+    (source / "value").write_text("not a\nnumber")
+    with pytest.raises(ValueError, match="could not convert"):
+        double(source=source, result=tmp_path / "a", factor=1.0)
+    assert "double 1.0: failed ValueError: could not convert string to float" in capsys.readouterr().out

@@ -1,0 +1,23 @@
+"""The smallest configurations that run every stage for real."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from untrigger.profiles import config_for
+from untrigger.settings.runs import DefenseConfig, SweepConfig
+
+SMALL: dict[str, Any] = {"betas": (0.5,), "methods": ("ensemble",), "retraining_seeds": 1}
+"""One stair, one method and one retraining: enough where runs are about something else."""
+
+
+def tiny_config(**changes: Any) -> DefenseConfig:
+    return config_for("tiny", changes, DefenseConfig)
+
+
+def small_config() -> DefenseConfig:
+    return tiny_config(**SMALL)
+
+
+def tiny_sweep(**changes: Any) -> SweepConfig:
+    return config_for("tiny", changes, SweepConfig)

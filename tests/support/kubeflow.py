@@ -1,0 +1,282 @@
+"""A Kubeflow Pipelines server for the tests: its published v2beta1 API over HTTP, with runs that a test lets go on.
+
+Answers are made of the models that the API's own package publishes. What is uploaded is parsed as strictly as the real
+server parses it. The few objects of the Kubernetes API that `submit` looks for are served beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api as api
+import yaml
+from flask import Flask, Response, jsonify, request
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from tests.support.servers import free_port
+
+SETTINGS = {
+    ("configmaps", "untrigger-tracking"),
+    ("configmaps", "untrigger-store"),
+    ("secrets", "untrigger-store"),
+}
+BEGAN = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+
+
+class Kubeflow:
+    """The server's state, and what a test does to it.
+
+    `course` is what a started run goes through, one entry a look: the state of the run, and of its tasks by name, in
+    the order of their start. The task of a stage is CACHED where its outputs come from the cache. `deployed` is
+    what the objects of the namespace `untrigger` hold, by kind and name; nobody may read them when it is `forbidden`.
+    """
+
+    def __init__(self, version: str = "2.17.1") -> None:
+        self.version: str | None = version
+        self.token: str | None = None
+        self.multi_user = False
+        self.page: str | None = None
+        self.settings = set(SETTINGS)
+        self.deployed: dict[tuple[str, str], dict[str, str]] = {}
+        self.forbidden = False
+        self.course: list[tuple[str, dict[str, str]]] = [("SUCCEEDED", {"poison-training": "SUCCEEDED"})]
+        self.on_start: Callable[[api.V2beta1Run], None] = lambda run: None
+        self.experiments: dict[str, api.V2beta1Experiment] = {}
+        self.pipelines: dict[str, api.V2beta1Pipeline] = {}
+        self.versions: dict[str, api.V2beta1PipelineVersion] = {}
+        self.packages: dict[str, list[dict[str, Any]]] = {}
+        self.runs: dict[str, api.V2beta1Run] = {}
+        self.requests: list[str] = []
+        self.port = free_port()
+        self._looks: dict[str, int] = {}
+        self._server: BaseWSGIServer | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def up(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._server = make_server("127.0.0.1", self.port, _application(self), threaded=True)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def down(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def write_kubeconfig(self, path: Path) -> Path:
+        """A kubeconfig for the Kubernetes API beside this server."""
+        named = [{"name": "test", "cluster": {"server": self.endpoint}}]
+        context = [{"name": "test", "context": {"cluster": "test", "user": "test"}}]
+        content = {"clusters": named, "contexts": context, "users": [{"name": "test", "user": {}}]}
+        path.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": "test", **content}))
+        return path
+
+    def add_version(self, name: str, pipeline_id: str, content: bytes) -> api.V2beta1PipelineVersion:
+        if any((each.pipeline_id, each.display_name) == (pipeline_id, name) for each in self.versions.values()):
+            raise Refused(409, f"the pipeline has a version {name} already")
+        spec, platform = yaml.safe_load_all(content)
+        try:
+            json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+            json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
+        except json_format.ParseError as error:
+            raise Refused(400, f"invalid pipeline spec: {error}") from error
+        made = api.V2beta1PipelineVersion(
+            pipeline_id=pipeline_id, pipeline_version_id=str(uuid.uuid4()), display_name=name, created_at=BEGAN
+        )
+        self.versions[made.pipeline_version_id] = made
+        self.packages[made.pipeline_version_id] = [spec, platform]
+        return made
+
+    def start(self, asked: dict[str, Any]) -> api.V2beta1Run:
+        reference = asked["pipeline_version_reference"]
+        inputs = self.packages[reference["pipeline_version_id"]][0]["root"]["inputDefinitions"]["parameters"]
+        given = asked["runtime_config"]["parameters"]
+        if unknown := given.keys() ^ inputs.keys():
+            raise Refused(400, f"parameters missing or unknown: {', '.join(sorted(unknown))}")
+        run = api.V2beta1Run(
+            run_id=str(uuid.uuid4()),
+            experiment_id=asked["experiment_id"],
+            display_name=asked["display_name"],
+            created_at=BEGAN + timedelta(minutes=len(self.runs)),
+            state="PENDING",
+            pipeline_version_reference=api.V2beta1PipelineVersionReference(**reference),
+            runtime_config=api.V2beta1RuntimeConfig(**asked["runtime_config"]),
+        )
+        self.runs[run.run_id] = run
+        self.on_start(run)
+        return run
+
+    def look(self, run: api.V2beta1Run) -> api.V2beta1Run:
+        """The run one look further on its course."""
+        position = self._looks.get(run.run_id, 0)
+        self._looks[run.run_id] = position + 1
+        run.state, tasks = self.course[min(position, len(self.course) - 1)]
+        details = [detail for each in enumerate(tasks.items()) for detail in _tasks(*each)]
+        run.run_details = api.V2beta1RunDetails(task_details=details)
+        if run.state in ("SUCCEEDED", "FAILED", "CANCELED"):
+            run.finished_at = run.created_at + timedelta(minutes=5)
+        return run
+
+
+class Refused(Exception):
+    """What the server will not do: an HTTP status and a message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@contextmanager
+def running_kubeflow(version: str = "2.17.1") -> Iterator[Kubeflow]:
+    server = Kubeflow(version)
+    server.up()
+    try:
+        yield server
+    finally:
+        server.down()
+
+
+def _tasks(number: int, named: tuple[str, str]) -> list[api.V2beta1PipelineTaskDetail]:
+    """The task of a stage and the container inside it, as the API tells of them.
+
+    All tasks have the creation time of the workflow and ids in no order; of a failure the API gives no reason.
+    """
+    (name, state), began = named, BEGAN + timedelta(seconds=10 * number)
+    ended = began + timedelta(seconds=185) if state in ("SUCCEEDED", "FAILED", "CACHED") else None
+    common = {"create_time": BEGAN, "start_time": began, "end_time": ended}
+    task_id, inner_id = (f"{-number % 7}-{name}-{part}" for part in ("stage", "container"))
+    inner = api.V2beta1PipelineTaskDetail(
+        task_id=inner_id,
+        display_name="executor",
+        pod_name=f"pod-of-{name}",
+        state="SKIPPED" if state == "CACHED" else state,
+        **common,
+    )
+    stage = api.V2beta1PipelineTaskDetail(
+        task_id=task_id,
+        display_name=name.partition("#")[0],
+        state="SUCCEEDED" if state == "CACHED" else state,
+        child_tasks=[api.PipelineTaskDetailChildTask(task_id=inner_id, pod_name=f"pod-of-{name}")],
+        **common,
+    )
+    waiting = api.V2beta1PipelineTaskDetail(task_id=f"waits-{name}", display_name=f"{name}-driver", create_time=BEGAN)
+    return [inner, stage, waiting]
+
+
+def _application(server: Kubeflow) -> Flask:
+    app = Flask("kubeflow")
+
+    def answer(model: Any) -> Response:
+        return jsonify(api.ApiClient().sanitize_for_serialization(model))
+
+    def check_namespace(given: str | None) -> None:
+        if server.multi_user != (given == "kubeflow"):
+            raise Refused(400, f"the namespace {given!r} is not for this deployment")
+
+    def filtered(items: dict[str, Any]) -> list[Any]:
+        wanted = json.loads(request.args.get("filter") or '{"predicates": []}')["predicates"]
+        assert all(each["operation"] in ("EQUALS", 1) and each["key"] == "display_name" for each in wanted)
+        return [item for item in items.values() if all(item.display_name == each["stringValue"] for each in wanted)]
+
+    @app.before_request
+    def note() -> Response | None:
+        server.requests.append(f"{request.method} {request.path}")
+        if server.token and request.headers.get("Authorization") != f"Bearer {server.token}":
+            return Response("Unauthorized", 401)
+        return Response(server.page) if server.page else None
+
+    @app.errorhandler(Refused)
+    def refuse(error: Refused) -> tuple[Response, int]:
+        return jsonify({"code": 3, "message": str(error)}), error.status
+
+    @app.get("/apis/v2beta1/healthz")
+    def health() -> Response:
+        return jsonify({"multi_user": server.multi_user, "apiServerTagName": server.version, "apiServerReady": True})
+
+    @app.get("/apis/v2beta1/experiments")
+    def experiments() -> Response:
+        check_namespace(request.args.get("namespace"))
+        return answer(api.V2beta1ListExperimentsResponse(experiments=filtered(server.experiments) or None))
+
+    @app.post("/apis/v2beta1/experiments")
+    def create_experiment() -> Response:
+        check_namespace(request.json.get("namespace"))
+        made = api.V2beta1Experiment(
+            experiment_id=str(uuid.uuid4()), display_name=request.json["display_name"], created_at=BEGAN
+        )
+        server.experiments[made.experiment_id] = made
+        return answer(made)
+
+    @app.get("/apis/v2beta1/pipelines")
+    def pipelines() -> Response:
+        check_namespace(request.args.get("namespace"))
+        return answer(api.V2beta1ListPipelinesResponse(pipelines=filtered(server.pipelines) or None))
+
+    @app.post("/apis/v2beta1/pipelines")
+    def create_pipeline() -> Response:
+        check_namespace(request.json.get("namespace"))
+        made = api.V2beta1Pipeline(
+            pipeline_id=str(uuid.uuid4()), display_name=request.json["display_name"], created_at=BEGAN
+        )
+        if any(each.display_name == made.display_name for each in server.pipelines.values()):
+            raise Refused(409, f"there is a pipeline {made.display_name} already")
+        server.pipelines[made.pipeline_id] = made
+        return answer(made)
+
+    @app.post("/apis/v2beta1/pipelines/upload_version")
+    def upload_version() -> Response:
+        pipeline_id = request.args["pipelineid"]
+        return answer(server.add_version(request.args["name"], pipeline_id, request.files["uploadfile"].read()))
+
+    @app.get("/apis/v2beta1/pipelines/<pipeline_id>/versions")
+    def versions(pipeline_id: str) -> Response:
+        found = [version for version in filtered(server.versions) if version.pipeline_id == pipeline_id]
+        return answer(api.V2beta1ListPipelineVersionsResponse(pipeline_versions=found or None))
+
+    @app.post("/apis/v2beta1/runs")
+    def start() -> Response:
+        return answer(server.start(request.json))
+
+    @app.get("/apis/v2beta1/runs")
+    def runs() -> Response:
+        wanted = request.args.get("experiment_id")
+        if not wanted:
+            check_namespace(request.args.get("namespace"))
+        found = [run for run in filtered(server.runs) if wanted in (None, run.experiment_id)]
+        latest = sorted(found, key=lambda run: run.created_at or BEGAN, reverse=True)[: int(request.args["page_size"])]
+        return answer(api.V2beta1ListRunsResponse(runs=latest or None))
+
+    @app.get("/apis/v2beta1/runs/<run_id>")
+    def run(run_id: str) -> Response:
+        if run_id not in server.runs:
+            raise Refused(404, f"Run {run_id} not found")
+        return answer(server.look(server.runs[run_id]))
+
+    @app.get("/api/v1/namespaces/<namespace>/<kind>/<name>")
+    def setting(namespace: str, kind: str, name: str) -> Response:
+        if namespace == "untrigger" and server.forbidden:
+            raise Refused(403, f"{kind} {name} is forbidden")
+        if namespace == "untrigger" and (kind, name) in server.deployed:
+            data = server.deployed[kind, name]
+            if kind == "secrets":
+                data = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+            return jsonify({"metadata": {"name": name}, "data": data})
+        if namespace != "kubeflow" or (kind, name) not in server.settings:
+            raise Refused(404, f"{kind} {name} not found")
+        return jsonify({"metadata": {"name": name}})
+
+    return app

@@ -1,0 +1,101 @@
+"""The floors of the house: a part imports only from parts below it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from untrigger import __file__ as package_file
+
+PACKAGE = Path(package_file).parent
+
+FLOORS = (
+    ("errors",),
+    ("settings", "artifacts", "seeding"),
+    ("profiles", "networks", "storage", "tracking"),
+    ("triggers", "datasets", "mutual_information"),
+    ("classifiers",),
+    ("training", "metrics", "generators", "pixel_sgd"),
+    ("poisoning", "staircase"),
+    ("retraining",),
+    ("reports",),
+    ("stages",),
+    ("runs",),
+    ("components",),
+    ("pipelines",),
+    ("cli",),
+)
+"""From the ground up: each tuple is one floor, whose parts do not know each other."""
+
+FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.glob("**/*.py")) + sorted(
+        path for part in ("components", "pipelines") for path in (PACKAGE / part).glob("**/*.py")
+    ):
+        yield ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+NAMES = {name for name, _ in modules()}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of our own that a file imports, wherever in it, for types alone, too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "untrigger":
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in NAMES else node.module
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "untrigger")
+
+
+def part(module: str) -> str:
+    """The part of the package that a module belongs to; "" for the package itself."""
+    return [*module.split("."), ""][1]
+
+
+def test_every_part_has_a_floor() -> None:
+    assert {part(name) for name in NAMES} - {""} == set(FLOOR)
+
+
+def test_nothing_is_imported_from_above_or_from_beside() -> None:
+    upwards = [
+        f"{name} imports {other}"
+        for name, path in modules()
+        for other in imported(path)
+        if part(name) and part(other) and part(other) != part(name) and FLOOR[part(other)] >= FLOOR[part(name)]
+    ]
+    assert not upwards
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    below = {name: set(imported(path)) & NAMES - {"untrigger"} for name, path in modules()}
+
+    def reached(name: str, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        for other in sorted(below[name]):
+            if other in path:
+                yield (*path[path.index(other) :], other)
+            elif other not in seen:
+                seen.add(other)
+                yield from reached(other, (*path, other))
+
+    circles = []
+    for name in sorted(NAMES):
+        seen: set[str] = set()
+        circles += list(reached(name, (name,)))
+    assert not circles
+
+
+def test_only_pipelines_and_components_know_kubeflow() -> None:
+    knowing = [
+        name
+        for name, path in modules()
+        if part(name) not in ("components", "pipelines")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("kfp", "kfp_server_api"))
+        or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "kfp" for alias in node.names))
+    ]
+    assert not knowing

@@ -1,0 +1,230 @@
+"""Tracking against a real MLflow database."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import RestException
+
+from untrigger.errors import UserError
+from untrigger.stages import close_run, open_run
+from untrigger.tracking.forwarding import FILE_ATTEMPTS, forwarding
+from untrigger.tracking.mlflow import MlflowWriter
+from untrigger.tracking.own_records import forwarding_own_records
+from untrigger.tracking.records import close_parent, existing_run, nested_run, open_parent, parent_run
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("UNTRIGGER_ARTIFACT_LOCATION", (tmp_path / "artifacts").as_uri())
+    monkeypatch.setenv("KFP_RUN_ID", "run-1")
+    return MlflowClient(uri)
+
+
+def tracked_runs(client: MlflowClient) -> list[Run]:
+    """The parent, then the nested runs in the order of their start."""
+    experiment = client.get_experiment_by_name("untrigger")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    return sorted(runs, key=lambda run: ("mlflow.parentRunId" in run.data.tags, run.info.start_time))
+
+
+def test_a_retried_stage_gets_a_run_of_its_own_and_the_earlier_one_is_marked(client: MlflowClient) -> None:
+    with forwarding_own_records():
+        open_parent("defense digits", {"generator": {"epochs": 3}}, {"dataset": "digits"})
+        with pytest.raises(RuntimeError), nested_run("pixel SGD", {"steps": 3}) as tracked:
+            tracked.metrics({"loss": 2.0}, 1)
+            raise RuntimeError("out of memory")
+        time.sleep(0.01)  # runs are told apart by the millisecond of their start
+        with nested_run("pixel SGD", {"steps": 4}) as tracked:
+            tracked.metrics({"loss": 1.0}, 1)
+        existing_run("pixel SGD").metrics({"attack_success_rate": 0.9})
+        open_parent("defense digits", {"generator": {"epochs": 3}}, {"dataset": "digits"})
+        close_parent(succeeded=True)
+
+    parent, failed, finished = tracked_runs(client)
+    assert parent.data.params == {"generator.epochs": "3"} and parent.info.status == "FINISHED"
+    assert failed.data.tags["mlflow.parentRunId"] == finished.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (failed.info.status, failed.data.tags["untrigger.superseded"]) == ("FAILED", "true")
+    assert finished.info.status == "FINISHED" and "untrigger.superseded" not in finished.data.tags
+    assert finished.data.metrics == {"loss": 1.0, "attack_success_rate": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("state", "last", "status"),
+    [
+        ("SUCCEEDED", "pixel SGD", "FINISHED"),
+        ("COMPLETE", "pixel SGD", "FINISHED"),
+        ("RUNNING", "evaluation", "FINISHED"),
+        ("RUNNING", "pixel SGD", "FAILED"),
+        ("FAILED", "evaluation", "FAILED"),  # of an earlier attempt: the one that ends here did not get that far
+    ],
+)
+def test_the_parent_ends_as_kfp_says_or_else_as_the_last_stage_did(
+    client: MlflowClient, state: str, last: str, status: str
+) -> None:
+    with forwarding_own_records():
+        open_parent("defense digits", {}, {})
+        with nested_run(last, {}):
+            pass
+    close_run.run(state=state)
+    parent, _ = tracked_runs(client)
+    assert parent.info.status == status
+
+
+def test_a_stage_that_came_from_a_cache_gets_a_run_for_what_a_later_stage_knows_of_it(client: MlflowClient) -> None:
+    with forwarding_own_records():
+        open_parent("defense digits", {}, {})
+        existing_run("retraining method=ensemble seed=0").metrics({"attack_success_rate": 0.1})
+    parent, reused = tracked_runs(client)
+    assert reused.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (reused.info.status, reused.data.tags["untrigger.reused"]) == ("FINISHED", "true")
+    assert reused.data.metrics == {"attack_success_rate": 0.1}
+
+
+def test_a_failed_pipeline_closes_the_runs_that_a_killed_stage_left_open(client: MlflowClient) -> None:
+    with forwarding_own_records():
+        open_parent("defense digits", {}, {})
+        killed = nested_run("pixel SGD", {})
+        killed.__enter__()
+        close_parent(succeeded=False)
+    assert [run.info.status for run in tracked_runs(client)] == ["FAILED", "FAILED"]
+
+
+def test_a_given_run_becomes_the_parent_wherever_it_stands(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = client.create_experiment("sweep")
+    given = client.create_run(elsewhere).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    with forwarding_own_records():
+        open_parent("defense digits", {"seed": 0}, {"dataset": "digits"})
+        with nested_run("evaluation", {}):
+            parent_run().metrics({"attack_success_rate": 0.1})
+        close_parent(succeeded=True)
+    runs = client.search_runs([elsewhere])
+    assert len(runs) == 2
+    parent = client.get_run(given)
+    assert parent.data.metrics == {"attack_success_rate": 0.1} and parent.data.tags["dataset"] == "digits"
+    assert {run.data.tags.get("mlflow.parentRunId") for run in runs} == {given, None}
+
+
+def test_records_of_another_process_are_forwarded_with_their_own_times(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    records = tmp_path / "tracking.jsonl"
+    monkeypatch.setenv("UNTRIGGER_TRACKING", str(records))
+    stage = (
+        "from untrigger.tracking.records import nested_run, open_parent\n"
+        "open_parent('defense', {'seed': 0}, {})\n"
+        "with nested_run('pixel SGD', {'steps': 3}) as run:\n"
+        "    run.metrics({'loss': 2.0}, 1)\n"
+        "import sys; assert 'mlflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", stage], check=True)
+    time.sleep(1.0)
+    with forwarding(records, os.environ["MLFLOW_TRACKING_URI"], "run-1"):
+        close_parent(succeeded=True)
+    parent, nested = tracked_runs(client)
+    assert (parent.info.status, nested.info.status) == ("FINISHED", "FINISHED")
+    assert nested.data.metrics == {"loss": 2.0} and nested.data.params == {"steps": "3"}
+    assert nested.info.end_time < parent.info.end_time - 900, "the time of the record, not of its forwarding"
+
+
+def test_a_tracking_server_that_does_not_answer_is_named_before_the_work_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    nowhere = "http://127.0.0.1:9"
+    with pytest.raises(UserError, match=nowhere), forwarding(tmp_path / "records", nowhere, "run-1"):
+        raise AssertionError("the work has begun")
+
+
+def test_work_goes_on_when_tracking_fails_in_the_middle_and_the_failure_is_reported(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UNTRIGGER_TRACKING", str(tmp_path / "records"))
+    with forwarding(tmp_path / "records", os.environ["MLFLOW_TRACKING_URI"], "run-1"):
+        open_parent("defense", {}, {})
+        with nested_run("evaluation", {}) as run:
+            run.files(tmp_path / "nowhere.html")
+            run.metrics({"attack_success_rate": 0.1})
+        close_parent(succeeded=True)
+    assert "MLflow: warning not tracked: files" in capsys.readouterr().out
+    assert [run.info.status for run in tracked_runs(client)] == ["FINISHED", "FINISHED"]
+    assert any(run.data.metrics == {"attack_success_rate": 0.1} for run in tracked_runs(client))
+
+
+def test_a_file_outside_the_run_is_not_sent_anywhere(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stages run what they do not trust, and their records may name any file of this machine."""
+    (tmp_path / "run").mkdir()
+    secret, own = tmp_path / "secret.txt", tmp_path / "run" / "own.txt"
+    secret.write_text("secret")
+    own.write_text("own")
+    records = tmp_path / "run" / "records"
+    monkeypatch.setenv("UNTRIGGER_TRACKING", str(records))
+    with forwarding(records, os.environ["MLFLOW_TRACKING_URI"], "run-1"):
+        open_parent("defense", {}, {})
+        for path in (secret, tmp_path / "run" / ".." / "secret.txt", own):
+            parent_run().files(path)
+        close_parent(succeeded=True)
+    assert "lies outside the run" in capsys.readouterr().out
+    (run,) = tracked_runs(client)
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["own.txt"]
+
+
+def test_a_stage_on_a_cluster_does_not_fail_for_want_of_tracking_once_the_run_is_open(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("KFP_RUN_ID", "run-1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("UNTRIGGER_TRACKING_PATIENCE", "0")
+    with pytest.raises(SystemExit):
+        open_run.run(pipeline="defense", config={"dataset": "digits"})
+    assert "open run: failed cannot track in MLflow" in capsys.readouterr().out
+    close_run.run(state="FAILED")
+    told = capsys.readouterr().out
+    assert "1 records are lost" in told and "close run: finished" in told
+
+
+def test_a_run_that_mlflow_does_not_open_ends_there(client: MlflowClient, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else all later stages would track into nothing."""
+    client.delete_experiment(client.create_experiment("untrigger"))
+    with pytest.raises(SystemExit):
+        open_run.run(pipeline="defense", config={"dataset": "digits"})
+    assert "open run: failed MLflow at sqlite:" in capsys.readouterr().out
+
+
+def test_a_run_begins_when_the_database_behind_mlflow_is_back(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([False] * (FILE_ATTEMPTS + 2))
+    write = MlflowWriter.write
+
+    def in_trouble_at_first(writer: MlflowWriter, record: Mapping[str, Any]) -> None:
+        if record["kind"] == "begin" and not next(answers, True):
+            raise RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "the database is starting"})
+        write(writer, record)
+
+    monkeypatch.setattr(MlflowWriter, "write", in_trouble_at_first)
+    with forwarding_own_records():
+        open_parent("defense digits", {}, {})
+        with nested_run("pixel SGD", {}) as run:
+            run.metrics({"loss": 1.0}, 1)
+    _, nested = tracked_runs(client)
+    assert nested.info.status == "FINISHED" and nested.data.metrics == {"loss": 1.0}
+    assert "lost" not in capsys.readouterr().out

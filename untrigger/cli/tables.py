@@ -1,0 +1,38 @@
+"""What the commands list, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from untrigger.storage.bundles import Manifest
+    from untrigger.storage.objects import Address
+
+
+def bundles_table(found: Sequence[tuple[Address, Manifest]]) -> Table:
+    """What lies in a store: address, kind, size, when it was put there, what it is."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("address", "files", "MB", "created", "about"):
+        table.add_column(name, overflow="fold", justify="right" if name in ("files", "MB") else "left")
+    for address, manifest in found:
+        about = ", ".join(f"{name} {value}" for name, value in manifest.about.items() if name != "created")
+        size = f"{manifest.size / 1e6:.1f}"
+        table.add_row(str(address), str(len(manifest.files)), size, manifest.about.get("created", ""), about)
+    return table
+
+
+def runs_table(runs: Sequence[Any]) -> Table:
+    """Runs on a cluster: id, state, when they were created, name."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("id", "state", "created (UTC)", "name"):
+        table.add_column(name, overflow="fold", no_wrap=name != "name")
+    for run in runs:
+        created = f"{run.created_at:%Y-%m-%d %H:%M}" if run.created_at else ""
+        # As text: brackets in a name would be taken for markup.
+        table.add_row(run.run_id, run.state, created, Text(run.display_name or ""))
+    return table

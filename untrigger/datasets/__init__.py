@@ -1,0 +1,1 @@
+"""Datasets: from files to uint8 tensors, split in three."""

@@ -1,0 +1,85 @@
+"""CIFAR in torchvision's layout on disk."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from untrigger.datasets.decoding import resized
+from untrigger.datasets.images import ImageData
+from untrigger.errors import UserError
+from untrigger.settings.methods import DataSettings
+
+
+def cifar_files(kind: str) -> Any:
+    from untrigger.networks.torchvision_import import datasets
+
+    return datasets.CIFAR10 if kind == "cifar10" else datasets.CIFAR100
+
+
+def check_cifar(files: Any, root: Path, settings: DataSettings) -> None:
+    if not (root / files.base_folder).is_dir() and not settings.download:
+        raise UserError(
+            f"{files.__name__} is not below {root}: {root / files.base_folder} does not exist; "
+            "add --download to fetch it, or name the folder (cifar10:PATH)"
+        )
+
+
+def read_cifar(kind: str, root: Path, settings: DataSettings) -> tuple[ImageData, ImageData]:
+    files = cifar_files(kind)
+    folder = root / files.base_folder
+    if not folder.is_dir():
+        _download_cifar(files, root)
+    names = _read_checked(folder / files.meta["filename"], files.meta["md5"])[files.meta["key"].encode()]
+    class_names = tuple(name.decode() for name in names)
+    key = b"labels" if kind == "cifar10" else b"fine_labels"
+
+    def part(listed: list[list[str]]) -> ImageData:
+        batches = [_read_checked(folder / file, md5) for file, md5 in listed]
+        images = torch.from_numpy(np.concatenate([batch[b"data"] for batch in batches])).reshape(-1, 3, 32, 32)
+        labels = torch.tensor([label for batch in batches for label in batch[key]])
+        return ImageData(resized(images, settings.image_size), labels, class_names)
+
+    return part(files.train_list), part(files.test_list)
+
+
+def _download_cifar(files: Any, root: Path) -> None:
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    try:
+        download_and_extract_archive(files.url, str(root), filename=files.filename, md5=files.tgz_md5)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"cannot download {files.__name__} to {root}: {error}") from error
+
+
+def _read_checked(path: Path, md5: str) -> dict[bytes, Any]:
+    """The content of one CIFAR batch file, whose md5 sum must be the published one.
+
+    The files are pickles, written once by the dataset's authors. They are decoded by an unpickler that can build
+    arrays and plain values and nothing else, and only after the sum has been checked.
+    """
+    from torchvision.datasets.utils import check_integrity
+
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the dataset is incomplete; delete the folder and download it again")
+    if not check_integrity(str(path), md5):
+        raise UserError(f"{path} is damaged (its md5 sum is not {md5}): delete the folder and download it again")
+    with path.open("rb") as file:
+        return ArraysOnlyUnpickler(file, encoding="bytes").load()
+
+
+class ArraysOnlyUnpickler(pickle.Unpickler):
+    """Decodes numpy arrays and plain values; any other name in the stream is refused, so no code can run."""
+
+    ALLOWED = {("_reconstruct", "multiarray"), ("ndarray", "numpy"), ("dtype", "numpy")}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (name, module.rpartition(".")[2]) not in self.ALLOWED or module.split(".")[0] != "numpy":
+            raise UserError(f"the dataset file names {module}.{name}, which is not an array: it is not opened")
+        if name == "_reconstruct":
+            return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+        return getattr(np, name)

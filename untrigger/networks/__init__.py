@@ -1,0 +1,1 @@
+"""The networks inside the classifiers and generators, and how they compute."""

@@ -1,0 +1,124 @@
+"""Several runs side by side: what was set differently, and how each method came out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from untrigger.reports.results import RATES, mean_and_spread
+from untrigger.reports.sweep import BEFORE
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A finished run: its name, its configuration, and every value of its rates by method, rate and repetition.
+
+    The repetitions of one trigger are the retraining seeds; those of a sweep are its triggers, and `paired` with those
+    of another sweep.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    values: Mapping[str, Mapping[str, Mapping[Any, float]]]
+    paired: bool
+
+    @classmethod
+    def of_one(cls, name: str, found: Mapping[str, Any]) -> ComparedRun:
+        """From the content of `results.json`."""
+        values: dict[str, dict[str, dict[Any, float]]] = {BEFORE: {r: {0: v} for r, v in found["before"].items()}}
+        for row in found["defenses"]:
+            _add(values.setdefault(row["method"], {}), row, row["seed"])
+        return cls(name, found["config"], values, paired=False)
+
+    @classmethod
+    def of_sweep(cls, name: str, found: Mapping[str, Any], triggers: Collection[str]) -> ComparedRun:
+        """From the content of `sweep.json`, over these `triggers` of it; the methods are named group by group."""
+        values: dict[str, dict[str, dict[Any, float]]] = {}
+        for row in found["triggers"]:
+            for method, rates in row["rates"].items() if row["name"] in triggers else ():
+                _add(values.setdefault(f"{row['group']}: {method}", {}), rates, row["name"])
+        return cls(name, found["config"], values, paired=True)
+
+
+def _add(values: dict[str, dict[Any, float]], rates: Mapping[str, Any], repetition: Any) -> None:
+    for rate in RATES:
+        if rate in rates:
+            values.setdefault(rate, {})[repetition] = rates[rate]
+
+
+@dataclass(frozen=True)
+class ComparedRate:
+    """One rate of one run: mean, standard deviation (None of a single value), and what sets it apart from the first.
+
+    `differs`: for runs of one trigger, the means are further apart than both standard deviations together; for sweeps,
+    the mean difference over the triggers is larger than twice its standard error. Single values never differ.
+    """
+
+    mean: float
+    std: float | None
+    difference: float | None
+    differs: bool
+
+
+def methods(runs: Sequence[ComparedRun]) -> list[str]:
+    """All methods of all runs, `before` among them, in order of appearance."""
+    return list(dict.fromkeys(method for run in runs for method in run.values))
+
+
+def compared(runs: Sequence[ComparedRun], method: str, rate: str) -> list[ComparedRate | None]:
+    """The rate of each run, None where a run lacks it."""
+    first, *others = (run.values.get(method, {}).get(rate) for run in runs)
+    cells = [_compared(first, None, paired=False)]
+    return cells + [_compared(values, first, run.paired) for run, values in zip(runs[1:], others, strict=True)]
+
+
+def _compared(
+    values: Mapping[Any, float] | None, first: Mapping[Any, float] | None, paired: bool
+) -> ComparedRate | None:
+    if values is None:
+        return None
+    mean, std = _mean_and_std(list(values.values()))
+    if first is None:
+        return ComparedRate(mean, std, None, False)
+    first_mean, first_std = _mean_and_std(list(first.values()))
+    difference = mean - first_mean
+    if std is None or first_std is None:
+        return ComparedRate(mean, std, difference, False)
+    if paired:
+        _, spread = mean_and_spread([values[repetition] - first[repetition] for repetition in values])
+        return ComparedRate(mean, std, difference, abs(difference) > 2 * spread / math.sqrt(len(values)))
+    return ComparedRate(mean, std, difference, abs(difference) > std + first_std)
+
+
+def _mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
+    mean, std = mean_and_spread(values)
+    return mean, std if len(values) > 1 else None
+
+
+def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
+    """The settings, under dotted names, that are not the same in all runs, with the value in each."""
+    flat = [dict(_flattened(run.config)) for run in runs]
+    names = dict.fromkeys(name for values in flat for name in values)
+    found = {name: [values.get(name) for values in flat] for name in names}
+    return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
+
+
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def write_comparison(path: Path, runs: Sequence[ComparedRun]) -> None:
+    """Write the comparison as one self-contained page."""
+    from untrigger.reports.pages import page_templates
+
+    rows = [(method, rate, compared(runs, method, rate)) for rate in RATES for method in methods(runs)]
+    page = page_templates().get_template("comparison.html.j2")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page.render(runs=runs, rates=RATES, rows=rows, settings=differing_settings(runs)))

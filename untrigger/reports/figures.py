@@ -1,0 +1,278 @@
+"""The pictures of the report, drawn with matplotlib into PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from torch import Tensor
+
+from untrigger.generators import TOLERANCE
+from untrigger.reports.sweep import short_name, sweep_methods
+from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP
+
+DPI = 110
+THUMBNAILS_PER_STAIR = 60
+
+STAIR_COLOURS = plt.get_cmap("viridis")
+SINGLE_COLOUR = "#ff7f0e"
+TRUE_COLOUR = "#d62728"
+
+UNDEFENDED = ("before", "none", "fine_tune")
+"""What leaves the backdoor open, and would hide the differences between the others."""
+
+
+def draw_embedding(triggers: Tensor, group: Tensor, places: Tensor, betas: Sequence[float], path: Path) -> None:
+    """The t-SNE panel: a point per trigger, thumbnails framed in the colour of their group.
+
+    triggers: float (k, 3, th, tw); group: int (k,), the stair's index or a group of `embedding`;
+    places: float (k, 2).
+    """
+    figure, axes = plt.subplots(figsize=(10, 7.5))
+    for index, beta in enumerate(betas):
+        colour = _stair_colour(index, betas)
+        members = (group == index).nonzero().squeeze(1)
+        axes.scatter(
+            places[members, 0].numpy(),
+            places[members, 1].numpy(),
+            s=10,
+            color=colour,
+            alpha=0.6,
+            label=f"generator beta={beta}",
+        )
+        for member in members[:THUMBNAILS_PER_STAIR].tolist():
+            _thumbnail(axes, triggers[member], places[member], colour, size=12)
+    for mark, label, colour in (
+        (REVERSED_GROUP, "single reversed trigger", SINGLE_COLOUR),
+        (TRUE_GROUP, "true trigger", TRUE_COLOUR),
+    ):
+        members = (group == mark).nonzero().squeeze(1)
+        if len(members):
+            axes.scatter(
+                places[members, 0].numpy(), places[members, 1].numpy(), s=60, color=colour, marker="s", label=label
+            )
+        for member in members.tolist():
+            _thumbnail(axes, triggers[member], places[member], colour, size=26)
+    axes.set(xticks=[], yticks=[], title="The distribution of triggers (t-SNE of their pixels)")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    _save(figure, path)
+
+
+def draw_attack(images: Tensor, stamped: Tensor, trigger: Tensor, path: Path) -> None:
+    """Clean images above the same ones with the trigger, float (n, 3, h, w) in [0, 1] each, and the trigger itself."""
+    count = len(images)
+    figure, axes = plt.subplots(2, count + 1, figsize=(1.2 * (count + 1), 2.7))
+    for column in range(count):
+        _show(axes[0][column], images[column])
+        _show(axes[1][column], stamped[column])
+    _show(axes[1][count], trigger)
+    axes[0][count].axis("off")
+    axes[0][0].set_title("clean", loc="left", fontsize=9)
+    axes[1][0].set_title("triggered", loc="left", fontsize=9)
+    axes[1][count].set_title("trigger", fontsize=9)
+    _save(figure, path)
+
+
+def draw_samples(triggers: Tensor, beta: float, path: Path, columns: int = 20) -> None:
+    """A grid of samples of one generator, float (k, 3, th, tw) in [0, 1]."""
+    rows = -(-len(triggers) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(0.42 * columns, 0.42 * rows + 0.4), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, trigger in zip(axes.flat, triggers, strict=False):
+        _show(axis, trigger)
+    figure.suptitle(f"samples of the generator for beta = {beta}", fontsize=10)
+    _save(figure, path)
+
+
+def draw_stairs(
+    betas: Sequence[float],
+    curves: Sequence[Sequence[Mapping[str, float]]],
+    fresh: Sequence[Sequence[float]],
+    path: Path,
+) -> None:
+    """Per stair: F and mutual information per epoch, and the histogram of F over fresh samples."""
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    for index, beta in enumerate(betas):
+        colour = _stair_colour(index, betas)
+        epochs = range(1, len(curves[index]) + 1)
+        axes[0].plot(epochs, [point["F"] for point in curves[index]], color=colour, label=f"beta = {beta}")
+        axes[0].axhline(beta, color=colour, linestyle=":", linewidth=1)
+        axes[1].plot(epochs, [point["mutual_information"] for point in curves[index]], color=colour)
+        axes[2].hist(fresh[index], bins=[b / 50 for b in range(51)], color=colour, alpha=0.6, label=f"beta = {beta}")
+        axes[2].axvline(beta - TOLERANCE, color=colour, linestyle=":", linewidth=1)
+    axes[0].set(title="F of the triggers in training", xlabel="epoch", ylim=(0, 1))
+    axes[0].legend(frameon=False)
+    axes[1].set(title="mutual information in training (nats)", xlabel="epoch")
+    axes[2].set(title="F of fresh samples (dotted: valid from here)", xlabel="F")
+    axes[2].legend(frameon=False, loc="upper left")
+    _save(figure, path)
+
+
+def draw_methods(defenses: Sequence[Mapping[str, Any]], before: Mapping[str, float], path: Path) -> None:
+    """Attack success rate per method: a bar at the mean, a dot per seed."""
+    methods = list(dict.fromkeys(str(row["method"]) for row in defenses))
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(methods) + 1.4))
+    for place, method in enumerate(methods):
+        rates = [100 * row["attack_success_rate"] for row in defenses if row["method"] == method]
+        colour = SINGLE_COLOUR if method == "single_trigger" else TRUE_COLOUR if method == "ideal" else "#4878a8"
+        axes.barh(place, sum(rates) / len(rates), color=colour, alpha=0.55)
+        axes.plot(rates, [place] * len(rates), "o", color="black", markersize=4)
+    axes.axvline(100 * before["attack_success_rate"], color="grey", linestyle=":", label="before")
+    axes.set(yticks=range(len(methods)), yticklabels=methods, xlabel="attack success rate after defence (%)")
+    axes.set_xlim(0, 105)
+    axes.invert_yaxis()
+    axes.legend(frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def draw_sweep(triggers: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Attack success rate per trigger, rows of `sweep.json` in their order: all methods, and closer the defences."""
+    names = [short_name(row["name"]) for row in triggers]
+    figure, (whole, close) = plt.subplots(
+        2, 1, figsize=(max(8.0, 0.32 * len(names) + 3), 7.5), sharex=True, height_ratios=(1, 2)
+    )
+    methods = sweep_methods(triggers)
+    for method in methods:
+        defence = method not in UNDEFENDED
+        values = [100 * row["rates"][method]["attack_success_rate"] for row in triggers]
+        spread = [100 * row["rates"][method].get("attack_success_rate_std", 0.0) for row in triggers]
+        style = _method_style(method, methods)
+        whole.plot(range(len(names)), values, marker=".", **style)
+        if defence:
+            close.errorbar(range(len(names)), values, yerr=spread, marker="o", markersize=4, capsize=2, **style)
+    whole.set(ylim=(-3, 103), ylabel="attack success (%)")
+    whole.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    close.set(ylabel="attack success after defence (%)", xticks=range(len(names)))
+    close.set_xticklabels(names, rotation=90, fontsize=8)
+    close.set_ylim(bottom=0)
+    close.grid(axis="y", alpha=0.3)
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One trigger of a sweep: what was planted and what was reversed, their attack success, and the distribution."""
+
+    name: str
+    true: Tensor
+    true_success: float
+    reversed: Tensor
+    reversed_success: float
+    group: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], embedding: Mapping[str, Tensor]) -> Panel:
+        """From a row of `sweep.json` and the t-SNE's tensors; the reversed trigger is the strongest one."""
+        successes = row["reversed_attack_success_rates"]
+        strongest = successes.index(max(successes))
+        return cls(
+            short_name(row["name"]),
+            torch.tensor(row["pixels"]),
+            row["rates"]["before"]["attack_success_rate"],
+            embedding["triggers"][embedding["group"] == REVERSED_GROUP][strongest],
+            successes[strongest],
+            embedding["group"],
+            embedding["places"],
+        )
+
+
+def draw_panels(panels: Sequence[Panel], betas: Sequence[float], path: Path) -> None:
+    """Per trigger, as on the paper's poster: original and reversed trigger beside the t-SNE of the distribution."""
+    figure = plt.figure(figsize=(4.6 * len(panels), 3.8))
+    grid = figure.add_gridspec(2, 3 * len(panels), wspace=0.15, hspace=0.5)
+    for index, panel in enumerate(panels):
+        shown = (("original", panel.true, panel.true_success), ("reversed", panel.reversed, panel.reversed_success))
+        for line, (title, trigger, success) in enumerate(shown):
+            axes = figure.add_subplot(grid[line, 3 * index])
+            axes.imshow(_pixels(trigger), vmin=0, vmax=1, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"{title}\n{100 * success:.1f} %", fontsize=8)
+        axes = figure.add_subplot(grid[:, 3 * index + 1 : 3 * index + 3])
+        for stair, beta in enumerate(betas):
+            own = panel.places[panel.group == stair]
+            axes.scatter(own[:, 0], own[:, 1], s=5, alpha=0.6, color=_stair_colour(stair, betas), label=f"beta={beta}")
+        for mark, symbol, colour in ((REVERSED_GROUP, "s", SINGLE_COLOUR), (TRUE_GROUP, "X", TRUE_COLOUR)):
+            own = panel.places[panel.group == mark]
+            axes.scatter(own[:, 0], own[:, 1], s=45, marker=symbol, color=colour, edgecolor="white", linewidth=0.5)
+        axes.set(xticks=[], yticks=[], title=panel.name)
+        if index == 0:
+            axes.legend(frameon=False, fontsize=7, loc="upper right")
+    _save(figure, path)
+
+
+def draw_training(
+    poisoning: Mapping[str, Sequence[Mapping[str, float]]],
+    retraining: Mapping[str, Sequence[Mapping[str, float]]],
+    path: Path,
+) -> None:
+    """Curves per epoch: the loss of all phases, the attack while the backdoor is planted, the defences' loss."""
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    clean, poisoned = poisoning["clean"], poisoning["poisoned"]
+    later = range(len(clean) + 1, len(clean) + len(poisoned) + 1)
+    axes[0].plot(range(1, len(clean) + 1), [point["loss"] for point in clean], label="clean training")
+    axes[0].plot(later, [point["loss"] for point in poisoned], label="poison training")
+    axes[0].set(title="loss", xlabel="epoch")
+    axes[1].plot(later, [point["clean_accuracy"] for point in poisoned], label="clean accuracy")
+    axes[1].plot(later, [point["attack_success_rate"] for point in poisoned], label="attack success rate")
+    axes[1].set(title="planting the backdoor", xlabel="epoch", ylim=(0, 1.02))
+    for method, curve in retraining.items():
+        axes[2].plot(range(1, len(curve) + 1), [point["loss"] for point in curve], label=method)
+    axes[2].set(title="loss in retraining (first seed)", xlabel="epoch")
+    for axis in axes:
+        axis.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def _method_style(method: str, methods: Sequence[str]) -> dict[str, Any]:
+    fixed = {
+        "before": ("black", "-"),
+        "none": ("grey", ":"),
+        "fine_tune": ("grey", "--"),
+        "single_trigger": (SINGLE_COLOUR, "-"),
+        "ensemble": ("#1f4e8c", "-"),
+        "ideal": (TRUE_COLOUR, "-"),
+    }
+    if method in fixed:
+        colour, line = fixed[method]
+    else:
+        stairs = sorted(name for name in methods if name.startswith("beta="))
+        colour, line = _stair_colour(stairs.index(method), stairs), ":"
+    return {"color": colour, "linestyle": line, "linewidth": 1.4, "label": method}
+
+
+def _stair_colour(index: int, betas: Sequence[object]) -> Any:
+    return STAIR_COLOURS(0.15 + 0.7 * index / max(1, len(betas) - 1))
+
+
+def _thumbnail(axes: Axes, trigger: Tensor, place: Tensor, colour: Any, size: int) -> None:
+    picture = OffsetImage(_pixels(trigger), zoom=size / max(trigger.shape[-2:]), interpolation="nearest")
+    frame = {"edgecolor": colour, "linewidth": 1.5, "boxstyle": "square,pad=0.05"}
+    axes.add_artist(AnnotationBbox(picture, tuple(place.tolist()), bboxprops=frame))
+
+
+def _show(axis: Axes, picture: Tensor) -> None:
+    axis.imshow(_pixels(picture), vmin=0, vmax=1, interpolation="nearest")
+    axis.axis("off")
+
+
+def _pixels(picture: Tensor) -> Any:
+    return picture.permute(1, 2, 0).clamp(0, 1).numpy()
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, bbox_inches="tight")
+    plt.close(figure)

@@ -1,0 +1,101 @@
+"""Results as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from untrigger.reports.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
+
+if TYPE_CHECKING:
+    pass
+
+
+def final_tables(found: Mapping[str, Any]) -> list[Table]:
+    """What a finished run shows: the table of results.json, or those of sweep.json."""
+    return sweep_tables(found) if "triggers" in found else [results_table(found)]
+
+
+def sweep_tables(found: Mapping[str, Any]) -> list[Table]:
+    """The attack success rates of sweep.json, one table per group of triggers, beside the published ones.
+
+    The column `- ensemble` is how much more than the ensemble a method leaves, paired by trigger, ± its standard error.
+    """
+    tables = []
+    for group in dict.fromkeys(line["group"] for line in found["summary"]):
+        lines = [line for line in found["summary"] if line["group"] == group]
+        title = f"{found['dataset']}, {lines[0]['triggers']} {group} triggers, attack success %"
+        caption = "paper: CIFAR-10, ResNet-18" if any(line["published_mean"] for line in lines) else None
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, caption=caption)
+        table.add_column("method", no_wrap=True)
+        for name in ("mean ± sd", "worst", "- ensemble", "clean %", "paper", "worst"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for line in lines:
+            spread = f"{_percent(line['mean'])} ± {_percent(line['std'])}"
+            more = f"{100 * line['over_ensemble']:+.1f} ± {_percent(line['over_ensemble_error'])}"
+            rates = (_percent(line[name]) for name in ("clean_accuracy", "published_mean", "published_worst"))
+            table.add_row(
+                line["method"], spread, _percent(line["worst"]), more, *rates, end_section=line["method"] == "before"
+            )
+        tables.append(table)
+    return tables
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else f"{100 * rate:.1f}"
+
+
+def results_table(found: Mapping[str, Any]) -> Table:
+    """The before/after table of results.json, rates in percent, and below it the floor of attack success."""
+    ensemble = next(line for line in found["summary"] if line["method"] == "ensemble")
+    floors = (_percent(found["before"]["clean_target_rate"]), _percent(ensemble["clean_target_rate_mean"]))
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"{found['dataset']}, {found['trigger']['name']} -> class {found['target_class']}",
+        caption=f"without a trigger: {floors[0]} % to the target class before, {floors[1]} % after ensemble",
+    )
+    table.add_column("method", no_wrap=True)
+    for name in ("seeds", "ASR %", "clean %", "robust %", "DER %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    before = found["before"]
+    rates = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
+    table.add_row("before", "", *(f"{100 * before[rate]:.1f}" for rate in rates), "", end_section=True)
+    for line in found["summary"]:
+        cells = (
+            f"{100 * line[f'{rate}_mean']:.1f} ± {100 * line[f'{rate}_std']:.1f}"
+            for rate in (*rates, "defense_effectiveness_rating")
+        )
+        table.add_row(line["method"], str(line["n"]), *cells)
+    return table
+
+
+def comparison_tables(runs: Sequence[ComparedRun]) -> list[Table]:
+    """Attack success and clean accuracy per method, one column per run, and the settings that differ."""
+    tables = []
+    for rate, title in (("attack_success_rate", "attack success %"), ("clean_accuracy", "clean accuracy %")):
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title)
+        table.add_column("method", no_wrap=True)
+        for run in runs:
+            table.add_column(run.name, justify="right", overflow="fold")
+        for method in methods(runs):
+            table.add_row(method, *(_compared_text(cell) for cell in compared(runs, method, rate)))
+        tables.append(table)
+    settings = Table(box=SIMPLE_HEAD, pad_edge=False, title="settings that differ")
+    for name in ("setting", *(run.name for run in runs)):
+        settings.add_column(name, overflow="fold")
+    for name, values in differing_settings(runs).items():
+        settings.add_row(name, *map(str, values))
+    return [*tables, settings]
+
+
+def _compared_text(cell: ComparedRate | None) -> str:
+    if cell is None:
+        return "-"
+    text = f"{100 * cell.mean:.1f}" + ("" if cell.std is None else f" ± {100 * cell.std:.1f}")
+    if cell.difference is not None:
+        text += f" ({100 * cell.difference:+.1f}){' *' if cell.differs else '  '}"
+    return text

@@ -1,0 +1,158 @@
+"""The output folder of a local run: what lies where, and when it may be written to."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shlex
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from untrigger.artifacts import read_json, write_json
+from untrigger.errors import UserError
+from untrigger.stages.reuse import kept_outputs
+
+PUBLISHED = ("results.json", "sweep.json", "report.html", "figures", "triggers", "classifier", "embedding.safetensors")
+WORKING = ("stages", "workspace", "pipeline.log", "progress.jsonl", "tracking.jsonl")
+
+
+class OutputFolder:
+    """One run's folder. Only what a run of untrigger wrote itself is ever deleted from it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.stages = self.path / "stages"
+        self.workspace = self.path / "workspace"
+        self.log = self.path / "pipeline.log"
+        self.progress = self.path / "progress.jsonl"
+        self.tracking_records = self.path / "tracking.jsonl"
+        self.tracking_uri = f"sqlite:///{self.path / 'mlflow.db'}"
+        self.tracked_files = self.path / "mlartifacts"
+        self.run_id = ""
+        self._description = self.path / "run.json"
+        self._lock: IO[str] | None = None
+
+    def open(self, config: dict[str, Any], sources: list[Path], *, resume: bool, overwrite: bool) -> None:
+        """Make the folder ready for a run of `config`; UserError when that would cost or mix up earlier results.
+
+        An earlier run's folder is refused unless `resume` (its finished stages are reused wherever nothing that goes
+        into them has changed) or `overwrite` (its results are deleted; its tracking data stays). `sources` are the
+        files that the run reads from outside; a resumed run must find them unchanged.
+        """
+        if resume and overwrite:
+            raise UserError("--resume and --overwrite exclude each other: choose one")
+        self._lock = self._locked()
+        state = _state(sources)
+        earlier = read_json(self._description) if self._description.exists() else None
+        if earlier is None:
+            self._check_unused(resume)
+        elif resume:
+            if self.waiting_records():
+                raise UserError(
+                    f"the run in {self.path} has tracking records that wait for their server: deliver them first with "
+                    f"`untrigger track {shlex.quote(str(self.path))}`, or delete {self.tracking_records}"
+                )
+            if earlier["sources"] != state:
+                raise UserError(
+                    f"cannot resume {self.path}: the dataset or the trigger file has changed since; use --overwrite"
+                )
+            self.run_id = earlier["run_id"] if earlier["config"] == config else ""
+        elif overwrite:
+            self._delete(*PUBLISHED, "stages", "pipeline.log", "run.json")
+        else:
+            raise UserError(
+                f"{self.path} already holds a run: add --resume to go on with it, --overwrite to replace it, "
+                "or choose another --output"
+            )
+        self._delete("progress.jsonl", "tracking.jsonl", "workspace")
+        self.run_id = self.run_id or uuid.uuid4().hex
+        write_json(self._description, {"run_id": self.run_id, "config": config, "sources": state})
+
+    def close(self) -> None:
+        """Let others use the folder."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def read_run_id(self) -> str:
+        """The id of the run that the folder holds; UserError when it holds none."""
+        return str(read_json(self._description)["run_id"])
+
+    @property
+    def results(self) -> Path:
+        """The results of the finished run: of one trigger, or of a sweep."""
+        sweep = self.path / "sweep.json"
+        return sweep if sweep.exists() else self.path / "results.json"
+
+    def publish(self, stage: str) -> dict[str, Any]:
+        """Bring what the last stage, called `stage`, reports to the top of the folder; returns the results.
+
+        Raises UserError when that stage left nothing.
+        """
+        kept = kept_outputs(self.stages, stage)
+        if kept is None:
+            raise UserError(f"the stage {stage} left no outputs in {self.stages}: see {self.log}")
+        self._delete(*PUBLISHED)
+        self._publish(kept / "report")
+        return read_json(self.results)
+
+    def _publish(self, report: Path) -> None:
+        for name in PUBLISHED:
+            source, target = report / name, self.path / name
+            if source.is_dir():
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.copytree(source, target)
+            elif source.exists():
+                shutil.copyfile(source, target)
+
+    def _locked(self) -> IO[str]:
+        """The folder's lock, held until this process ends; UserError when it cannot be written or is taken."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / "run.lock").open("w")
+        except OSError as error:
+            raise UserError(f"cannot write to the output folder {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"another run is at work in {self.path}: wait for it or choose another --output") from error
+        return lock
+
+    def waiting_records(self) -> bool:
+        """Whether tracking records of an earlier attempt wait for their server."""
+        if not self.tracking_records.exists():
+            return False
+        with self.tracking_records.open() as file:
+            return '"known_runs"' in file.readline()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps runs out of the folder; UserError when one is at work in it."""
+        with self._locked():
+            yield
+
+    def _check_unused(self, resume: bool) -> None:
+        if resume:
+            raise UserError(f"{self.path} holds no run to resume: start it without --resume")
+        taken = [name for name in (*PUBLISHED, *WORKING) if (self.path / name).exists()]
+        if taken:
+            raise UserError(f"{self.path} already holds {', '.join(taken)} of another origin: choose another --output")
+
+    def _delete(self, *names: str) -> None:
+        for entry in (self.path / name for name in names):
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def _state(sources: list[Path]) -> dict[str, str]:
+    """SHA-256 of each file, since a copy or another mount gives an unchanged file another time."""
+    state = {}
+    for path in sources:
+        with path.open("rb") as file:
+            state[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+    return state

@@ -1,0 +1,81 @@
+"""The reports of runs on a cluster, as Kubeflow Pipelines leaves them in the object store.
+
+An artifact lies at ROOT/PIPELINE/RUN-ID/TASK/ATTEMPT/ARTIFACT, where ROOT is the pipeline root. Some versions put
+folders of their own before PIPELINE (namespace/NAMESPACE/pipeline).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from untrigger.artifacts import read_json, write_json
+from untrigger.errors import UserError
+from untrigger.storage.bundles import OnFile, quiet
+from untrigger.storage.objects import Address, ObjectStore
+
+PIPELINE_ROOT = "pipelines"
+"""Below the store's address: where the artifacts of submitted runs go."""
+
+RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+SWEEP = "paper"
+"""How the name of the DAG ends that sweeps over triggers."""
+
+FETCHED = "fetched.json"
+"""Says in a folder with a fetched report where it comes from."""
+
+
+@dataclass(frozen=True)
+class StoredReport:
+    """The report of a run that has ended: where its files are, and which of them holds the results."""
+
+    address: Address
+    results: str
+
+    def read(self, store: ObjectStore) -> dict[str, Any]:
+        """The content of results.json, or of sweep.json."""
+        return dict(json.loads(store.read(self.address / self.results) or b"{}"))
+
+
+def find_run(store: ObjectStore, root: Address, run_id: str, depth: int = 4) -> Address | None:
+    """Where the artifacts of a run lie, at most `depth` folders below a pipeline root; None when there are none."""
+    folders = [name.rstrip("/") for name in store.names(root) if name.endswith("/")]
+    if run_id in folders:
+        return root / run_id
+    if depth:
+        for folder in folders:
+            if not RUN_ID.fullmatch(folder) and (found := find_run(store, root / folder, run_id, depth - 1)):
+                return found
+    return None
+
+
+def find_report(store: ObjectStore, run: Address) -> StoredReport | None:
+    """The report of the run whose artifacts lie at `run`; None when it has none (yet)."""
+    sweep = run.prefix.rpartition("/")[0].endswith(SWEEP)
+    task, results = ("aggregation", "sweep.json") if sweep else ("evaluation", "results.json")
+    reports = [run / task / attempt.rstrip("/") / "report" for attempt in store.names(run / task)]
+    finished = [StoredReport(report, results) for report in reports if results in store.names(report)]
+    return finished[-1] if finished else None
+
+
+def fetch_report(store: ObjectStore, run: Address, folder: Path, on_file: OnFile = quiet) -> None:
+    """Download the report of a run into `folder`.
+
+    UserError when the run has no report, or when the folder holds something else.
+    """
+    found = find_report(store, run)
+    if found is None:
+        raise UserError(f"{run} holds no report: the run has not come to its last stage")
+    source, mark = str(found.address), folder / FETCHED
+    if folder.exists() and any(folder.iterdir()) and not (mark.exists() and read_json(mark)["from"] == source):
+        raise UserError(f"{folder} holds something else already: give another folder")
+    write_json(mark, {"from": source})
+    names = store.names(found.address, recursive=True)
+    for done, name in enumerate(names, start=1):
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{found.address} names a file outside of itself: {name!r}")
+        store.get(found.address / name, folder / name, None)
+        on_file(name, done, len(names), True)

@@ -1,0 +1,1 @@
+"""Settings: every hyper-parameter and every option of a run, typed and validated."""

@@ -1,0 +1,146 @@
+"""The hyper-parameters of each part of the method, typed and validated: the one place where a default stands.
+
+The defaults are the settings of the paper (Qiao, Yang, Li, NeurIPS 2019) wherever it has one; `profiles` changes
+them for small networks and small data. No torch is imported here, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from untrigger.settings.base import Settings, Share
+
+
+class DataSettings(Settings):
+    """Reading a dataset and splitting it into training, defender's and evaluation images."""
+
+    download: bool = Field(False, description="download cifar10 or cifar100 when it is not there yet")
+    image_column: str | None = Field(None, description="Parquet column with the images (found when not given)")
+    label_column: str | None = Field(None, description="Parquet column with the labels (found when not given)")
+    image_size: int | None = Field(None, ge=8, le=1024, description="resize every image to this many pixels square")
+    heldout_share: float = Field(
+        0.55, gt=0, lt=1, description="share kept from training when the dataset has no test part of its own"
+    )
+    defender_share: float = Field(
+        0.8, gt=0, lt=1, description="share of the held-out images given to the defender; the rest evaluates"
+    )
+
+
+class ClassifierSettings(Settings):
+    """The classifier under attack."""
+
+    architecture: Literal["resnet18", "small_resnet"] = Field(
+        "resnet18", description="resnet18 (CIFAR stem, the paper's) or small_resnet (for CPUs)"
+    )
+    width: int = Field(
+        32, ge=4, le=512, description="first width of small_resnet: 32 gives 0.3 M parameters; resnet18 ignores it"
+    )
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto",
+        description="arithmetic of the network: auto is bf16 where poison training runs on hardware for it, else fp32",
+    )
+
+
+class TrainingSettings(Settings):
+    """One run of the training loop."""
+
+    epochs: int = Field(10, ge=1, description="passes over the images")
+    batch_size: int = Field(128, ge=2, description="images per step")
+    learning_rate: float = Field(1e-3, gt=0, description="SGD learning rate (its peak, with one_cycle)")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum")
+    weight_decay: float = Field(0.0, ge=0, description="SGD weight decay")
+    schedule: Literal["constant", "one_cycle"] = Field("constant", description="course of the learning rate")
+    augment: bool = Field(False, description="random crops (4 pixels) and mirror images")
+
+
+class CleanTrainingSettings(TrainingSettings):
+    """Clean training, before the attack."""
+
+    epochs: int = Field(60, ge=1, description="passes over the images")
+    learning_rate: float = Field(0.1, gt=0, description="SGD learning rate (its peak, with one_cycle)")
+    weight_decay: float = Field(5e-4, ge=0, description="SGD weight decay")
+    schedule: Literal["constant", "one_cycle"] = Field("one_cycle", description="course of the learning rate")
+    augment: bool = Field(True, description="random crops (4 pixels) and mirror images")
+
+
+class PoisoningSettings(TrainingSettings):
+    """The attack: training goes on with a share of every batch poisoned."""
+
+    epochs: int = Field(
+        10, ge=0, description="passes over the images; 0: the classifier of --weights holds the backdoor already"
+    )
+    poisoned_share: Share = Field(0.01, description="share of every batch that is stamped and sent to the target")
+
+
+class PixelSgdSettings(Settings):
+    """The baseline: single triggers reversed by gradient descent in pixel space."""
+
+    restarts: int = Field(10, ge=1, description="independent restarts, one reversed trigger each")
+    steps: int = Field(55, ge=1, description="gradient steps per restart")
+    batch_size: int = Field(100, ge=1, description="images per step")
+    learning_rate: float = Field(0.1, gt=0, description="SGD learning rate in normalised pixel space")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum")
+
+
+class GeneratorSettings(Settings):
+    """One generator per beta, its entropy kept high through the statistics network (MESA)."""
+
+    noise: Literal["gaussian", "uniform"] = Field("gaussian", description="distribution of the noise z")
+    noise_dimension: int = Field(64, ge=4, multiple_of=4, description="dimensions of z; a quarter enters each layer")
+    hidden: int = Field(512, ge=8, description="hidden units of generator and statistics network")
+    precision: Literal["fp32", "auto"] = Field(
+        "fp32",
+        description="arithmetic of both networks in training: auto is bf16 where the classifier's is, else fp32",
+    )
+    epochs: int = Field(10, ge=1, description="passes over the defender's images")
+    batch_size: int = Field(128, ge=2, description="images per step")
+    images_per_trigger: int = Field(
+        1, ge=1, description="images over which F of each trigger in a step is averaged; divides batch_size"
+    )
+    entropy_batch_size: int = Field(128, ge=16, description="triggers per step for the mutual information")
+    learning_rate: float = Field(2e-4, gt=0, description="Adam learning rate of both networks")
+    trigger_noise: float = Field(0.1, ge=0, description="sd of the noise added to a trigger before the classifier")
+    constraint: Literal["fixed_alpha", "dual_ascent"] = Field(
+        "fixed_alpha",
+        description="fixed_alpha: hinge of a step's mean F minus alpha times MI (the paper's); dual_ascent: hinge per "
+        "trigger, and a multiplier on F, adapted until valid_share of the samples are valid and no more",
+    )
+    alpha: float = Field(0.1, gt=0, description="weight of the mutual information against the hinge")
+    valid_share: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="share of the samples in training, noise and all, with F >= beta - 0.05 that dual_ascent holds",
+    )
+    multiplier_rate: float = Field(0.5, gt=0, description="rate at which dual_ascent adapts the multiplier")
+    moving_average_rate: float = Field(
+        1e-3, gt=0, lt=1, description="rate of the moving average that debiases the statistics network's gradient"
+    )
+    fresh_samples: int = Field(1000, ge=10, description="fresh triggers drawn to measure the finished stair")
+    fresh_images: int = Field(512, ge=1, description="images over which F of each fresh trigger is averaged")
+    information_steps: int = Field(
+        1000, ge=1, description="training steps of the fresh statistics network that measures the finished stair"
+    )
+
+    @model_validator(mode="after")
+    def _images_per_trigger_divides(self) -> Self:
+        if self.batch_size % self.images_per_trigger:
+            raise ValueError(
+                f"images_per_trigger must divide batch_size {self.batch_size}, got {self.images_per_trigger}"
+            )
+        return self
+
+
+class RetrainingSettings(TrainingSettings):
+    """The defence: triggers stamped on clean images, true labels kept."""
+
+    stamped_share: Share = Field(0.01, description="share of every batch that carries a trigger")
+
+
+class VisualisationSettings(Settings):
+    """The t-SNE picture of the trigger distribution."""
+
+    samples_per_beta: int = Field(300, ge=2, description="triggers drawn from each generator")
+    perplexity: float = Field(30.0, gt=1, description="t-SNE perplexity")

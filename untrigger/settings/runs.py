@@ -1,0 +1,170 @@
+"""What a whole run is told."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from untrigger.settings.base import Settings
+from untrigger.settings.methods import (
+    ClassifierSettings,
+    CleanTrainingSettings,
+    DataSettings,
+    GeneratorSettings,
+    PixelSgdSettings,
+    PoisoningSettings,
+    RetrainingSettings,
+    VisualisationSettings,
+)
+from untrigger.settings.stairs import checked_betas, checked_gammas
+from untrigger.settings.trigger_names import expanded_triggers
+
+METHODS = ("none", "fine_tune", "single_trigger", "beta", "ensemble")
+
+
+class CommonConfig(Settings):
+    """What a run is told, whether it plants one trigger or sweeps over many."""
+
+    dataset: str = Field(
+        "digits",
+        description="digits, cifar10[:PATH], cifar100[:PATH], parquet:PATH (a folder of shards), folder:PATH "
+        "(class folders)",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the whole run")
+    target_class: int = Field(0, ge=0, description="class that the backdoor leads to")
+    weights: str | None = Field(
+        None,
+        description="a classifier to take instead of training one: a folder with classifier.json and "
+        "classifier.safetensors, or its address in a store (--classifier.* and --training.* are then unused)",
+    )
+    trigger_height: int = Field(3, ge=1, le=256, description="height of the triggers the defender looks for")
+    trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers the defender looks for")
+    betas: tuple[float, ...] = Field((0.5, 0.8, 0.9), description="the stairs: one generator each")
+    betas_per_task: int = Field(
+        1,
+        ge=1,
+        description="stairs that one generator task trains side by side: 1 fans out as far as it goes (the packing "
+        "changes results by what training makes of rounding)",
+    )
+    gammas: tuple[float, ...] | None = Field(
+        None, description="weights of the stairs in the ensemble, in the order of the betas (equal when not given)"
+    )
+    methods: tuple[str, ...] = Field(
+        METHODS, description="defences compared with the ideal one; `beta` stands for each single generator"
+    )
+    retraining_seeds: int = Field(3, ge=1, description="seeds per method: single_trigger's seed i uses restart i")
+    data: DataSettings = DataSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    training: CleanTrainingSettings = CleanTrainingSettings()
+    poisoning: PoisoningSettings = PoisoningSettings()
+    pixel_sgd: PixelSgdSettings = PixelSgdSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
+    visualisation: VisualisationSettings = VisualisationSettings()
+
+    @field_validator("betas")
+    @classmethod
+    def _betas_in_range(cls, betas: tuple[float, ...]) -> tuple[float, ...]:
+        return checked_betas(betas)
+
+    @field_validator("methods")
+    @classmethod
+    def _methods_known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        for method in methods:
+            if method not in METHODS:
+                raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if len(set(methods)) != len(methods):
+            raise ValueError(f"methods must differ from each other, got {', '.join(methods)}")
+        if "ensemble" not in methods:
+            raise ValueError(f"methods must include ensemble, the defence itself, got {', '.join(methods) or 'none'}")
+        return methods
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.gammas is not None:
+            checked_gammas(self.gammas, len(self.betas))
+        if "single_trigger" in self.methods and self.retraining_seeds > self.pixel_sgd.restarts:
+            raise ValueError(
+                f"pixel_sgd.restarts must be at least retraining_seeds ({self.retraining_seeds}), "
+                f"got {self.pixel_sgd.restarts}"
+            )
+        triggers = len(self.betas) * self.visualisation.samples_per_beta + self.pixel_sgd.restarts
+        if self.visualisation.perplexity >= triggers:
+            raise ValueError(
+                f"visualisation.perplexity must be below the number of triggers shown ({triggers}), "
+                f"got {self.visualisation.perplexity:g}"
+            )
+        if not self.poisoning.epochs and self.weights is None:
+            raise ValueError(
+                "poisoning.epochs may be 0 only with --weights, a classifier that holds the backdoor, got 0"
+            )
+        return self
+
+    def record(self) -> dict[str, Any]:
+        """The configuration as plain JSON values; settings without a value are left out, as KFP knows no null."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def beta_plan(self) -> list[str]:
+        """One item per generator task: its betas, joined by commas."""
+        starts = range(0, len(self.betas), self.betas_per_task)
+        return [",".join(f"{beta}" for beta in self.betas[start : start + self.betas_per_task]) for start in starts]
+
+    def retraining_plan(self) -> list[dict[str, str]]:
+        """One item per retraining task inside the loop: a method and the seeds that the task runs (all packed)."""
+        names: list[str] = []
+        for method in self.methods:
+            if method == "beta":
+                names += [f"beta={beta}" for beta in self.betas]
+            else:
+                names.append(method)
+        return [{"method": name, "seeds": self.packed_seeds()} for name in names]
+
+    def packed_seeds(self) -> str:
+        """All retraining seeds, joined by commas: what one task runs."""
+        return ",".join(str(seed) for seed in range(self.retraining_seeds))
+
+
+class DefenseConfig(CommonConfig):
+    """Everything one run of the `defense` pipeline is told."""
+
+    trigger: str = Field(
+        "checkerboard",
+        description="what is planted: binary:K (K of the 51 patterns), checkerboard, colour:SEED, a .png or "
+        ".safetensors file, or its address in a store",
+    )
+
+    def planted(self) -> tuple[str, ...]:
+        """All triggers of the run."""
+        return (self.trigger,)
+
+
+class SweepConfig(CommonConfig):
+    """Everything one run of the `paper` pipeline is told."""
+
+    triggers: tuple[str, ...] = Field(
+        ("binary",),
+        description="planted one by one: names as for `untrigger run --trigger`; binary stands for all 51 patterns, "
+        "binary:0-5 and colour:0-9 for ranges, a .txt file for the names in its lines",
+    )
+    panels: tuple[str, ...] = Field(
+        (),
+        description="triggers whose distribution is drawn (where the single trigger does best, middling and worst, "
+        "when not given)",
+    )
+
+    @field_validator("triggers")
+    @classmethod
+    def _triggers_expanded(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return expanded_triggers(names)
+
+    def planted(self) -> tuple[str, ...]:
+        """All triggers of the run."""
+        return self.triggers
+
+    @model_validator(mode="after")
+    def _panels_are_swept(self) -> Self:
+        for name in self.panels:
+            if name not in self.triggers:
+                raise ValueError(f"panels must be among the triggers of the sweep, got {name!r}")
+        return self

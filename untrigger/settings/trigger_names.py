@@ -1,0 +1,37 @@
+"""What the names of triggers stand for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+BINARY_PATTERNS = 51
+"""Black-and-white 3x3 patterns, one per class under rotation, reflection and inversion."""
+
+
+def expanded_triggers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The triggers that `names` stand for, or ValueError: at least one, no two alike."""
+    triggers = tuple(trigger for name in names for trigger in _expanded(name))
+    if not triggers:
+        raise ValueError("at least one trigger is needed, got none: try binary:0-5,colour:0-1")
+    repeated = sorted({trigger for trigger in triggers if triggers.count(trigger) > 1})
+    if repeated:
+        raise ValueError(f"triggers must differ from each other, got {', '.join(repeated)} more than once")
+    return triggers
+
+
+def _expanded(name: str) -> list[str]:
+    if name == "binary":
+        name = f"binary:0-{BINARY_PATTERNS - 1}"
+    if found := re.fullmatch(r"(binary|colour):(\d+)-(\d+)", name):
+        kind, first, last = found[1], int(found[2]), int(found[3])
+        if first > last:
+            raise ValueError(f"a range of triggers goes from low to high, got {name!r}")
+        return [f"{kind}:{number}" for number in range(first, last + 1)]
+    if name.endswith(".txt"):
+        try:
+            lines = Path(name).read_text().splitlines()
+        except OSError as error:
+            raise ValueError(f"cannot read the list of triggers {name}: {error.strerror}") from error
+        return [trigger for line in lines if line.strip() for trigger in _expanded(line.strip())]
+    return [name]

@@ -1,0 +1,1 @@
+"""The object store: files, bundles of them, and servers for one machine."""

@@ -1,0 +1,1 @@
+"""What a run says while it is at work: progress for a person, records for MLflow."""

@@ -1,0 +1,221 @@
+"""Writes the records of `records` to MLflow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run
+from mlflow.exceptions import MlflowException
+
+from untrigger.errors import UserError, without_credentials
+from untrigger.tracking.records import ARTIFACT_LOCATION, LAST_STAGES, PARENT
+
+EXPERIMENT = "UNTRIGGER_EXPERIMENT"
+DEFAULT_EXPERIMENT = "untrigger"
+KNOWN_RUNS = "known_runs"
+_PIPELINE_TAG = "untrigger.pipeline_run"
+_ROLE_TAG = "untrigger.role"
+_SUPERSEDED_TAG = "untrigger.superseded"
+_REUSED_TAG = "untrigger.reused"
+
+
+class MlflowWriter:
+    """Applies records to the tracking server, or database, at `uri`.
+
+    The parent run is found by its tag, the pipeline run's id, so that writers in different processes share it.
+    """
+
+    _experiment = ""
+
+    def __init__(self, uri: str, pipeline_run: str) -> None:
+        _set_up_client()
+        self._uri = uri
+        self._pipeline_run = pipeline_run
+        self._runs: dict[str, Run] = {}
+
+    def connect(self) -> None:
+        """Find or create the experiment; UserError when the server does not answer or refuses."""
+        try:
+            self._client = MlflowClient(self._uri)
+            self._experiment = self._find_experiment()
+            self._parent()
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"cannot track in MLflow at MLFLOW_TRACKING_URI {without_credentials(self._uri)}: {reason}"
+            ) from error
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Apply one record; what belongs to a run that MLflow does not know is dropped."""
+        if not self._experiment:
+            self.connect()
+        kind = record["kind"]
+        if kind == "open_parent":
+            self._open_parent(record)
+        elif (parent := self._parent()) is not None:
+            if kind == "close_parent":
+                self._close_parent(parent, record)
+            elif kind == "begin":
+                self._begin(parent, record)
+            elif kind == "find":
+                found = self._nested(parent, record["name"])
+                self._runs[record["run"]] = found[0] if found else self._reused(parent, record)
+            elif record["run"] in self._runs:
+                self._add(self._runs[record["run"]].info.run_id, record)
+
+    def known_runs(self) -> dict[str, Any]:
+        """A record of the runs that earlier records began, for another writer to go on with the later ones."""
+        runs = {key: run.info.run_id for key, run in self._runs.items()}
+        return {"kind": KNOWN_RUNS, "server": without_credentials(self._uri), "runs": runs}
+
+    def take_up(self, known: Mapping[str, Any]) -> None:
+        """Know the runs of `known_runs`; UserError when this is another server, or when it has them no more."""
+        if known["server"] != without_credentials(self._uri):
+            raise UserError(f"the records wait for the server at {known['server']}: set MLFLOW_TRACKING_URI to it")
+        try:
+            self._runs |= {key: self._client.get_run(run_id) for key, run_id in known["runs"].items()}
+        except MlflowException as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"the server at {known['server']} does not give the records' runs: {reason}") from error
+
+    def _open_parent(self, record: Mapping[str, Any]) -> None:
+        parent = self._parent()
+        if parent is not None:
+            self._client.update_run(parent.info.run_id, status="RUNNING")
+        else:
+            start = record["milliseconds"]
+            parent = self._client.create_run(self._experiment, start_time=start, run_name=record["name"])
+        for tag, value in {**record["tags"], _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: "pipeline"}.items():
+            self._client.set_tag(parent.info.run_id, tag, value)
+        new = {name: v for name, v in flattened(record["parameters"]).items() if name not in parent.data.params}
+        self._log_parameters(parent.info.run_id, new)
+
+    def _close_parent(self, parent: Run, record: Mapping[str, Any]) -> None:
+        succeeded = record["succeeded"]
+        if succeeded is None:
+            last = [run for name in LAST_STAGES for run in self._nested(parent, name)]
+            succeeded = any(run.info.status == "FINISHED" for run in last)
+        for child in self._children(parent):
+            if child.info.status == "RUNNING":
+                self._end(child.info.run_id, False, record["milliseconds"])
+        self._end(parent.info.run_id, succeeded, record["milliseconds"])
+
+    def _begin(self, parent: Run, record: Mapping[str, Any]) -> None:
+        name, start = record["name"], record["milliseconds"]
+        for earlier in self._nested(parent, name):
+            self._client.set_tag(earlier.info.run_id, _SUPERSEDED_TAG, "true")
+            if earlier.info.status == "RUNNING":
+                self._end(earlier.info.run_id, False, start)
+        run = self._create_nested(parent, name, start)
+        self._runs[record["run"]] = run
+        self._log_parameters(run.info.run_id, flattened(record["parameters"]))
+
+    def _reused(self, parent: Run, record: Mapping[str, Any]) -> Run:
+        """A run for a stage that did not run, since a cluster's cache had its outputs."""
+        run = self._create_nested(parent, record["name"], record["milliseconds"])
+        self._client.set_tag(run.info.run_id, _REUSED_TAG, "true")
+        self._end(run.info.run_id, True, record["milliseconds"])
+        return run
+
+    def _create_nested(self, parent: Run, name: str, start: int) -> Run:
+        tags = {"mlflow.parentRunId": parent.info.run_id, _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: name}
+        return self._client.create_run(parent.info.experiment_id, start_time=start, tags=tags, run_name=name)
+
+    def _add(self, run_id: str, record: Mapping[str, Any]) -> None:
+        if record["kind"] == "end":
+            self._end(run_id, record["succeeded"], record["milliseconds"])
+        elif record["kind"] == "parameters":
+            self._log_parameters(run_id, flattened(record["values"]))
+        elif record["kind"] == "metrics":
+            values, now, step = record["values"], record["milliseconds"], record["step"]
+            metrics = [Metric(name, float(value), now, step) for name, value in values.items()]
+            self._client.log_batch(run_id, metrics=metrics)
+        elif record["kind"] == "files":
+            path = Path(record["path"])
+            log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+            log(run_id, str(path), record["folder"])
+
+    def _end(self, run_id: str, succeeded: bool, milliseconds: int) -> None:
+        self._client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED", milliseconds)
+
+    def _log_parameters(self, run_id: str, values: Mapping[str, Any]) -> None:
+        parameters = [Param(name, str(value)) for name, value in values.items()]
+        for start in range(0, len(parameters), 100):
+            self._client.log_batch(run_id, params=parameters[start : start + 100])
+
+    def _find_experiment(self) -> str:
+        name = os.environ.get(EXPERIMENT, DEFAULT_EXPERIMENT)
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return found.experiment_id
+        return self._client.create_experiment(name, artifact_location=os.environ.get(ARTIFACT_LOCATION))
+
+    def _parent(self) -> Run | None:
+        if PARENT not in self._runs:
+            if given := os.environ.get("MLFLOW_RUN_ID"):
+                self._runs[PARENT] = self._client.get_run(given)
+            else:
+                condition = f"tags.`{_PIPELINE_TAG}` = '{self._pipeline_run}' and tags.`{_ROLE_TAG}` = 'pipeline'"
+                if runs := self._client.search_runs([self._experiment], condition):
+                    self._runs[PARENT] = runs[0]
+        return self._runs.get(PARENT)
+
+    def _children(self, parent: Run, condition: str = "") -> list[Run]:
+        """The nested runs of `parent`, the latest first."""
+        nested = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'{condition}"
+        order = ["attributes.start_time DESC"]
+        return list(self._client.search_runs([parent.info.experiment_id], nested, order_by=order))
+
+    def _nested(self, parent: Run, name: str) -> list[Run]:
+        return self._children(parent, f" and tags.`{_ROLE_TAG}` = '{name}'")
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested names joined by dots: {"a": {"b": 1}} to {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def check_server(uri: str) -> None:
+    """UserError when there is no MLflow at `uri`."""
+    MlflowWriter(uri, "").connect()
+
+
+def _set_up_client() -> None:
+    """MLflow's client would retry for minutes, where here records wait; and it would print every run it ends."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the server could not be reached."""
+    return any(isinstance(link, requests.ConnectionError | requests.Timeout) for link in _chain(error))
+
+
+def is_in_trouble(error: BaseException) -> bool:
+    """Whether the server, or what stands before or behind it, says that it cannot just now."""
+    for link in _chain(error):
+        if isinstance(link, requests.exceptions.RetryError):
+            return True
+        if isinstance(link, requests.HTTPError) and link.response is not None:
+            return link.response.status_code >= 500 or link.response.status_code == 429
+        if isinstance(link, MlflowException):
+            return link.get_http_status_code() >= 500 and str(link).startswith(("INTERNAL_ERROR", "TEMPORARILY", "API"))
+    return False
