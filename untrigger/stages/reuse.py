@@ -9,14 +9,10 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from untrigger import __version__
 from untrigger.artifacts import write_json
-
-if TYPE_CHECKING:
-    pass
-
 
 STORE = "UNTRIGGER_STAGES"
 """Environment variable: the folder that keeps the outputs of finished stages, to be reused by a later attempt."""
