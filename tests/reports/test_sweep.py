@@ -8,36 +8,9 @@ from typing import Any
 import pytest
 
 from tests.support.configs import tiny_sweep
+from tests.support.results import FOUND, SWEEP
 from untrigger.errors import UserError
 from untrigger.reports.sweep import folder_name, panel_triggers, sweep_results
-
-
-def found(trigger: str, single: float, ensemble: float) -> dict[str, Any]:
-    """The results of one trigger; the two methods leave these attack success rates."""
-
-    def line(method: str, success: float) -> dict[str, Any]:
-        rates = {
-            "attack_success_rate": success,
-            "clean_accuracy": 0.8,
-            "robust_accuracy": 0.7,
-            "clean_target_rate": 0.01,
-        }
-        rates["defense_effectiveness_rating"] = 0.9
-        values = {f"{rate}_mean": value for rate, value in rates.items()}
-        return {"method": method, "n": 2, **values, **{f"{rate}_std": 0.01 for rate in rates}}
-
-    return {
-        "classifier": "small_resnet",
-        "trigger": {"name": trigger, "pixels": [[[0.0]]]},
-        "before": {"clean_accuracy": 0.81, "attack_success_rate": 1 - single, "robust_accuracy": 0.0},
-        "summary": [line("single_trigger", single), line("ensemble", ensemble)],
-        "stairs": [],
-        "reversed_attack_success_rates": [0.9],
-    }
-
-
-FOUND = [found("binary:3", 0.3, 0.02), found("colour:1", 0.05, 0.01), found("binary:9", 0.1, 0.04)]
-SWEEP = tiny_sweep(dataset="cifar10", triggers=("binary:3", "colour:1", "binary:9"))
 
 
 def test_triggers_are_sorted_by_what_the_baseline_leaves() -> None:
