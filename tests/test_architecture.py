@@ -12,7 +12,7 @@ PACKAGE = Path(package_file).parent
 
 FLOORS = (
     ("errors",),
-    ("settings", "artifacts", "seeding"),
+    ("settings", "artifacts", "seeding", "plugins"),
     ("profiles", "networks", "storage", "tracking"),
     ("triggers", "datasets", "mutual_information"),
     ("classifiers",),

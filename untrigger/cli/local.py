@@ -140,7 +140,7 @@ def _run_pipeline(
     check_tracking()
     published_below = check_store(store) if store else None
     folder = OutputFolder(output)
-    folder.open(config.record(), inputs.files, resume=resume, overwrite=overwrite)
+    folder.open(config.record(), inputs.contents, resume=resume, overwrite=overwrite)
 
     from untrigger.reports.tables import final_tables
     from untrigger.tracking.watching import watching
@@ -149,7 +149,7 @@ def _run_pipeline(
     console = Console(file=sys.stdout)
     with watching(folder.progress, console), publishing(publisher):
         run_locally(config, folder, inputs.places, containers)
-    for table in final_tables(folder.publish(last_stage(config))):
+    for table in final_tables(folder.take_report(last_stage(config))):
         console.print(table)
     click.echo(f"report:  {folder.path / 'report.html'}")
     click.echo(f"results: {folder.results}")
@@ -235,10 +235,11 @@ def compile_pipelines(folder: Path | None) -> None:
 @click.command()
 def datasets() -> None:
     """List the datasets that --dataset takes."""
-    from untrigger.datasets.sources import DESCRIPTIONS
+    from untrigger.datasets.sources import descriptions
 
-    width = max(len(name) for name in DESCRIPTIONS)
-    for name, description in DESCRIPTIONS.items():
+    known = descriptions()
+    width = max(len(name) for name in known)
+    for name, description in known.items():
         click.echo(f"{name:<{width}}  {description}")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from untrigger.settings.base import home_expanded
+
 BINARY_PATTERNS = 51
 """Black-and-white 3x3 patterns, one per class under rotation, reflection and inversion."""
 
@@ -21,6 +23,7 @@ def expanded_triggers(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _expanded(name: str) -> list[str]:
+    name = home_expanded(name)
     if name == "binary":
         name = f"binary:0-{BINARY_PATTERNS - 1}"
     if found := re.fullmatch(r"(binary|colour):(\d+)-(\d+)", name):

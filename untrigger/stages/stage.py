@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NewType, get_type_hints
 
 from untrigger.errors import UserError
 from untrigger.stages.log import Log
-from untrigger.stages.reuse import keep_outputs, kept_folder, link_outputs
+from untrigger.stages.reuse import keep_outputs, kept_folder, link_outputs, mark_last
 from untrigger.tracking.own_records import forwarding_own_records
 from untrigger.tracking.progress import Reporter
 
@@ -63,10 +63,10 @@ def stage(
             parameters = {n: v for n, v in arguments.items() if n not in outputs and n not in inputs}
             log = Log(title.format_map(arguments), parameters, label)
             with _failures_reported(log.reporter), forwarding_own_records(patiently=not requires_tracking):
-                kept = kept_folder(name, inputs, parameters) if reusable else None
+                kept = kept_folder(name, inputs, parameters, kinds) if reusable else None
                 if kept is not None and kept.exists():
                     link_outputs({name: kept / name for name in outputs}, outputs)
-                    (kept / "stage.json").touch()
+                    mark_last(kept, name)
                     log.reporter.say("reused")
                     return
                 log.reporter.say("started")
