@@ -20,6 +20,7 @@ from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
 from untrigger.pipelines.local.containers import ContainerEnd, ContainerOptions, docker_runner, watching_containers
 from untrigger.runs.output_folder import OutputFolder
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
+from untrigger.stages.identities import STAGES
 from untrigger.stages.reuse import STORE
 from untrigger.stages.stage import THREADS
 from untrigger.storage.downloads import CACHE, cache_folder
@@ -30,16 +31,8 @@ SIDE_BY_SIDE = 2
 """Tasks of one loop that `kfp.local` runs at the same time."""
 
 
-PER_TRIGGER = (
-    "poison_training",
-    "pixel_sgd",
-    "generator_training",
-    "visualisation",
-    "retraining",
-    "ideal_retraining",
-    "evaluation",
-)
-"""The stages, by module, that a sweep runs for each trigger and that compute."""
+PER_TRIGGER = [name for name, identity in STAGES.items() if identity.per_trigger and identity.resources.gpus]
+"""The stages that a sweep runs for each trigger and that compute."""
 
 
 def check_tracking() -> None:
@@ -158,7 +151,7 @@ def _threads(config: CommonConfig) -> dict[str, int]:
     Two triggers of a sweep are at work at once, each with loops of its own: one core must do for a task of those.
     """
     cores = len(os.sched_getaffinity(0))
-    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.retraining_plan())}
+    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.planned_methods())}
     if isinstance(config, SweepConfig) and len(config.triggers) > 1:
         share = max(1, cores // SIDE_BY_SIDE)
         inner = {name: max(1, share // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
