@@ -17,7 +17,7 @@ import yaml
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
 from untrigger.pipelines.local.containers import ContainerOptions, docker_runner, watching_containers
-from untrigger.pipelines.local.endings import StageEnd
+from untrigger.pipelines.local.endings import TOLD, StageEnd
 from untrigger.pipelines.local.processes import StageProcesses
 from untrigger.runs.output_folder import OutputFolder
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
@@ -170,7 +170,7 @@ def _threads(config: CommonConfig) -> dict[str, int]:
 def _what_failed(output: OutputFolder, error: Exception | None, ended_badly: Sequence[StageEnd]) -> str:
     told = [f"stage {event.stage} failed: {event.text}" for event in failures(output.progress)]
     killed = [f"stage {stage} was killed before it could finish" for stage in unfinished_stages(output.progress)]
-    ends = [] if told else ended_badly
+    ends = [end for end in ended_badly if not (told and end.exit_code == TOLD)]
     reasons = "; ".join(told + killed + [end.reason for end in ends]) or click.unstyle(str(error)).rstrip(".")
     shown = [f"\nlast lines of {end.stage}:\n  " + "\n  ".join(end.last_lines) for end in ends if end.last_lines]
     remedy = f"(log: {output.log}; mend the cause and add --resume to go on from the finished stages)"
