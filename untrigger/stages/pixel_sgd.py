@@ -51,7 +51,7 @@ def run(
             on_restart=on_restart,
         )
         strengths, successes = testing_function(
-            frozen(classifier),
+            frozen(classifier, data.images),
             data.images,
             data.labels,
             triggers,
