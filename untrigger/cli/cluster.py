@@ -91,7 +91,9 @@ def submit(
       untrigger submit --dataset parquet:data/cifar10 --trigger binary:7 --wait
       untrigger submit --triggers binary,colour:0-9 --dataset s3://untrigger/datasets/... --placement a100.yaml
     """
+    from untrigger.pipelines.cluster.api import Cluster
     from untrigger.pipelines.cluster.placement import Placement
+    from untrigger.pipelines.cluster.settings_check import check_settings
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.pipelines.images import read_pins_if_any
 
@@ -114,31 +116,28 @@ def submit(
     if dry_run:
         click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")
         return
-    _submit(submission, endpoint, namespace, experiment, name, keep_pods, skip_settings_check, wait)
-
-
-def _submit(
-    submission: Submission,
-    endpoint: str,
-    namespace: str,
-    experiment: str | None,
-    name: str | None,
-    keep_days: int | None,
-    skip_settings_check: bool,
-    wait: bool,
-) -> None:
-    from untrigger.pipelines.cluster.api import Cluster
-    from untrigger.pipelines.cluster.settings_check import check_settings
-    from untrigger.pipelines.cluster.submission import check_stored_inputs, run_name, submit
-
     cluster = Cluster(endpoint, namespace)
     version = cluster.check_version()
     click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
     if not skip_settings_check and (warning := check_settings(namespace)):
         tell(f"warning: {warning}")
+    run_id = _submit(submission, cluster, experiment, name, keep_pods)
+    click.echo(f"run:       {run_id}")
+    click.echo(f"link:      {cluster.link(run_id)}")
+    if wait:
+        _wait(cluster, run_id)
+    else:
+        click.echo(f"follow it: untrigger runs {run_id} --wait")
+
+
+def _submit(
+    submission: Submission, cluster: Cluster, experiment: str | None, name: str | None, keep_days: int | None
+) -> str:
+    from untrigger.pipelines.cluster.submission import check_stored_inputs, run_name, submit
+
     check_stored_inputs(submission)
     experiment_id = cluster.experiment(experiment or "untrigger", create=experiment is None)
-    run_id = submit(
+    return submit(
         submission,
         cluster,
         name=name or run_name(submission.config),
@@ -147,12 +146,6 @@ def _submit(
         tell=tell,
         on_file=show_file,
     )
-    click.echo(f"run:       {run_id}")
-    click.echo(f"link:      {cluster.link(run_id)}")
-    if wait:
-        _wait(cluster, run_id)
-    else:
-        click.echo(f"follow it: untrigger runs {run_id} --wait")
 
 
 def _config(profile: str, config_file: Path | None, options: Mapping[str, Any]) -> Any:
@@ -200,11 +193,14 @@ def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None,
 @click.command()
 @click.argument("run")
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder.  [default: runs/RUN-ID]"
+)
 @_ENDPOINT
 @_NAMESPACE
 @debug_option
-def fetch(run: str, folder: Path | None, endpoint: str, namespace: str) -> None:
-    """Fetch the report of RUN, an id or a name on the cluster, into FOLDER (default: runs/RUN-ID).
+def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, namespace: str) -> None:
+    """Fetch the report of RUN, an id or a name on the cluster, into the folder --output (or FOLDER, as it was before).
 
     `untrigger compare` takes that folder. For the runs of `untrigger run --store` see `untrigger store get`.
     """
@@ -213,13 +209,15 @@ def fetch(run: str, folder: Path | None, endpoint: str, namespace: str) -> None:
     from untrigger.runs.stored_reports import fetch_report
     from untrigger.storage.objects import ObjectStore
 
+    if folder and output:
+        raise UserError(f"the output folder is given twice, as {folder} and as --output {output}: leave one out")
     found = Cluster(endpoint, namespace).find_run(run)
     if found.state != "SUCCEEDED":
         raise UserError(f"the run {found.run_id} is {found.state}: its report is there when it has succeeded")
     store = ObjectStore(tell)
-    folder = folder or Path("runs") / str(found.run_id)
-    fetch_report(store, run_artifacts(store, found), folder, show_file)
-    click.echo(f"report: {(folder / 'report.html').resolve()}")
+    output = output or folder or Path("runs") / str(found.run_id)
+    fetch_report(store, run_artifacts(store, found), output, show_file)
+    click.echo(f"report: {(output / 'report.html').resolve()}")
 
 
 def _wait(cluster: Cluster, run_id: str) -> None:
