@@ -13,8 +13,8 @@ PACKAGE = Path(package_file).parent
 FLOORS = (
     ("errors",),
     ("settings", "artifacts", "seeding", "plugins"),
-    ("profiles", "networks", "storage", "tracking"),
-    ("triggers", "datasets", "mutual_information"),
+    ("networks", "storage", "tracking"),
+    ("profiles", "triggers", "datasets", "mutual_information"),
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd"),
     ("poisoning", "staircase"),

@@ -16,7 +16,8 @@ from untrigger.triggers import draw_places, stamp
 def resnet() -> Classifier:
     rng = torch.Generator().manual_seed(3)
     settings = ClassifierSettings(architecture="resnet18", precision="fp32")
-    return frozen(new_classifier(settings, 10, random_images(64, 32, 32, rng), rng))
+    images = random_images(64, 32, 32, rng)
+    return frozen(new_classifier(settings, 10, images, rng), images)
 
 
 def gradient(

@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, NewType, get_type_hints
 
 from pydantic import create_model
 
-from untrigger.errors import UserError
+from untrigger.errors import UserError, UserNotice
 from untrigger.settings.base import Settings
 from untrigger.stages.identities import STAGES
 from untrigger.stages.log import Log
@@ -72,7 +73,8 @@ def stage(
                 _limit_threads(name)
                 for folder in outputs.values():
                     folder.mkdir(parents=True, exist_ok=True)
-                work(log, **arguments)
+                with _notices_told(log.reporter):
+                    work(log, **arguments)
                 if kept is not None:
                     keep_outputs(outputs, kept, name)
             log.reporter.say("finished", f"with {_peak_memory()} of memory at most")
@@ -92,6 +94,22 @@ def _failures_reported(reporter: Reporter) -> Iterator[None]:
     except Exception as error:
         reporter.say("failed", f"{type(error).__name__}: {_one_line(error)}")
         raise
+
+
+@contextmanager
+def _notices_told(reporter: Reporter) -> Iterator[None]:
+    """What the library warns the user of stands among the stage's progress; other warnings go their usual way."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, UserNotice):
+                reporter.say("warning", str(message))
+            else:
+                shown(message, category, *where, **more)
+
+        warnings.showwarning = tell
+        yield
 
 
 def _peak_memory() -> str:
