@@ -14,7 +14,7 @@ from untrigger import __version__
 from untrigger.datasets.sources import check_dataset, dataset_place
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
-from untrigger.pipelines.cluster.api import KEEPS_TIME_TO_LIVE, Cluster
+from untrigger.pipelines.cluster.api import Cluster
 from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
 from untrigger.runs.stored_reports import PIPELINE_ROOT
@@ -85,16 +85,9 @@ class Submission:
         here += [weights] if weights and not weights.startswith("s3://") else []
         return here + [name for name in self.config.planted() if is_trigger_file(name)]
 
-    def package(self, keep_days: int | None = None) -> str:
-        """The YAML that is uploaded; `keep_days` is how long Kubernetes keeps the pods of a finished run."""
-        spec, platform = self.documents
-        if keep_days is not None:
-            kubernetes = {
-                **platform["platforms"]["kubernetes"],
-                "pipelineConfig": {"resourceTtlOnCompletion": keep_days * 86400},
-            }
-            platform = {"platforms": {"kubernetes": kubernetes}}
-        return yaml.safe_dump_all([spec, platform])
+    def package(self) -> str:
+        """The YAML that is uploaded."""
+        return yaml.safe_dump_all(self.documents)
 
 
 def run_name(config: DefenseConfig | SweepConfig) -> str:
@@ -122,17 +115,12 @@ def submit(
     *,
     name: str,
     experiment: str,
-    keep_days: int | None,
     tell: Callable[[str], None],
     on_file: OnFile = quiet,
 ) -> str:
     """Store the inputs, upload the DAG, start the run; returns its id. What is there already is not uploaded again."""
     config = _with_stored_inputs(submission, tell, on_file)
-    version = cluster.version()
-    if keep_days is not None and (version is None or version < KEEPS_TIME_TO_LIVE):
-        tell(f"the pods are kept until somebody deletes them: only version {KEEPS_TIME_TO_LIVE} or newer ends them")
-        keep_days = None
-    package = submission.package(keep_days)
+    package = submission.package()
     digest = hashlib.sha256(package.encode()).hexdigest()[:12]
     uploaded = cluster.pipeline_version(submission.pipeline, f"{__version__}-{digest}", package)
     run = cluster.start(name, experiment, uploaded, pipeline_arguments(config), submission.root)

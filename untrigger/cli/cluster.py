@@ -53,12 +53,6 @@ _STORE = click.option(
 )
 @click.option("--allow-unpinned", is_flag=True, help="Submit images by tag, where they have no digest.")
 @click.option("--placement", type=click.Path(path_type=Path), help="YAML file: GPU type, node selector, tolerations.")
-@click.option(
-    "--keep-pods",
-    type=click.IntRange(1, 3650),
-    metavar="DAYS",
-    help="Days after its end to delete the run's pods.",
-)
 @click.option("--skip-settings-check", is_flag=True, help="Do not look for the stages' settings in the namespace.")
 @click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done.")
 @debug_option
@@ -74,7 +68,6 @@ def submit(
     images: Path | None,
     allow_unpinned: bool,
     placement: Path | None,
-    keep_pods: int | None,
     skip_settings_check: bool,
     dry_run: bool,
     wait: bool,
@@ -114,7 +107,7 @@ def submit(
     if dry_run:
         click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")
         return
-    _submit(submission, endpoint, namespace, experiment, name, keep_pods, skip_settings_check, wait)
+    _submit(submission, endpoint, namespace, experiment, name, skip_settings_check, wait)
 
 
 def _submit(
@@ -123,7 +116,6 @@ def _submit(
     namespace: str,
     experiment: str | None,
     name: str | None,
-    keep_days: int | None,
     skip_settings_check: bool,
     wait: bool,
 ) -> None:
@@ -143,7 +135,6 @@ def _submit(
         cluster,
         name=name or run_name(submission.config),
         experiment=experiment_id,
-        keep_days=keep_days,
         tell=tell,
         on_file=show_file,
     )
@@ -277,6 +268,8 @@ def pin(registry: str, output: Path | None, plain_http: bool, manifests: tuple[P
     from untrigger.artifacts import write_json
     from untrigger.pipelines.images import PINS, named_images, resolved
 
+    if not registry:
+        raise UserError("no registry for the images of this project: make pin-images REGISTRY=...")
     pins: dict[str, str] = {}
     for image in named_images(manifests):
         pins[image] = resolved(image, registry, plain_http=plain_http)
