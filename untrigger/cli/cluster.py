@@ -53,12 +53,6 @@ _STORE = click.option(
 )
 @click.option("--allow-unpinned", is_flag=True, help="Submit images by tag, where they have no digest.")
 @click.option("--placement", type=click.Path(path_type=Path), help="YAML file: GPU type, node selector, tolerations.")
-@click.option(
-    "--keep-pods",
-    type=click.IntRange(1, 3650),
-    metavar="DAYS",
-    help="Days after its end to delete the run's pods.",
-)
 @click.option("--skip-settings-check", is_flag=True, help="Do not look for the stages' settings in the namespace.")
 @click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done.")
 @debug_option
@@ -74,7 +68,6 @@ def submit(
     images: Path | None,
     allow_unpinned: bool,
     placement: Path | None,
-    keep_pods: int | None,
     skip_settings_check: bool,
     dry_run: bool,
     wait: bool,
@@ -121,7 +114,7 @@ def submit(
     click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
     if not skip_settings_check and (warning := check_settings(namespace)):
         tell(f"warning: {warning}")
-    run_id = _submit(submission, cluster, experiment, name, keep_pods)
+    run_id = _submit(submission, cluster, experiment, name)
     click.echo(f"run:       {run_id}")
     click.echo(f"link:      {cluster.link(run_id)}")
     if wait:
@@ -130,9 +123,7 @@ def submit(
         click.echo(f"follow it: untrigger runs {run_id} --wait")
 
 
-def _submit(
-    submission: Submission, cluster: Cluster, experiment: str | None, name: str | None, keep_days: int | None
-) -> str:
+def _submit(submission: Submission, cluster: Cluster, experiment: str | None, name: str | None) -> str:
     from untrigger.pipelines.cluster.submission import check_stored_inputs, run_name, submit
 
     check_stored_inputs(submission)
@@ -142,7 +133,6 @@ def _submit(
         cluster,
         name=name or run_name(submission.config),
         experiment=experiment_id,
-        keep_days=keep_days,
         tell=tell,
         on_file=show_file,
     )
@@ -275,6 +265,8 @@ def pin(registry: str, output: Path | None, plain_http: bool, manifests: tuple[P
     from untrigger.artifacts import write_json
     from untrigger.pipelines.images import PINS, named_images, resolved
 
+    if not registry:
+        raise UserError("no registry for the images of this project: make pin-images REGISTRY=...")
     pins: dict[str, str] = {}
     for image in named_images(manifests):
         pins[image] = resolved(image, registry, plain_http=plain_http)
