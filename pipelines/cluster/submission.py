@@ -114,8 +114,7 @@ def submit(
     package = submission.package()
     digest = hashlib.sha256(package.encode()).hexdigest()[:12]
     uploaded = cluster.pipeline_version(submission.pipeline, f"{__version__}-{digest}", package)
-    run = cluster.start(name, experiment, uploaded, pipeline_arguments(config), submission.root)
-    return str(run.run_id)
+    return cluster.start(name, experiment, uploaded, pipeline_arguments(config), submission.root)
 
 
 def _check_inputs(config: DefenseConfig | SweepConfig) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from kfp import dsl
 from safetensors.torch import load_file
 
 from tests.support.configs import tiny_sweep
-from tests.support.stages import ARGUMENTS, DEFENCE, artifact
+from tests.support.stages import ARGUMENTS, artifact, final_status
 from tests.support.stages import work as work  # the fixture that runs all stages
 from untrigger.cli import main
 from untrigger.components.aggregation.component import aggregation
@@ -24,6 +23,7 @@ from untrigger.components.close_run.component import close_run
 from untrigger.components.open_run.component import open_run
 from untrigger.components.poison_training.component import poison_training
 from untrigger.components.retraining.component import retraining
+from untrigger.components.visualisation.component import visualisation
 from untrigger.datasets.images import load_images, save_images
 from untrigger.pipelines.arguments import pipeline_arguments
 
@@ -37,23 +37,27 @@ def test_prepare_data_writes_the_three_parts(work: dict[str, Any]) -> None:
     assert counts == [1258, 269, 270]
 
 
-def clean_training_with(work: dict[str, Any], output: Any, weights: Path, **changes: Any) -> None:
-    arguments = {**{name: ARGUMENTS[name] for name in ("classifier", "training", "seed")}, **changes}
-    data = arguments.pop("training_data", work["training_data"])
-    clean_training.python_func(training_data=data, clean_classifier=output, weights=str(weights), **arguments)
+def clean_training_with(data: Any, output: Any, weights: Path) -> None:
+    task = {**ARGUMENTS["clean_training_task"], "weights": str(weights)}
+    clean_training.python_func(training_data=data, clean_classifier=output, task=task)
+
+
+def poison_task(**changes: Any) -> dict[str, Any]:
+    task = ARGUMENTS["poison_training_task"]
+    return {**task, "poisoning": {**task["poisoning"], **changes}}
 
 
 def test_a_ready_made_classifier_with_its_backdoor_is_taken_as_it_is(work: dict[str, Any], tmp_path: Path) -> None:
     clean, backdoored = artifact(tmp_path, "clean"), artifact(tmp_path, "backdoored")
-    clean_training_with(work, clean, Path(work["backdoored"].path))
+    clean_training_with(work["training_data"], clean, Path(work["backdoored"].path))
     poison_training.python_func(
         training_data=work["training_data"],
         evaluation_data=work["evaluation_data"],
         clean_classifier=clean,
         backdoored_classifier=backdoored,
         true_trigger=artifact(tmp_path, "true_trigger"),
-        poisoning={**ARGUMENTS["poisoning"], "epochs": 0},
-        **{name: ARGUMENTS[name] for name in ("trigger", "target_class", "seed")},
+        trigger=ARGUMENTS["trigger"],
+        task=poison_task(epochs=0),
     )
     weights = [load_file(Path(made.path) / "classifier.safetensors") for made in (work["backdoored"], backdoored)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -66,12 +70,7 @@ def test_a_ready_made_classifier_for_other_classes_is_refused(
     images = load_images(Path(work["training_data"].path))
     save_images(replace(images, class_names=(*images.class_names, "another")), tmp_path / "data")
     with pytest.raises(SystemExit):
-        clean_training_with(
-            work,
-            artifact(tmp_path, "clean"),
-            Path(work["clean"].path),
-            training_data=artifact(tmp_path, "data"),
-        )
+        clean_training_with(artifact(tmp_path, "data"), artifact(tmp_path, "clean"), Path(work["clean"].path))
     assert "has 10 classes, the dataset has 11" in capsys.readouterr().out
 
 
@@ -91,8 +90,8 @@ def test_a_trigger_that_is_hardly_planted_is_said_to_be(
         clean_classifier=work["clean"],
         backdoored_classifier=artifact(tmp_path, "backdoored"),
         true_trigger=artifact(tmp_path, "true_trigger"),
-        poisoning={**ARGUMENTS["poisoning"], "epochs": 1, "poisoned_share": 0.0},
-        **{name: ARGUMENTS[name] for name in ("trigger", "target_class", "seed")},
+        trigger=ARGUMENTS["trigger"],
+        task=poison_task(epochs=1, poisoned_share=0.0),
     )
     told = capsys.readouterr().out
     assert "warning checkerboard is hardly planted, it succeeds in" in told and "--poisoning.poisoned-share" in told
@@ -251,20 +250,32 @@ def test_single_trigger_with_a_seed_beyond_the_restarts_is_refused(
             retrained=artifact(tmp_path, "retrained"),
             method="single_trigger",
             seeds="5",
-            **DEFENCE,
+            task=ARGUMENTS["retraining_task"],
         )
     assert exit.value.code == 2
     assert "needs at least 6 restarts, got 2" in capsys.readouterr().out
 
 
+def test_a_stage_that_is_told_something_wrong_says_what_and_computes_nothing(
+    work: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for change, told in (
+        ({"seed": "x"}, "seed: input should be a valid integer"),
+        ({"visualisation": {"perplexity": 0.5}}, "visualisation.perplexity: input should be greater than 1, got 0.5"),
+    ):
+        with pytest.raises(SystemExit) as exit:
+            visualisation.python_func(
+                trigger_staircase=work["staircase"],
+                reversed_triggers=work["reversed"],
+                true_trigger=work["true_trigger"],
+                embedding=artifact(tmp_path, "embedding"),
+                task={**ARGUMENTS["visualisation_task"], **change},
+            )
+        assert exit.value.code == 2
+        assert f"t-SNE visualisation: failed {told}" in capsys.readouterr().out
+    assert not (tmp_path / "embedding").exists()
+
+
 def test_the_tracking_components_do_nothing_without_a_server() -> None:
     open_run.python_func(pipeline="defense", config=ARGUMENTS["config"])
-    close_run.python_func(
-        status=dsl.PipelineTaskFinalStatus(
-            state="SUCCEEDED",
-            pipeline_job_resource_name="",
-            pipeline_task_name="",
-            error_code=None,
-            error_message=None,
-        )
-    )
+    close_run.python_func(status=final_status("SUCCEEDED"))

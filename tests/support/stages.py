@@ -24,12 +24,17 @@ from untrigger.pipelines.arguments import pipeline_arguments
 
 CONFIG = tiny_config(betas_per_task=2)
 ARGUMENTS = pipeline_arguments(CONFIG)
-SEARCH = {name: ARGUMENTS[name] for name in ("target_class", "trigger_size", "seed")}
-DEFENCE = {name: ARGUMENTS[name] for name in ("retraining", "target_class", "seed")}
 
 
 def artifact(folder: Path, name: str, kind: type[dsl.Artifact] = dsl.Artifact) -> Any:
     return kind(name=name, uri=str(folder / name))
+
+
+def final_status(state: str) -> dsl.PipelineTaskFinalStatus:
+    """How a pipeline ended, as KFP tells the task that closes the run."""
+    return dsl.PipelineTaskFinalStatus(
+        state=state, pipeline_job_resource_name="", pipeline_task_name="", error_code=None, error_message=None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +51,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         training_data=output("training_data"),
         defender_data=output("defender_data"),
         evaluation_data=output("evaluation_data"),
-        **{name: ARGUMENTS[name] for name in ("dataset", "data", "patch_sizes", "target_class", "seed")},
+        task=ARGUMENTS["prepare_data_task"],
     )
     clean_training.python_func(
         training_data=made["training_data"],
         clean_classifier=output("clean"),
-        **{name: ARGUMENTS[name] for name in ("classifier", "training", "weights", "seed")},
+        task=ARGUMENTS["clean_training_task"],
     )
     poison_training.python_func(
         training_data=made["training_data"],
@@ -59,17 +64,17 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         clean_classifier=made["clean"],
         backdoored_classifier=output("backdoored"),
         true_trigger=output("true_trigger"),
-        **{name: ARGUMENTS[name] for name in ("trigger", "poisoning", "target_class", "seed")},
+        trigger=ARGUMENTS["trigger"],
+        task=ARGUMENTS["poison_training_task"],
     )
     suspect = {"backdoored_classifier": made["backdoored"], "defender_data": made["defender_data"]}
-    pixel_sgd.python_func(**suspect, reversed_triggers=output("reversed"), pixel_sgd=ARGUMENTS["pixel_sgd"], **SEARCH)
+    pixel_sgd.python_func(**suspect, reversed_triggers=output("reversed"), task=ARGUMENTS["pixel_sgd_task"])
     for betas in ARGUMENTS["beta_plan"]:
         generator_training.python_func(
             **suspect,
             trained_generators=output(f"generators-{betas}"),
             betas=betas,
-            generator=ARGUMENTS["generator"],
-            **SEARCH,
+            task=ARGUMENTS["generator_training_task"],
         )
     staircase.python_func(
         generators=[made[f"generators-{betas}"] for betas in ARGUMENTS["beta_plan"]],
@@ -81,8 +86,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         reversed_triggers=made["reversed"],
         true_trigger=made["true_trigger"],
         embedding=output("embedding"),
-        visualisation=ARGUMENTS["visualisation"],
-        seed=0,
+        task=ARGUMENTS["visualisation_task"],
     )
     for item in ARGUMENTS["retraining_plan"]:
         retraining.python_func(
@@ -91,10 +95,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             reversed_triggers=made["reversed"],
             retrained=output(f"retrained-{item['method']}"),
             **item,
-            **DEFENCE,
+            task=ARGUMENTS["retraining_task"],
         )
     ideal_retraining.python_func(
-        **suspect, true_trigger=made["true_trigger"], retrained=output("ideal"), seeds="0,1", **DEFENCE
+        **suspect,
+        true_trigger=made["true_trigger"],
+        retrained=output("ideal"),
+        task=ARGUMENTS["ideal_retraining_task"],
     )
     evaluation.python_func(
         evaluation_data=made["evaluation_data"],

@@ -14,7 +14,7 @@ from untrigger.cli.settings import SubmittedSettingsCommand, nested_settings, re
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
-    from untrigger.pipelines.cluster.api import Cluster
+    from untrigger.pipelines.cluster.api import Cluster, ClusterRun
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.storage.objects import ObjectStore
 
@@ -171,12 +171,10 @@ def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None,
         return
     found = cluster.find_run(run)
     if wait:
-        _wait(cluster, found.run_id)
+        _wait(cluster, found.id)
         return
-    click.echo(
-        f"run:   {found.run_id} ({found.display_name})\nstate: {found.state}\nlink:  {cluster.link(found.run_id)}"
-    )
-    for event in cluster.stage_events(found):
+    click.echo(f"run:   {found.id} ({found.name})\nstate: {found.state}\nlink:  {cluster.link(found.id)}")
+    for event in found.events:
         click.echo(event.line())
 
 
@@ -203,9 +201,9 @@ def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, nam
         raise UserError(f"the output folder is given twice, as {folder} and as --output {output}: leave one out")
     found = Cluster(endpoint, namespace).find_run(run)
     if found.state != "SUCCEEDED":
-        raise UserError(f"the run {found.run_id} is {found.state}: its report is there when it has succeeded")
+        raise UserError(f"the run {found.id} is {found.state}: its report is there when it has succeeded")
     store = ObjectStore(tell)
-    output = output or folder or Path("runs") / str(found.run_id)
+    output = output or folder or Path("runs") / found.id
     fetch_report(store, run_artifacts(store, found), output, show_file)
     click.echo(f"report: {(output / 'report.html').resolve()}")
 
@@ -221,7 +219,7 @@ def _wait(cluster: Cluster, run_id: str) -> None:
         tell(f"the run goes on: {cluster.link(run_id)}; `untrigger runs {run_id} --wait` follows it again")
         sys.exit(EXIT_INTERRUPTED)
     if run.state != "SUCCEEDED":
-        reason = f": {run.error.message}" if run.error and run.error.message else ""
+        reason = f": {run.reason}" if run.reason else ""
         tell(f"error: the run {run_id} is {run.state}{reason} ({cluster.link(run_id)})")
         sys.exit(EXIT_FAILURE)
     try:
@@ -230,7 +228,7 @@ def _wait(cluster: Cluster, run_id: str) -> None:
         tell(f"warning: the run succeeded, but its results cannot be shown: {error}")
 
 
-def _show_results(store: ObjectStore, run: Any) -> None:
+def _show_results(store: ObjectStore, run: ClusterRun) -> None:
     from rich.console import Console
 
     from untrigger.pipelines.cluster.artifacts import run_artifacts
@@ -244,7 +242,7 @@ def _show_results(store: ObjectStore, run: Any) -> None:
     for table in final_tables(report.read(store)):
         Console(file=sys.stdout).print(table)
     click.echo(f"artifacts: {artifacts}")
-    click.echo(f"fetch it:  untrigger fetch {run.run_id}")
+    click.echo(f"fetch it:  untrigger fetch {run.id}")
 
 
 @click.group()
