@@ -35,8 +35,6 @@ def resolved(image: str, registry: str, *, plain_http: bool = False) -> str:
     or when the registry does not have the image.
     """
     own = image.startswith(OWN_IMAGES)
-    if own and not registry:
-        raise UserError("a registry is needed for the images of this project: make pin-images REGISTRY=...")
     if ":" not in image.rpartition("/")[2]:
         raise UserError(f"the image {image} has no version that could be resolved")
     name = f"{registry.rstrip('/')}/{image}" if own else image if "/" in image else f"docker.io/library/{image}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -14,6 +15,9 @@ from untrigger.poisoning import plant_backdoor
 from untrigger.settings.methods import ClassifierSettings
 from untrigger.training import train
 from untrigger.triggers import checkerboard
+
+hypothesis.settings.register_profile("untrigger", derandomize=True, deadline=None, max_examples=30)
+hypothesis.settings.load_profile("untrigger")
 
 
 @pytest.fixture

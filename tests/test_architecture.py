@@ -12,9 +12,9 @@ PACKAGE = Path(package_file).parent
 
 FLOORS = (
     ("errors",),
-    ("settings", "artifacts", "seeding"),
-    ("profiles", "networks", "storage", "tracking"),
-    ("triggers", "datasets", "mutual_information"),
+    ("settings", "artifacts", "seeding", "plugins"),
+    ("networks", "storage", "tracking"),
+    ("profiles", "triggers", "datasets", "mutual_information"),
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd"),
     ("poisoning", "staircase"),

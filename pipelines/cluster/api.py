@@ -32,9 +32,6 @@ PATIENCE = "UNTRIGGER_KFP_PATIENCE"
 OLDEST = Version("2.16")
 """Older servers refuse the platform spec of the compiled DAGs: they do not know its security context."""
 
-KEEPS_TIME_TO_LIVE = Version("2.17")
-"""Older servers drop a platform spec that says how long pods are kept, and with it everything else in it."""
-
 POLL_SECONDS = 3.0
 TIMEOUT_SECONDS = (5, 60)
 """For a connection, and for an answer."""

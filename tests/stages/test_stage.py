@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import pytest
 
-from untrigger.errors import UserError
+from untrigger.errors import UserError, UserNotice
 from untrigger.stages.identities import STAGES, Resources, StageIdentity
 from untrigger.stages.log import Log
 from untrigger.stages.reuse import kept_outputs
@@ -65,6 +66,21 @@ def test_a_finished_stage_tells_what_memory_it_took(
     double(source=source, result=tmp_path / "a", factor=2.0)
     told = re.search(r"double 2.0: finished with ([\d,]+) MB of memory at most", capsys.readouterr().out)
     assert told is not None and 10 < int(told[1].replace(",", "")) < 24_000
+
+
+@stage("notice")
+def noticing(log: Log, *, result: OutFolder) -> None:
+    warnings.warn("it goes on, slower", UserNotice, stacklevel=1)
+    warnings.warn("of no interest", DeprecationWarning, stacklevel=1)
+
+
+def test_what_the_library_warns_the_user_of_stands_among_the_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.warns(DeprecationWarning, match="of no interest"):
+        noticing(result=tmp_path / "a")
+    told = capsys.readouterr().out
+    assert "notice: warning it goes on, slower" in told and "of no interest" not in told
 
 
 def test_without_a_store_every_call_works_anew(tmp_path: Path, source: Path) -> None:

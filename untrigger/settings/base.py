@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from untrigger.errors import UserError
 
+
+def home_expanded(name: str) -> str:
+    """`name` with a `~` in front of its path, or behind the colon of a dataset, replaced by the user's home."""
+    kind, colon, path = name.rpartition(":")
+    return kind + colon + os.path.expanduser(path)  # noqa: PTH111  # pathlib raises where there is no home
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
+
+SourceName = Annotated[str, AfterValidator(home_expanded)]
+"""What names a dataset, a classifier or a trigger; stages may run where the home is another one."""
 
 
 class Settings(BaseModel):

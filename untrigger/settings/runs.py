@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from untrigger.settings.base import Settings
+from untrigger.settings.base import Settings, SourceName
 from untrigger.settings.methods import (
     ClassifierSettings,
     CleanTrainingSettings,
@@ -27,14 +27,14 @@ METHODS = ("none", "fine_tune", "single_trigger", "beta", "ensemble")
 class CommonConfig(Settings):
     """What a run is told, whether it plants one trigger or sweeps over many."""
 
-    dataset: str = Field(
+    dataset: SourceName = Field(
         "digits",
         description="digits, cifar10[:PATH], cifar100[:PATH], parquet:PATH (a folder of shards), folder:PATH "
         "(class folders)",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the whole run")
     target_class: int = Field(0, ge=0, description="class that the backdoor leads to")
-    weights: str | None = Field(
+    weights: SourceName | None = Field(
         None,
         description="a classifier to take instead of training one: a folder with classifier.json and "
         "classifier.safetensors, or its address in a store (--classifier.* and --training.* are then unused)",
@@ -116,7 +116,7 @@ class CommonConfig(Settings):
 class DefenseConfig(CommonConfig):
     """Everything one run of the `defense` pipeline is told."""
 
-    trigger: str = Field(
+    trigger: SourceName = Field(
         "checkerboard",
         description="what is planted: binary:K (K of the 51 patterns), checkerboard, colour:SEED, a .png or "
         ".safetensors file, or its address in a store",
@@ -135,7 +135,7 @@ class SweepConfig(CommonConfig):
         description="planted one by one: names as for `untrigger run --trigger`; binary stands for all 51 patterns, "
         "binary:0-5 and colour:0-9 for ranges, a .txt file for the names in its lines",
     )
-    panels: tuple[str, ...] = Field(
+    panels: tuple[SourceName, ...] = Field(
         (),
         description="triggers whose distribution is drawn (where the single trigger does best, middling and worst, "
         "when not given)",

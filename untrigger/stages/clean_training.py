@@ -10,8 +10,9 @@ from untrigger.networks.devices import device
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
 from untrigger.stages.log import Log
+from untrigger.stages.reuse import ModelName
 from untrigger.stages.stage import InFolder, OutFolder, stage
-from untrigger.storage.downloads import classifier_folder
+from untrigger.storage.sources import classifier_folder
 from untrigger.training import train
 
 
@@ -23,7 +24,7 @@ def run(
     clean_classifier: OutFolder,
     classifier: ClassifierSettings,
     training: CleanTrainingSettings,
-    weights: str,
+    weights: ModelName,
     seed: int,
 ) -> None:
     """Write the classifier and its curve: loss and accuracy on the training batches per epoch.

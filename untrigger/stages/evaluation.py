@@ -93,14 +93,14 @@ class _Measure:
 
     def rates(self, classifier: Classifier, number: int) -> Rates:
         rng = derived_rng(self.seed, "evaluation", number)
-        return evaluate(frozen(classifier), self.data.images, self.data.labels, self.trigger, self.target_class, rng)
+        fixed = frozen(classifier, self.data.images)
+        return evaluate(fixed, self.data.images, self.data.labels, self.trigger, self.target_class, rng)
 
     def successes(self, classifier: Classifier, triggers: Tensor) -> list[float]:
         """The attack success rate of each of `triggers`."""
         rng = derived_rng(self.seed, "evaluation", "reversed")
-        _, rates = testing_function(
-            frozen(classifier), self.data.images, self.data.labels, triggers, self.target_class, rng
-        )
+        fixed = frozen(classifier, self.data.images)
+        _, rates = testing_function(fixed, self.data.images, self.data.labels, triggers, self.target_class, rng)
         return rates.tolist()
 
 

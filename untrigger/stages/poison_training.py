@@ -11,6 +11,7 @@ from untrigger.poisoning import plant_backdoor
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import PoisoningSettings
 from untrigger.stages.log import Log
+from untrigger.stages.reuse import TriggerName
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.triggers import read_trigger, save_triggers
 
@@ -27,7 +28,7 @@ def run(
     clean_classifier: InFolder,
     backdoored_classifier: OutFolder,
     true_trigger: OutFolder,
-    trigger: str,
+    trigger: TriggerName,
     poisoning: PoisoningSettings,
     target_class: int,
     seed: int,

@@ -10,6 +10,7 @@ from untrigger.errors import UserError
 from untrigger.seeding import derived_seed
 from untrigger.settings.methods import DataSettings
 from untrigger.stages.log import Log
+from untrigger.stages.reuse import DatasetName
 from untrigger.stages.stage import OutFolder, stage
 from untrigger.triggers import check_fits
 
@@ -21,7 +22,7 @@ def run(
     training_data: OutFolder,
     defender_data: OutFolder,
     evaluation_data: OutFolder,
-    dataset: str,
+    dataset: DatasetName,
     data: DataSettings,
     patch_sizes: list[tuple[int, int]],
     target_class: int,

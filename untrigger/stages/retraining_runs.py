@@ -73,5 +73,5 @@ def _still_sent(
 ) -> float:
     """Share of the defender's images of other classes that the method's own triggers still send to the target."""
     images = data.images[data.labels != target_class]
-    answers = predict_stamped(frozen(classifier), images, triggers(len(images), rng), rng).argmax(1)
+    answers = predict_stamped(frozen(classifier, images), images, triggers(len(images), rng), rng).argmax(1)
     return (answers == target_class).double().mean().item()

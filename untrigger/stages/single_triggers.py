@@ -48,7 +48,7 @@ def run(
             on_restart=on_restart,
         )
         strengths, successes = testing_function(
-            frozen(classifier),
+            frozen(classifier, data.images),
             data.images,
             data.labels,
             triggers,

@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,11 @@ from typing import Any, NewType, get_type_hints
 
 from pydantic import create_model
 
-from untrigger.errors import UserError
+from untrigger.errors import UserError, UserNotice
 from untrigger.settings.base import Settings
 from untrigger.stages.identities import STAGES
 from untrigger.stages.log import Log
-from untrigger.stages.reuse import keep_outputs, kept_folder, link_outputs
+from untrigger.stages.reuse import keep_outputs, kept_folder, link_outputs, mark_last
 from untrigger.tracking.own_records import forwarding_own_records
 from untrigger.tracking.progress import Reporter
 
@@ -62,17 +63,18 @@ def stage(
             parameters = {n: v for n, v in checked.record().items() if n not in outputs and n not in inputs}
             log = Log((identity.run_title or identity.title).format_map(parameters), parameters, label)
             with _failures_reported(log.reporter), forwarding_own_records(patiently=not requires_tracking):
-                kept = kept_folder(name, inputs, parameters) if reusable else None
+                kept = kept_folder(name, inputs, parameters, kinds) if reusable else None
                 if kept is not None and kept.exists():
                     link_outputs({name: kept / name for name in outputs}, outputs)
-                    (kept / "stage.json").touch()
+                    mark_last(kept, name)
                     log.reporter.say("reused")
                     return
                 log.reporter.say("started")
                 _limit_threads(name)
                 for folder in outputs.values():
                     folder.mkdir(parents=True, exist_ok=True)
-                work(log, **arguments)
+                with _notices_told(log.reporter):
+                    work(log, **arguments)
                 if kept is not None:
                     keep_outputs(outputs, kept, name)
             log.reporter.say("finished", f"with {_peak_memory()} of memory at most")
@@ -92,6 +94,22 @@ def _failures_reported(reporter: Reporter) -> Iterator[None]:
     except Exception as error:
         reporter.say("failed", f"{type(error).__name__}: {_one_line(error)}")
         raise
+
+
+@contextmanager
+def _notices_told(reporter: Reporter) -> Iterator[None]:
+    """What the library warns the user of stands among the stage's progress; other warnings go their usual way."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, UserNotice):
+                reporter.say("warning", str(message))
+            else:
+                shown(message, category, *where, **more)
+
+        warnings.showwarning = tell
+        yield
 
 
 def _peak_memory() -> str:
