@@ -12,8 +12,9 @@ PACKAGE = Path(package_file).parent
 
 FLOORS = (
     ("errors",),
-    ("settings", "artifacts", "seeding"),
-    ("profiles", "networks", "storage", "tracking"),
+    ("artifacts", "seeding"),
+    ("settings",),
+    ("profiles", "measurements", "networks", "storage", "tracking"),
     ("triggers", "datasets", "mutual_information"),
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd"),

@@ -14,6 +14,8 @@ from typing import IO, Any
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
+from untrigger.reports.results import Results
+from untrigger.reports.sweep import SweepResults
 from untrigger.stages.reuse import kept_outputs
 
 PUBLISHED = ("results.json", "sweep.json", "report.html", "figures", "triggers", "classifier", "embedding.safetensors")
@@ -87,7 +89,7 @@ class OutputFolder:
         sweep = self.path / "sweep.json"
         return sweep if sweep.exists() else self.path / "results.json"
 
-    def publish(self, stage: str) -> dict[str, Any]:
+    def publish(self, stage: str) -> Results | SweepResults:
         """Bring what the last stage, called `stage`, reports to the top of the folder; returns the results.
 
         Raises UserError when that stage left nothing.
@@ -97,7 +99,8 @@ class OutputFolder:
             raise UserError(f"the stage {stage} left no outputs in {self.stages}: see {self.log}")
         self._delete(*PUBLISHED)
         self._publish(kept / "report")
-        return read_json(self.results)
+        kind = SweepResults if self.results.name == SweepResults.FILE else Results
+        return kind.load(self.path)
 
     def _publish(self, report: Path) -> None:
         for name in PUBLISHED:

@@ -123,8 +123,9 @@ def publish(source: str, address: str, on_file: OnFile = quiet, data: DataSettin
             publisher.everything()
         return publisher.address
     if (folder / "classifier.json").is_file():
-        settings = read_json(folder / "classifier.json")["settings"]
-        manifest = dated("model", architecture=settings["architecture"])
+        from untrigger.classifiers import ClassifierDescription
+
+        manifest = dated("model", architecture=ClassifierDescription.load(folder).settings.architecture)
         return put_content(store, folder, _files(folder), base, manifest, on_file)
     if source.endswith(TRIGGER_SUFFIXES):
         return _publish_trigger(store, folder, base, on_file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from untrigger.artifacts import write_json
 from untrigger.classifiers import Classifier, load_classifier, new_classifier, save_classifier, with_precision
 from untrigger.datasets.images import ImageData, load_images
 from untrigger.errors import UserError
@@ -14,7 +13,7 @@ from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
 from untrigger.stages.log import Log
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.storage.downloads import classifier_folder
-from untrigger.training import train
+from untrigger.training import TrainingCurves, train
 
 
 @stage("clean training")
@@ -58,7 +57,7 @@ def run(
             )
         tracked.parameters({"precision": model.settings.precision})
         save_classifier(model, clean_classifier)
-        write_json(clean_classifier / "curves.json", {"clean": history})
+        TrainingCurves.of({"clean": history}).save(clean_classifier)
 
 
 def _untrained(images: ImageData, classifier: dict[str, Any], seed: int) -> Classifier:

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from untrigger.artifacts import write_json
 from untrigger.classifiers import Classifier, frozen, load_classifier, save_classifier
 from untrigger.datasets.images import ImageData, load_images
 from untrigger.metrics import predict_stamped
 from untrigger.networks.devices import device
-from untrigger.retraining import retrain
+from untrigger.retraining import RetrainingRecord, retrain
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import RetrainingSettings
 from untrigger.stages.log import Log
@@ -47,10 +46,10 @@ def retrain_per_seed(
     classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
     numbers = [int(number) for number in seeds.split(",")]
-    curves: dict[str, list[dict[str, float]]] = {}
+    curves: dict[int, list[dict[str, float]]] = {}
     for done, number in enumerate(numbers):
         triggers = source(number)
-        curve = curves.setdefault(str(number), [])
+        curve = curves.setdefault(number, [])
         with log.run(run_name(method, number), method=method, seed=number) as tracked:
             report = log.epochs(
                 tracked,
@@ -71,7 +70,7 @@ def retrain_per_seed(
                 share = _still_sent(result, data, triggers, target_class, derived_rng(seed, "own", number))
                 tracked.metrics({"own_trigger_success_rate": share}, settings.epochs)
         save_classifier(result, retrained / f"seed-{number}")
-    write_json(retrained / "retraining.json", {"method": method, "seeds": numbers, "curves": curves})
+    RetrainingRecord.of({"method": method, "seeds": numbers, "curves": curves}).save(retrained)
 
 
 def _still_sent(

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from untrigger.artifacts import write_tensors
 from untrigger.reports.figures import draw_embedding
-from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP, embed
+from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP, Embedding, embed
 from untrigger.seeding import derived_rng, derived_seed
 from untrigger.settings.methods import VisualisationSettings
 from untrigger.stages.log import Log
@@ -30,7 +29,6 @@ def run(
 ) -> None:
     """Write the figure and, as tensors, the triggers, their group and their places.
 
-    Groups: 0 .. stairs - 1 are samples of the stairs by rising beta, and those of `embedding` for the other triggers.
     The true trigger is left out when its size differs from the size that was looked for.
     """
     settings = VisualisationSettings.of(visualisation)
@@ -43,8 +41,9 @@ def run(
     if true.shape[1:] == single.shape[1:]:
         parts, groups = [*parts, true], [*groups, torch.full((1,), TRUE_GROUP)]
     with log.run() as tracked:
-        triggers, group = torch.cat(parts), torch.cat(groups)
+        triggers = torch.cat(parts)
         places = embed(triggers, settings.perplexity, seed=derived_seed(seed, "t-SNE"))
-        write_tensors(embedding / "embedding.safetensors", {"triggers": triggers, "group": group, "places": places})
-        draw_embedding(triggers, group, places, staircase.betas, embedding / "tsne.png")
+        embedded = Embedding(triggers, torch.cat(groups), places)
+        embedded.save(embedding)
+        draw_embedding(embedded, staircase.betas, embedding / "tsne.png")
         tracked.files(embedding / "tsne.png", "figures")

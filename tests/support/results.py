@@ -1,0 +1,61 @@
+"""Results as runs and sweeps leave them, with rates of our choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.support.configs import tiny_config, tiny_sweep
+from untrigger.measurements import Rates
+from untrigger.reports.results import PlantedTrigger, Results, defense_row, results
+from untrigger.reports.sweep import sweep_results
+
+
+def rates(clean: float, success: float, robust: float, floor: float | None = 0.02) -> Rates:
+    """Rates in the order in which tables show them."""
+    return Rates(clean_accuracy=clean, attack_success_rate=success, robust_accuracy=robust, clean_target_rate=floor)
+
+
+BEFORE = rates(0.9, 0.99, 0.01)
+
+
+def trigger(name: str) -> PlantedTrigger:
+    """A trigger of one pixel called `name`."""
+    return PlantedTrigger(name=name, height=1, width=1, pixels=(((0.0,),),) * 3)
+
+
+def left(name: str, before: Rates, by_method: Mapping[str, Sequence[Rates]], **changes: Any) -> Results:
+    """The results of a run on the trigger `name` whose methods left these rates, one per seed."""
+    rows = [
+        defense_row(method, seed, before, after)
+        for method, each in by_method.items()
+        for seed, after in enumerate(each)
+    ]
+    config = tiny_config(trigger=name, **changes)
+    return results(config, "small_resnet", trigger(name), before=before, rows=rows, reversed_successes=[0.9])
+
+
+def found(name: str, single: float, ensemble: float) -> Results:
+    """The results of one trigger; the two methods leave these attack success rates."""
+    both = {"single_trigger": single, "ensemble": ensemble}
+    by_method = {method: [rates(0.8, success, 0.7)] * 2 for method, success in both.items()}
+    return left(name, rates(0.81, 1 - single, 0.0), by_method)
+
+
+FOUND = [found("binary:3", 0.3, 0.02), found("colour:1", 0.05, 0.01), found("binary:9", 0.1, 0.04)]
+SWEEP = tiny_sweep(dataset="cifar10", triggers=("binary:3", "colour:1", "binary:9"))
+
+
+def finished(folder: Path, successes: Mapping[str, Sequence[float]], **changes: Any) -> str:
+    """The output folder of a run whose methods came out with these attack success rates."""
+    by_method = {method: [rates(0.9, success, 0.8) for success in each] for method, each in successes.items()}
+    left("checkerboard", BEFORE, by_method, **changes).save(folder)
+    return str(folder)
+
+
+def swept(folder: Path, ensemble: Mapping[str, float], **changes: Any) -> str:
+    """The output folder of a sweep whose ensembles left these attack success rates, by trigger."""
+    each = [found(name, single=0.5, ensemble=rate) for name, rate in ensemble.items()]
+    sweep_results(tiny_sweep(triggers=tuple(ensemble), **changes), each).save(folder)
+    return str(folder)
