@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import last_stage
 from untrigger.pipelines.local.containers import ContainerOptions, check_engine
 from untrigger.pipelines.local.processes import StageProcesses, stage_processes
 from untrigger.pipelines.local.run import check_tracking, run_locally
+from untrigger.reports.results import Results
+from untrigger.reports.sweep import SweepResults
 from untrigger.runs.inputs import RunInputs
 from untrigger.runs.output_folder import OutputFolder
 from untrigger.runs.publishing import RunPublisher, check_store, publishing
@@ -43,7 +44,7 @@ class LocalRun:
     _inputs: RunInputs
     _finished: bool = field(default=False, init=False)
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self) -> Results | SweepResults:
         """Run all stages and bring the report to the top of the folder; its results.
 
         Raises UserError that names the stages that failed.
