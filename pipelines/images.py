@@ -56,7 +56,8 @@ def resolved(image: str, registry: str, *, plain_http: bool = False) -> str:
         raise UserError(f"cannot resolve {name}: its registry did not answer within two minutes") from error
     reference = f"{name.rpartition(':')[0]}@{answer.stdout.strip()}"
     if answer.returncode or not is_pinned(reference):
-        raise UserError(f"cannot resolve {name}: {_last_line(answer.stderr)}")
+        told = answer.stderr.strip().splitlines() or ["no digest came back"]
+        raise UserError(f"cannot resolve {name}: {told[-1]}")
     return reference
 
 
@@ -105,8 +106,3 @@ def with_pins(document: Any, pins: Mapping[str, str]) -> Any:
             for name, value in document.items()
         }
     return [with_pins(item, pins) for item in document] if isinstance(document, list) else document
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "no digest came back"

@@ -55,9 +55,8 @@ def run(
 
             def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
                 rates = measured()
-                metrics = {**metrics, "clean_accuracy": rates.clean_accuracy}
-                metrics["attack_success_rate"] = rates.attack_success_rate
-                report(epoch, metrics)
+                found = {"clean_accuracy": rates.clean_accuracy, "attack_success_rate": rates.attack_success_rate}
+                report(epoch, {**metrics, **found})
 
             plant_backdoor(
                 model,
