@@ -77,11 +77,12 @@ def local_run(config: DefenseConfig | SweepConfig, options: RunOptions) -> Itera
     _check_temporary_folder()
     with nullcontext(containers) if containers is not None else stage_processes() as stages:
         inputs = RunInputs.of(config)
+        folder = OutputFolder(options.output)
+        _ensure_home(folder.workspace)
         if containers is not None:
             check_engine()
         check_tracking()
         base = check_store(options.store) if options.store else None
-        folder = OutputFolder(options.output)
         folder.open(config.record(), inputs.contents, resume=options.resume, overwrite=options.overwrite)
         run = LocalRun(config, folder, RunPublisher(folder, base) if base else None, stages, inputs)
         try:
@@ -94,3 +95,11 @@ def _check_temporary_folder() -> None:
     named = os.environ.get("TMPDIR")
     if named and Path(tempfile.gettempdir()) != Path(named).absolute():
         raise UserError(f"TMPDIR names {named}, where no file can be written: create that folder or unset TMPDIR")
+
+
+def _ensure_home(stand_in: Path) -> None:
+    """MLflow asks for a home as it is imported, and a numeric user of a container has none: any folder will do."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(stand_in)
