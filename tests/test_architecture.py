@@ -13,7 +13,7 @@ PACKAGE = Path(package_file).parent
 FLOORS = (
     ("errors",),
     ("settings", "artifacts", "seeding", "plugins"),
-    ("profiles", "networks", "storage", "tracking"),
+    ("profiles", "networks", "storage", "tracking", "pictures"),
     ("triggers", "datasets", "mutual_information"),
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd"),

@@ -45,6 +45,12 @@ def run(
             )
         for height, width in patch_sizes:
             check_fits((int(height), int(width)), split.training.images)
+            if split.training.images.shape[-2:] == (int(height), int(width)):
+                log.reporter.say(
+                    "warning",
+                    f"a trigger of {height}x{width} pixels covers the whole image, and leaves the classifier nothing "
+                    "of it to see: is the mark alone meant, cut out of its picture?",
+                )
         parts = {
             training_data: ("training", split.training),
             defender_data: ("defender", split.defender),
