@@ -13,7 +13,7 @@ import yaml
 from untrigger import __version__
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
-from untrigger.pipelines.cluster.api import KEEPS_TIME_TO_LIVE, Cluster
+from untrigger.pipelines.cluster.api import Cluster
 from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
 from untrigger.runs.inputs import check_input, input_sources
@@ -80,16 +80,9 @@ class Submission:
         """What lies on this machine of dataset, classifier and triggers, as `untrigger store put` takes it."""
         return [source.name for source in input_sources(self.config) if source.path is not None]
 
-    def package(self, keep_days: int | None = None) -> str:
-        """The YAML that is uploaded; `keep_days` is how long Kubernetes keeps the pods of a finished run."""
-        spec, platform = self.documents
-        if keep_days is not None:
-            kubernetes = {
-                **platform["platforms"]["kubernetes"],
-                "pipelineConfig": {"resourceTtlOnCompletion": keep_days * 86400},
-            }
-            platform = {"platforms": {"kubernetes": kubernetes}}
-        return yaml.safe_dump_all([spec, platform])
+    def package(self) -> str:
+        """The YAML that is uploaded."""
+        return yaml.safe_dump_all(self.documents)
 
 
 def run_name(config: DefenseConfig | SweepConfig) -> str:
@@ -113,21 +106,15 @@ def submit(
     *,
     name: str,
     experiment: str,
-    keep_days: int | None,
     tell: Callable[[str], None],
     on_file: OnFile = quiet,
 ) -> str:
     """Store the inputs, upload the DAG, start the run; returns its id. What is there already is not uploaded again."""
     config = _with_stored_inputs(submission, tell, on_file)
-    version = cluster.version()
-    if keep_days is not None and (version is None or version < KEEPS_TIME_TO_LIVE):
-        tell(f"the pods are kept until somebody deletes them: only version {KEEPS_TIME_TO_LIVE} or newer ends them")
-        keep_days = None
-    package = submission.package(keep_days)
+    package = submission.package()
     digest = hashlib.sha256(package.encode()).hexdigest()[:12]
     uploaded = cluster.pipeline_version(submission.pipeline, f"{__version__}-{digest}", package)
-    run = cluster.start(name, experiment, uploaded, pipeline_arguments(config), submission.root)
-    return str(run.run_id)
+    return cluster.start(name, experiment, uploaded, pipeline_arguments(config), submission.root)
 
 
 def _check_inputs(config: DefenseConfig | SweepConfig) -> None:

@@ -10,13 +10,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from minio import Minio
 from PIL import Image
 
-from tests.datasets.test_sources import picture, write_shard
+from tests.support.files import file_of, picture, write_shard
 from tests.support.servers import RunningServers, free_port, running_servers
 from untrigger.classifiers import Classifier, load_classifier, save_classifier
 from untrigger.datasets.sources import read_split
@@ -54,12 +53,6 @@ def client(running: RunningServers) -> Minio:
         environment["AWS_SECRET_ACCESS_KEY"],
         secure=False,
     )
-
-
-def file_of(path: Path, size: int, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(np.random.default_rng(seed).bytes(size))
-    return path
 
 
 @pytest.mark.parametrize("size", [0, 10, 16 * 2**20, 40 * 2**20 + 7])

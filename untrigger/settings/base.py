@@ -36,6 +36,10 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise UserError(_sentence(error)) from error
 
+    def record(self) -> dict[str, Any]:
+        """Plain JSON values; settings without a value are left out, as KFP knows no null."""
+        return self.model_dump(mode="json", exclude_none=True)
+
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]

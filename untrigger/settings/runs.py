@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ from untrigger.settings.methods import (
     RetrainingSettings,
     VisualisationSettings,
 )
+from untrigger.settings.plans import method_of
 from untrigger.settings.stairs import checked_betas, checked_gammas
 from untrigger.settings.trigger_names import expanded_triggers
 
@@ -101,28 +102,15 @@ class CommonConfig(Settings):
             )
         return self
 
-    def record(self) -> dict[str, Any]:
-        """The configuration as plain JSON values; settings without a value are left out, as KFP knows no null."""
-        return self.model_dump(mode="json", exclude_none=True)
-
-    def beta_plan(self) -> list[str]:
-        """One item per generator task: its betas, joined by commas."""
+    def beta_plan(self) -> list[tuple[float, ...]]:
+        """The betas of each generator task."""
         starts = range(0, len(self.betas), self.betas_per_task)
-        return [",".join(f"{beta}" for beta in self.betas[start : start + self.betas_per_task]) for start in starts]
+        return [self.betas[start : start + self.betas_per_task] for start in starts]
 
-    def retraining_plan(self) -> list[dict[str, str]]:
-        """One item per retraining task inside the loop: a method and the seeds that the task runs (all packed)."""
-        names: list[str] = []
-        for method in self.methods:
-            if method == "beta":
-                names += [f"beta={beta}" for beta in self.betas]
-            else:
-                names.append(method)
-        return [{"method": name, "seeds": self.packed_seeds()} for name in names]
-
-    def packed_seeds(self) -> str:
-        """All retraining seeds, joined by commas: what one task runs."""
-        return ",".join(str(seed) for seed in range(self.retraining_seeds))
+    def planned_methods(self) -> list[str]:
+        """The method of each retraining task but the ideal one: `beta` is one for each single generator."""
+        single = [method_of(beta) for beta in self.betas]
+        return [name for method in self.methods for name in (single if method == "beta" else [method])]
 
 
 class DefenseConfig(CommonConfig):
