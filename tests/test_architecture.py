@@ -14,7 +14,7 @@ FLOORS = (
     ("errors",),
     ("artifacts", "seeding", "plugins"),
     ("settings",),
-    ("measurements", "networks", "storage", "tracking"),
+    ("measurements", "networks", "pictures", "storage", "tracking"),
     ("profiles", "triggers", "datasets", "mutual_information"),
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd"),
