@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.support.configs import tiny_config
+from untrigger import __version__
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.compilation import compile_all
 
@@ -109,7 +110,7 @@ def test_every_stage_has_an_image_of_its_own_and_installs_nothing(spec: dict[str
     assert len(executors) == 12
     for name, executor in executors.items():
         stage = name.removeprefix("exec-").replace("ideal-retraining", "retraining")
-        assert executor["container"]["image"] == f"untrigger/{stage}:0.1.0"
+        assert executor["container"]["image"] == f"untrigger/{stage}:{__version__}"
         assert "pip install" not in " ".join(executor["container"]["command"])
 
 
