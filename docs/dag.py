@@ -63,7 +63,7 @@ def picture(compiled: dict[str, Any]) -> str:
         columns.setdefault(dag.followers(name), []).append(name)
     rows = max(map(len, columns.values()))
     corner = {
-        name: (8 + x * (WIDTH + GAP_X), 8 + (y + (rows - len(names)) / 2) * (HEIGHT + GAP_Y))
+        name: (8.0 + x * (WIDTH + GAP_X), 8 + (y + (rows - len(names)) / 2) * (HEIGHT + GAP_Y))
         for x, names in enumerate(columns.values())
         for y, name in enumerate(names)
     }

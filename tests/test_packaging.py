@@ -30,8 +30,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(place, source / name)
     target = tmp_path_factory.mktemp("built")
-    build = "from setuptools import build_meta as b; import sys; b.build_wheel(sys.argv[1]); b.build_sdist(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", build, str(target)], cwd=source, check=True, capture_output=True)
+    for what in ("wheel", "sdist"):
+        build = f"from setuptools.build_meta import build_{what} as build; build({str(target)!r})"
+        subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
     return target
 
 
