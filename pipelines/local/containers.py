@@ -187,7 +187,7 @@ class _Watch:
                 thread.join(timeout=5)
             stage = attributes.get("image", "").rpartition("/")[2].partition(":")[0]
             reason = f"the container of {stage} {self._how(container, exit_code)}"
-            self.ended_badly.append(StageEnd(stage, reason, [line for line in lines if line]))
+            self.ended_badly.append(StageEnd(stage, exit_code, reason, [line for line in lines if line]))
 
     def _how(self, container: str, exit_code: int) -> str:
         if container in self._out_of_memory:

@@ -12,6 +12,8 @@ from types import FrameType
 from untrigger.pipelines.local.stage_server import ENDING
 
 LAST_LINES = 15
+TOLD = 2
+"""The exit status of a stage that has said in one sentence what the user must mend."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class StageEnd:
     """A stage that did not end well: why, in words, and the last lines of its output."""
 
     stage: str
+    exit_code: int
     reason: str
     last_lines: Sequence[str] = ()
 

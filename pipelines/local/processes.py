@@ -30,8 +30,6 @@ PRELOADED = (
 
 _WARNINGS = ("-W", "ignore::FutureWarning")
 
-_WARNINGS = ("-W", "ignore::FutureWarning")
-
 _START = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
@@ -99,10 +97,11 @@ class StageProcesses:
 
     def _end(self, stage: str, code: str, last_lines: list[str]) -> StageEnd:
         if code:
-            return StageEnd(stage, f"the process of {stage} {_ended(int(code))}", last_lines)
+            return StageEnd(stage, int(code), f"the process of {stage} {_ended(int(code))}", last_lines)
         assert self._server.stderr is not None
         told = [*last_lines, *self._server.stderr.read().splitlines()][-LAST_LINES:]
-        return StageEnd(stage, f"the server of the stages' processes {_ended(self._server.wait())}", told)
+        server = self._server.wait()
+        return StageEnd(stage, server, f"the server of the stages' processes {_ended(server)}", told)
 
     def stop(self) -> None:
         """Kill the stages that run; none starts from now on."""

@@ -50,7 +50,7 @@ class LocalRun:
         """
         with publishing(self.publisher):
             run_locally(self.config, self.folder, self._stages, self._inputs.places)
-        results = self.folder.publish(last_stage(self.config))
+        results = self.folder.take_report(last_stage(self.config))
         self._finished = True
         return results
 
@@ -81,7 +81,7 @@ def local_run(config: DefenseConfig | SweepConfig, options: RunOptions) -> Itera
         check_tracking()
         base = check_store(options.store) if options.store else None
         folder = OutputFolder(options.output)
-        folder.open(config.record(), inputs.files, resume=options.resume, overwrite=options.overwrite)
+        folder.open(config.record(), inputs.contents, resume=options.resume, overwrite=options.overwrite)
         run = LocalRun(config, folder, RunPublisher(folder, base) if base else None, stages, inputs)
         try:
             yield run

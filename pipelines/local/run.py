@@ -17,10 +17,11 @@ import yaml
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
 from untrigger.pipelines.local.containers import ContainerOptions, docker_runner, watching_containers
-from untrigger.pipelines.local.endings import StageEnd
+from untrigger.pipelines.local.endings import TOLD, StageEnd
 from untrigger.pipelines.local.processes import StageProcesses
 from untrigger.runs.output_folder import OutputFolder
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
+from untrigger.stages.identities import STAGES
 from untrigger.stages.reuse import STORE
 from untrigger.stages.stage import THREADS
 from untrigger.storage.downloads import CACHE, cache_folder
@@ -31,16 +32,8 @@ SIDE_BY_SIDE = 2
 """Tasks of one loop that `kfp.local` runs at the same time."""
 
 
-PER_TRIGGER = (
-    "poison_training",
-    "pixel_sgd",
-    "generator_training",
-    "visualisation",
-    "retraining",
-    "ideal_retraining",
-    "evaluation",
-)
-"""The stages, by module, that a sweep runs for each trigger and that compute."""
+PER_TRIGGER = [name for name, identity in STAGES.items() if identity.per_trigger and identity.resources.gpus]
+"""The stages that a sweep runs for each trigger and that compute."""
 
 
 def check_tracking() -> None:
@@ -159,7 +152,7 @@ def _threads(config: CommonConfig) -> dict[str, int]:
     Two triggers of a sweep are at work at once, each with loops of its own: one core must do for a task of those.
     """
     cores = len(os.sched_getaffinity(0))
-    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.retraining_plan())}
+    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.planned_methods())}
     if isinstance(config, SweepConfig) and len(config.triggers) > 1:
         share = max(1, cores // SIDE_BY_SIDE)
         inner = {name: max(1, share // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
@@ -170,7 +163,7 @@ def _threads(config: CommonConfig) -> dict[str, int]:
 def _what_failed(output: OutputFolder, error: Exception | None, ended_badly: Sequence[StageEnd]) -> str:
     told = [f"stage {event.stage} failed: {event.text}" for event in failures(output.progress)]
     killed = [f"stage {stage} was killed before it could finish" for stage in unfinished_stages(output.progress)]
-    ends = [] if told else ended_badly
+    ends = [end for end in ended_badly if not (told and end.exit_code == TOLD)]
     reasons = "; ".join(told + killed + [end.reason for end in ends]) or click.unstyle(str(error)).rstrip(".")
     shown = [f"\nlast lines of {end.stage}:\n  " + "\n  ".join(end.last_lines) for end in ends if end.last_lines]
     remedy = f"(log: {output.log}; mend the cause and add --resume to go on from the finished stages)"

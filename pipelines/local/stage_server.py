@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import gc
 import importlib
-import io
 import json
 import os
 import select
@@ -96,9 +95,8 @@ def _stage(talk: int, server: int) -> int:
         os.dup2(talk, 1)
         os.dup2(talk, 2)
     prctl(_PR_SET_NAME, request["name"].encode()[:15])
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)
     try:
         _execute(request)
         return 0

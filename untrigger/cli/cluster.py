@@ -14,7 +14,7 @@ from untrigger.cli.settings import SubmittedSettingsCommand, nested_settings, re
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
-    from untrigger.pipelines.cluster.api import Cluster
+    from untrigger.pipelines.cluster.api import Cluster, ClusterRun
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.storage.objects import ObjectStore
 
@@ -53,12 +53,6 @@ _STORE = click.option(
 )
 @click.option("--allow-unpinned", is_flag=True, help="Submit images by tag, where they have no digest.")
 @click.option("--placement", type=click.Path(path_type=Path), help="YAML file: GPU type, node selector, tolerations.")
-@click.option(
-    "--keep-pods",
-    type=click.IntRange(1, 3650),
-    metavar="DAYS",
-    help="Days after its end to delete the run's pods.",
-)
 @click.option("--skip-settings-check", is_flag=True, help="Do not look for the stages' settings in the namespace.")
 @click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done.")
 @debug_option
@@ -74,7 +68,6 @@ def submit(
     images: Path | None,
     allow_unpinned: bool,
     placement: Path | None,
-    keep_pods: int | None,
     skip_settings_check: bool,
     dry_run: bool,
     wait: bool,
@@ -121,7 +114,7 @@ def submit(
     click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
     if not skip_settings_check and (warning := check_settings(namespace)):
         tell(f"warning: {warning}")
-    run_id = _submit(submission, cluster, experiment, name, keep_pods)
+    run_id = _submit(submission, cluster, experiment, name)
     click.echo(f"run:       {run_id}")
     click.echo(f"link:      {cluster.link(run_id)}")
     if wait:
@@ -130,9 +123,7 @@ def submit(
         click.echo(f"follow it: untrigger runs {run_id} --wait")
 
 
-def _submit(
-    submission: Submission, cluster: Cluster, experiment: str | None, name: str | None, keep_days: int | None
-) -> str:
+def _submit(submission: Submission, cluster: Cluster, experiment: str | None, name: str | None) -> str:
     from untrigger.pipelines.cluster.submission import check_stored_inputs, run_name, submit
 
     check_stored_inputs(submission)
@@ -142,7 +133,6 @@ def _submit(
         cluster,
         name=name or run_name(submission.config),
         experiment=experiment_id,
-        keep_days=keep_days,
         tell=tell,
         on_file=show_file,
     )
@@ -181,12 +171,10 @@ def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None,
         return
     found = cluster.find_run(run)
     if wait:
-        _wait(cluster, found.run_id)
+        _wait(cluster, found.id)
         return
-    click.echo(
-        f"run:   {found.run_id} ({found.display_name})\nstate: {found.state}\nlink:  {cluster.link(found.run_id)}"
-    )
-    for event in cluster.stage_events(found):
+    click.echo(f"run:   {found.id} ({found.name})\nstate: {found.state}\nlink:  {cluster.link(found.id)}")
+    for event in found.events:
         click.echo(event.line())
 
 
@@ -213,9 +201,9 @@ def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, nam
         raise UserError(f"the output folder is given twice, as {folder} and as --output {output}: leave one out")
     found = Cluster(endpoint, namespace).find_run(run)
     if found.state != "SUCCEEDED":
-        raise UserError(f"the run {found.run_id} is {found.state}: its report is there when it has succeeded")
+        raise UserError(f"the run {found.id} is {found.state}: its report is there when it has succeeded")
     store = ObjectStore(tell)
-    output = output or folder or Path("runs") / str(found.run_id)
+    output = output or folder or Path("runs") / found.id
     fetch_report(store, run_artifacts(store, found), output, show_file)
     click.echo(f"report: {(output / 'report.html').resolve()}")
 
@@ -231,7 +219,7 @@ def _wait(cluster: Cluster, run_id: str) -> None:
         tell(f"the run goes on: {cluster.link(run_id)}; `untrigger runs {run_id} --wait` follows it again")
         sys.exit(EXIT_INTERRUPTED)
     if run.state != "SUCCEEDED":
-        reason = f": {run.error.message}" if run.error and run.error.message else ""
+        reason = f": {run.reason}" if run.reason else ""
         tell(f"error: the run {run_id} is {run.state}{reason} ({cluster.link(run_id)})")
         sys.exit(EXIT_FAILURE)
     try:
@@ -240,7 +228,7 @@ def _wait(cluster: Cluster, run_id: str) -> None:
         tell(f"warning: the run succeeded, but its results cannot be shown: {error}")
 
 
-def _show_results(store: ObjectStore, run: Any) -> None:
+def _show_results(store: ObjectStore, run: ClusterRun) -> None:
     from rich.console import Console
 
     from untrigger.pipelines.cluster.artifacts import run_artifacts
@@ -254,7 +242,7 @@ def _show_results(store: ObjectStore, run: Any) -> None:
     for table in final_tables(report.read(store)):
         Console(file=sys.stdout).print(table)
     click.echo(f"artifacts: {artifacts}")
-    click.echo(f"fetch it:  untrigger fetch {run.run_id}")
+    click.echo(f"fetch it:  untrigger fetch {run.id}")
 
 
 @click.group()
@@ -275,6 +263,8 @@ def pin(registry: str, output: Path | None, plain_http: bool, manifests: tuple[P
     from untrigger.artifacts import write_json
     from untrigger.pipelines.images import PINS, named_images, resolved
 
+    if not registry:
+        raise UserError("no registry for the images of this project: make pin-images REGISTRY=...")
     pins: dict[str, str] = {}
     for image in named_images(manifests):
         pins[image] = resolved(image, registry, plain_http=plain_http)

@@ -204,10 +204,11 @@ def compile_pipelines(folder: Path | None) -> None:
 @click.command()
 def datasets() -> None:
     """List the datasets that --dataset takes."""
-    from untrigger.datasets.sources import DESCRIPTIONS
+    from untrigger.datasets.sources import descriptions
 
-    width = max(len(name) for name in DESCRIPTIONS)
-    for name, description in DESCRIPTIONS.items():
+    known = descriptions()
+    width = max(len(name) for name in known)
+    for name, description in known.items():
         click.echo(f"{name:<{width}}  {description}")
 
 

@@ -126,7 +126,7 @@ def _measure_all(log: Log, measure: _Measure, undefended: Classifier, retrained:
 
 
 def _method_order(settings: DefenseConfig, method: str) -> int:
-    planned = [item["method"] for item in settings.retraining_plan()]
+    planned = settings.planned_methods()
     return planned.index(method) if method in planned else len(planned)
 
 
