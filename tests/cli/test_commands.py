@@ -120,7 +120,6 @@ def test_a_temporary_folder_that_is_not_there_is_named_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", "/no/such/folder")
-    monkeypatch.setattr("tempfile.tempdir", None)
     result = invoke("run", "--profile", "tiny", "--output", str(tmp_path / "out"))
     assert result.exit_code == 2 and "TMPDIR names /no/such/folder" in result.stderr
     assert not (tmp_path / "out").exists()

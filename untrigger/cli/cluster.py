@@ -84,9 +84,7 @@ def submit(
       untrigger submit --dataset parquet:data/cifar10 --trigger binary:7 --wait
       untrigger submit --triggers binary,colour:0-9 --dataset s3://untrigger/datasets/... --placement a100.yaml
     """
-    from untrigger.pipelines.cluster.api import Cluster
     from untrigger.pipelines.cluster.placement import Placement
-    from untrigger.pipelines.cluster.settings_check import check_settings
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.pipelines.images import read_pins_if_any
 
@@ -109,11 +107,7 @@ def submit(
     if dry_run:
         click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")
         return
-    cluster = Cluster(endpoint, namespace)
-    version = cluster.check_version()
-    click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
-    if not skip_settings_check and (warning := check_settings(namespace)):
-        tell(f"warning: {warning}")
+    cluster = _checked_cluster(endpoint, namespace, skip_settings_check)
     run_id = _submit(submission, cluster, experiment, name)
     click.echo(f"run:       {run_id}")
     click.echo(f"link:      {cluster.link(run_id)}")
@@ -121,6 +115,18 @@ def submit(
         _wait(cluster, run_id)
     else:
         click.echo(f"follow it: untrigger runs {run_id} --wait")
+
+
+def _checked_cluster(endpoint: str, namespace: str, skip_settings_check: bool) -> Cluster:
+    from untrigger.pipelines.cluster.api import Cluster
+    from untrigger.pipelines.cluster.settings_check import check_settings
+
+    cluster = Cluster(endpoint, namespace)
+    version = cluster.check_version()
+    click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
+    if not skip_settings_check and (warning := check_settings(namespace)):
+        tell(f"warning: {warning}")
+    return cluster
 
 
 def _submit(submission: Submission, cluster: Cluster, experiment: str | None, name: str | None) -> str:
