@@ -16,6 +16,7 @@ from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
 from untrigger.reports.results import Results
 from untrigger.reports.sweep import SweepResults
+from untrigger.runs.reading import read_results
 from untrigger.stages.reuse import kept_outputs
 
 PUBLISHED = ("results.json", "sweep.json", "report.html", "figures", "triggers", "classifier", "embedding.safetensors")
@@ -99,8 +100,7 @@ class OutputFolder:
             raise UserError(f"the stage {stage} left no outputs in {self.stages}: see {self.log}")
         self._delete(*PUBLISHED)
         self._publish(kept / "report")
-        kind = SweepResults if self.results.name == SweepResults.FILE else Results
-        return kind.load(self.path)
+        return read_results(self.path)
 
     def _publish(self, report: Path) -> None:
         for name in PUBLISHED:
