@@ -2,6 +2,8 @@ PYTHON ?= python3
 OVERLAY ?= minio
 VENV := .venv
 READY := $(VENV)/.ready
+# Set to anything for a REGISTRY without TLS; deploy asks no registry, so one line may have all three targets.
+PLAIN_HTTP ?=
 IN_VENV := . $(VENV)/bin/activate &&
 
 .PHONY: help demo test test-unit test-browser test-containers test-kubernetes images push-images pin-images deploy k8s-secrets compose-env lint clean
@@ -27,14 +29,20 @@ images:  ## Build all images with docker, podman or buildah (TORCH=cuda for GPUs
 test-containers: $(READY)  ## Run the pipeline in its images (needs them, an engine, and the servers' images)
 	$(IN_VENV) pytest -m container
 
-test-kubernetes: $(READY)  ## Check the Kubernetes manifests (needs kubectl, skopeo, docker-registry; no cluster)
+test-kubernetes: $(READY)  ## Check the Kubernetes manifests (needs kubectl, skopeo, docker-registry, postgresql; no cluster)
 	$(IN_VENV) pytest -m kubernetes
 
+ifneq (,$(filter push-images pin-images,$(MAKECMDGOALS)))
+ifeq (,$(REGISTRY))
+$(error no registry: give one, as in make $(MAKECMDGOALS) REGISTRY=registry.example.com/team)
+endif
+endif
+
 push-images:  ## Push all images to REGISTRY (REGISTRY/untrigger/...), with the engine that built them
-	docker/push.sh $(REGISTRY)
+	PLAIN_HTTP=$(PLAIN_HTTP) docker/push.sh $(REGISTRY)
 
 pin-images: $(READY)  ## Write the digests that REGISTRY and others have for all images to k8s/images.json (needs skopeo)
-	$(IN_VENV) untrigger images pin --registry "$(REGISTRY)" k8s
+	$(IN_VENV) untrigger images pin --registry "$(REGISTRY)" $(if $(PLAIN_HTTP),--plain-http) k8s
 
 deploy: $(READY) k8s-secrets  ## Apply OVERLAY to the cluster, images by digest (UNPINNED=1 allows tags)
 	$(IN_VENV) k8s/deploy.sh $(OVERLAY)
@@ -57,5 +65,5 @@ clean:  ## Remove the virtual environment (runs/ stays)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(IN_VENV) pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(IN_VENV) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser,servers]'
+	$(IN_VENV) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,browser]'
 	touch $@

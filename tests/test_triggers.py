@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -32,16 +35,26 @@ def test_binary_patterns_are_grey() -> None:
     assert torch.equal(patterns[:, 0], patterns[:, 1]) and torch.equal(patterns[:, 0], patterns[:, 2])
 
 
-def test_a_stamped_image_differs_only_inside_the_patch(rng: torch.Generator) -> None:
-    images = torch.rand(50, 3, 12, 10, generator=rng) * 0.5
-    trigger = torch.full((1, 3, 2, 4), 0.9)
-    stamped = stamp(images, trigger, rng)
-    for before, after in zip(images, stamped, strict=True):
-        rows, columns = (before != after).any(0).nonzero().T
-        assert (rows.max() - rows.min() + 1, columns.max() - columns.min() + 1) == (2, 4)
-        patch = after[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        assert torch.equal(patch, trigger[0])
-        assert int((before != after).any(0).sum()) == 8
+@given(
+    image=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]),
+    shared=st.booleans(),
+    data=st.data(),
+)
+def test_a_stamped_image_differs_only_inside_the_patch(
+    image: tuple[int, int], dtype: torch.dtype, shared: bool, data: st.DataObject
+) -> None:
+    height, width = (data.draw(st.integers(1, extent)) for extent in image)
+    corner = st.tuples(st.integers(0, image[0] - height), st.integers(0, image[1] - width))
+    corners = data.draw(st.lists(corner, min_size=1, max_size=4))
+    rng = torch.Generator().manual_seed(0)
+    images = (torch.rand(len(corners), 3, *image, generator=rng) * 0.5).to(dtype)
+    triggers = (torch.rand(1 if shared else len(corners), 3, height, width, generator=rng) * 0.3 + 0.6).to(dtype)
+    expected = images.clone()
+    for index, (top, left) in enumerate(corners):
+        expected[index, :, top : top + height, left : left + width] = triggers[0 if shared else index]
+    stamped = stamp(images, triggers, torch.tensor(corners))
+    assert stamped.dtype == dtype and torch.equal(stamped, expected)
 
 
 def test_every_place_where_the_patch_fits_is_reached_alike(rng: torch.Generator) -> None:
@@ -112,3 +125,24 @@ def test_a_trigger_out_of_range_or_of_a_wrong_shape_is_refused(tmp_path: Path) -
 def test_a_trigger_larger_than_the_image_is_refused() -> None:
     with pytest.raises(UserError, match="33x3 pixels is larger than the images of 32x32"):
         check_fits((33, 3), torch.zeros(1, 3, 32, 32))
+
+
+def test_a_trigger_picture_is_read_as_it_is_seen_or_refused(tmp_path: Path) -> None:
+    mark = np.zeros((5, 5, 4), np.uint8)
+    mark[1:4, 1:4] = 255
+    Image.fromarray(mark).save(tmp_path / "seethrough.png")
+    Image.fromarray(mark[..., :3]).save(tmp_path / "PATCH.PNG")
+    Image.fromarray(np.full((3, 3), 20000, np.uint16)).save(tmp_path / "sixteen.png")
+    with pytest.raises(UserError, match=r"seethrough\.png has see-through pixels"):
+        read_trigger(str(tmp_path / "seethrough.png"))
+    assert read_trigger(str(tmp_path / "PATCH.PNG")).sum() == 27
+    assert read_trigger(str(tmp_path / "sixteen.png")).flatten().tolist() == pytest.approx(
+        [20000 / 65535] * 27, abs=0.002
+    )
+
+
+def test_a_trigger_that_was_not_fetched_is_named(tmp_path: Path) -> None:
+    for name in ("patch.png", "patch.safetensors"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+        with pytest.raises(UserError, match="is a Git LFS pointer, not the file itself"):
+            read_trigger(str(tmp_path / name))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` with the format version in front; the file appears whole or not at all."""
@@ -80,4 +82,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except SafetensorError as error:
+        refuse_pointer(path, str(path))
         raise UserError(f"{path} is not a valid safetensors file: {error}") from error
+
+
+def refuse_pointer(content: Path | bytes, place: str) -> None:
+    """UserError when a file, or its content, is what Git LFS leaves in the place of one that it did not fetch."""
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            content = file.read(len(LFS_POINTER))
+    if content.startswith(LFS_POINTER):
+        raise UserError(f"{place} is a Git LFS pointer, not the file itself: `git lfs pull` fetches it")

@@ -8,6 +8,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,6 @@ PATIENCE = "UNTRIGGER_KFP_PATIENCE"
 OLDEST = Version("2.16")
 """Older servers refuse the platform spec of the compiled DAGs: they do not know its security context."""
 
-KEEPS_TIME_TO_LIVE = Version("2.17")
-"""Older servers drop a platform spec that says how long pods are kept, and with it everything else in it."""
-
 POLL_SECONDS = 3.0
 TIMEOUT_SECONDS = (5, 60)
 """For a connection, and for an answer."""
@@ -41,6 +40,23 @@ PAGE = 200
 """The most that a server lists at once."""
 
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
+
+
+@dataclass(frozen=True)
+class ClusterRun:
+    """A run as its server knows it; `created` is in UTC.
+
+    `root` is the pipeline root if it has one of its own, `reason` says why it failed where the server knows, `events`
+    what became of each stage so far, which a listing does not tell.
+    """
+
+    id: str
+    state: str
+    created: datetime | None
+    name: str
+    root: str
+    reason: str
+    events: tuple[Event, ...]
 
 
 class Cluster:
@@ -112,21 +128,21 @@ class Cluster:
 
     def start(
         self, name: str, experiment: str, pipeline: tuple[str, str], parameters: Mapping[str, Any], root: str
-    ) -> Any:
-        """Start a run; its artifacts go below the pipeline root `root`."""
+    ) -> str:
+        """Start a run, whose id comes back; its artifacts go below the pipeline root `root`."""
         wanted = kfp_server_api.V2beta1Run(
             experiment_id=experiment,
             display_name=name,
             pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(*pipeline),
             runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=root),
         )
-        return self._ask(f"start the run {name!r}", self._runs.run_service_create_run, run=wanted)
+        return str(self._ask(f"start the run {name!r}", self._runs.run_service_create_run, run=wanted).run_id)
 
-    def run(self, run_id: str) -> Any:
+    def run(self, run_id: str) -> ClusterRun:
         """The run with this id, with its stages."""
-        return self._ask(f"find the run {run_id}", self._runs.run_service_get_run, run_id=run_id)
+        return self._described(self._ask(f"find the run {run_id}", self._runs.run_service_get_run, run_id=run_id))
 
-    def find_run(self, name: str) -> Any:
+    def find_run(self, name: str) -> ClusterRun:
         """The run with this id or name; UserError when there is none, or when several share the name."""
         if RUN_ID.fullmatch(name):
             return self.run(name)
@@ -134,9 +150,9 @@ class Cluster:
         if len(found) != 1:
             told = f"{len(found)} runs are called" if found else "there is no run"
             raise UserError(f"{told} {name!r}: `untrigger runs` lists the runs with their ids")
-        return self.run(found[0].run_id)
+        return self.run(found[0].id)
 
-    def latest_runs(self, count: int, experiment: str | None = None) -> list[Any]:
+    def latest_runs(self, count: int, experiment: str | None = None) -> list[ClusterRun]:
         """The latest runs, newest first, at most PAGE; those of one experiment if it is named."""
         if experiment is None:
             return self._latest(count)
@@ -146,7 +162,7 @@ class Cluster:
         """The page of a run."""
         return f"{self.shown}/#/runs/details/{run_id}"
 
-    def follow(self, run_id: str, show: Callable[[Event], None]) -> Any:
+    def follow(self, run_id: str, show: Callable[[Event], None]) -> ClusterRun:
         """Tell `show` what becomes of the stages until the run has ended; returns the run.
 
         A lost connection is sought again for as long as PATIENCE says; then UserError.
@@ -171,17 +187,26 @@ class Cluster:
                 if lost:
                     lost = False
                     show(Event(self.shown, "warning", "answers again"))
-                for event in self.stage_events(run, names):
+                described = self._described(run, names)
+                for event in described.events:
                     if (event.stage, event.kind) not in told:
                         told.add((event.stage, event.kind))
                         show(event)
-                if run.state in ENDED:
-                    return run
+                if described.state in ENDED:
+                    return described
             time.sleep(POLL_SECONDS)
 
-    def stage_events(self, run: Any, names: dict[str, str] | None = None) -> list[Event]:
-        """What became of each stage of the run so far, as `stage_events` tells it."""
-        return stage_events(run, self._namespace, {} if names is None else names)
+    def _described(self, run: Any, names: dict[str, str] | None = None) -> ClusterRun:
+        """The run without KFP's objects; `names` are those that `stage_events` keeps."""
+        return ClusterRun(
+            id=str(run.run_id),
+            state=run.state or "",
+            created=run.created_at,
+            name=run.display_name or "",
+            root=(run.runtime_config and run.runtime_config.pipeline_root) or "",
+            reason=(run.error and run.error.message) or "",
+            events=tuple(stage_events(run, self._namespace, {} if names is None else names)),
+        )
 
     def _read_health(self, endpoint: str, token: str | None) -> dict[str, Any]:
         """What the server says of itself, in the older and in the newer API."""
@@ -216,7 +241,7 @@ class Cluster:
             )
         return UserError(f"what answers at {self.shown} is not Kubeflow Pipelines 2 ({answer.status_code})")
 
-    def _latest(self, count: int, **which: str) -> list[Any]:
+    def _latest(self, count: int, **which: str) -> list[ClusterRun]:
         """The latest runs in one page; those of an experiment, or with a filter."""
         page = self._ask(
             "list the runs",
@@ -226,7 +251,7 @@ class Cluster:
             **({} if "experiment_id" in which else self._own),
             **which,
         )
-        return list(page.runs or ())
+        return [self._described(run) for run in page.runs or ()]
 
     def _all(self, what: str, list_page: Callable[..., Any], name: str, **which: str) -> Iterator[Any]:
         """What all pages of a listing hold under `name`."""

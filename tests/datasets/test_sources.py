@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 
+from tests.support.files import picture, write_shard
 from untrigger.datasets.cifar import ArraysOnlyUnpickler
 from untrigger.datasets.images import load_images, save_images
 from untrigger.datasets.sources import check_dataset, read_split
@@ -23,27 +20,6 @@ from untrigger.errors import UserError
 from untrigger.settings.methods import DataSettings
 
 SETTINGS = DataSettings()
-
-
-def picture(value: int, size: tuple[int, int] = (12, 12), kind: str = "PNG") -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(np.full((size[1], size[0], 3), value, dtype=np.uint8)).save(stream, kind, lossless=True)
-    return stream.getvalue()
-
-
-def write_shard(
-    path: Path, contents: list[Any], labels: list[Any], column: str = "img", class_names: list[str] | None = None
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    images = pa.array(
-        [{"bytes": content, "path": None} for content in contents],
-        type=pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-    )
-    table = pa.table({column: images, "label": pa.array(labels, type=pa.int64())})
-    if class_names is not None:
-        features = {"label": {"names": class_names, "_type": "ClassLabel"}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    pq.write_table(table, path)
 
 
 def test_the_digits_are_split_three_ways_stratified_and_seeded() -> None:
@@ -85,7 +61,7 @@ def test_parquet_shards_keep_every_pixel_and_their_order(tmp_path: Path, kind: s
 
 
 def test_class_names_come_from_the_schema(tmp_path: Path) -> None:
-    write_shard(tmp_path / "a.parquet", [picture(1)] * 40, [0, 1] * 20, class_names=["cat", "dog"])
+    write_shard(tmp_path / "a.parquet", [picture(v) for v in range(40)], [0, 1] * 20, class_names=["cat", "dog"])
     assert read_split(f"parquet:{tmp_path}", SETTINGS, seed=0).training.class_names == ("cat", "dog")
 
 
@@ -105,7 +81,7 @@ def test_class_folders_are_read_with_and_without_a_test_part(tmp_path: Path) -> 
 
 
 def test_images_of_several_sizes_need_image_size(tmp_path: Path) -> None:
-    contents = [picture(5, (12, 12))] * 30 + [picture(5, (10, 14))] * 10
+    contents = [picture(v, (12, 12)) for v in range(30)] + [picture(5, (10, 14))] * 10
     write_shard(tmp_path / "a.parquet", contents, [0, 1] * 20)
     with pytest.raises(UserError, match=r"row 30 of .* is 10x14 pixels, .*--data.image-size"):
         read_split(f"parquet:{tmp_path}", SETTINGS, seed=0)
@@ -172,7 +148,7 @@ def test_missing_datasets_are_named(tmp_path: Path) -> None:
 
 
 def test_too_few_images_per_class_are_refused(tmp_path: Path) -> None:
-    write_shard(tmp_path / "a.parquet", [picture(1)] * 3, [0, 1, 1])
+    write_shard(tmp_path / "a.parquet", [picture(v) for v in range(3)], [0, 1, 1])
     with pytest.raises(UserError, match="cannot split 3 images of 2 classes"):
         read_split(f"parquet:{tmp_path}", SETTINGS, seed=0)
 

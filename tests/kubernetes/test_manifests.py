@@ -45,6 +45,13 @@ def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return list(yaml.safe_load_all(built.stdout))
 
 
+@pytest.fixture(scope="module")
+def checks() -> list[dict[str, Any]]:
+    """What a deployment ends with."""
+    built = subprocess.run(["kubectl", "kustomize", ROOT / "k8s/check"], capture_output=True, text=True, check=True)
+    return list(yaml.safe_load_all(built.stdout))
+
+
 def newest_versions() -> list[str]:
     minors = {version.rpartition(".")[0]: version for version in all_versions()}
     return [minors[minor] for minor in sorted(minors, key=lambda text: [int(part) for part in text.split(".")])[-3:]]
@@ -63,15 +70,19 @@ def names(manifests: list[dict[str, Any]], kind: str) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("version", newest_versions())
-def test_every_object_is_strictly_valid(manifests: list[dict[str, Any]], version: str) -> None:
-    assert len(manifests) > 15
-    for item in manifests:
+def test_every_object_is_strictly_valid(
+    manifests: list[dict[str, Any]], checks: list[dict[str, Any]], version: str
+) -> None:
+    assert len(manifests) > 15 and len(checks) == 2
+    for item in (*manifests, *checks):
         kubernetes_validate.validate(item, version, strict=True)
 
 
-def test_every_pod_meets_the_restricted_standard_and_has_a_read_only_root(manifests: list[dict[str, Any]]) -> None:
-    found = list(pods(manifests))
-    assert len(found) >= 2
+def test_every_pod_meets_the_restricted_standard_and_has_a_read_only_root(
+    manifests: list[dict[str, Any]], checks: list[dict[str, Any]]
+) -> None:
+    found = list(pods([*manifests, *checks]))
+    assert len(found) >= 4
     for _, pod in found:
         context = pod["securityContext"]
         assert context["runAsNonRoot"] is True and context["runAsUser"] > 0
@@ -85,7 +96,8 @@ def test_every_pod_meets_the_restricted_standard_and_has_a_read_only_root(manife
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }
-            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
+            if "restartPolicy" not in pod:
+                assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
             assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
             assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
 
@@ -194,13 +206,22 @@ def test_a_deployment_without_secrets_gets_new_ones(cluster: Kubeflow, checkout:
     assert "accessKey=" in written(checkout, "minio")[0] and "its-" not in "".join(written(checkout, "minio"))
 
 
+def test_kfps_own_store_is_opened_with_the_credentials_that_kfp_has(cluster: Kubeflow, checkout: Path) -> None:
+    missing = make_secrets(checkout, "seaweedfs")
+    assert missing.returncode != 0 and "shows no secret mlpipeline-minio-artifact in kubeflow" in missing.stderr
+    for key in ("its-key", "its-new-key"):
+        cluster.kfp_secret = {"accesskey": key, "secretkey": "its-secret"}
+        assert make_secrets(checkout, "seaweedfs", **SECRETS).returncode == 0
+        assert written(checkout, "seaweedfs")[0] == f"accessKey={key}\nsecretKey=its-secret\n"
+
+
 def test_another_store_does_not_get_the_credentials_of_the_one_that_the_cluster_had(
     cluster: Kubeflow, checkout: Path
 ) -> None:
-    refused = make_secrets(checkout, "seaweedfs")
+    refused = make_secrets(checkout, "external")
     assert refused.returncode != 0 and "must stand in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in refused.stderr
-    assert make_secrets(checkout, "seaweedfs", **SECRETS).returncode == 0
-    store, database = written(checkout, "seaweedfs")
+    assert make_secrets(checkout, "external", **SECRETS).returncode == 0
+    store, database = written(checkout, "external")
     assert (store, database) == ("accessKey=given-access-key\nsecretKey=given-secret-key\n", "password=its-password\n")
 
 

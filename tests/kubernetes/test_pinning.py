@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -17,6 +18,7 @@ import yaml
 
 from tests.support.servers import free_port
 from tests.support.waiting import wait_for
+from untrigger import __version__
 from untrigger.artifacts import read_json, write_json
 from untrigger.pipelines.images import images_in, named_images
 
@@ -25,9 +27,19 @@ pytestmark = pytest.mark.kubernetes
 ROOT = Path(__file__).parents[2]
 UNTRIGGER = str(Path(sys.executable).with_name("untrigger"))
 STAND_IN = """#!/bin/sh
-# kubectl without a cluster: what is to be applied is kept.
-[ "$1" = apply ] || exec {kubectl} "$@"
-cat >{applied}
+# kubectl without a cluster: what is to be applied is kept, the rest is answered as the environment says.
+echo "$*" >>{folder}/asked
+case "$*" in
+kustomize*) exec {kubectl} "$@" ;;
+"get namespace kubeflow") [ -z "$NO_KUBEFLOW" ] || exit 1 ;;
+"apply -f -") {{ echo ---; cat; }} >>{folder}/applied.yaml ;;
+delete*) cat >/dev/null ;;
+*"get deployments,"*) echo "$LEFT_BEHIND" ;;
+*rollout*) exit "${{ROLLOUT:-0}}" ;;
+*"-n kubeflow get job"*) echo "${{STORE_CHECK:-SuccessCriteriaMet Complete}}" ;;
+*"get job"*) echo Complete ;;
+*logs*) echo "the log of $*" ;;
+esac
 """
 
 
@@ -112,7 +124,7 @@ def deploy(tmp_path: Path, overlay: str = "minio", **environment: str) -> subpro
     """`k8s/deploy.sh OVERLAY` in a copy of the manifests, beside a kubectl that keeps what is to be applied."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    stand_in = STAND_IN.format(kubectl=shutil.which("kubectl"), applied=tmp_path / "applied.yaml")
+    stand_in = STAND_IN.format(kubectl=shutil.which("kubectl"), folder=tmp_path)
     (tools / "kubectl").write_text(stand_in)
     (tools / "kubectl").chmod(0o755)
     (tools / "untrigger").symlink_to(UNTRIGGER)
@@ -137,10 +149,113 @@ def checkout(tmp_path: Path) -> Path:
 def test_images_without_a_digest_are_not_deployed_unless_that_is_allowed(checkout: Path) -> None:
     refused = deploy(checkout)
     assert refused.returncode != 0 and not (checkout / "applied.yaml").exists()
-    assert "no digest for postgres:17.6-alpine3.22, untrigger/mlflow-server:0.1.0" in refused.stderr
+    assert f"no digest for postgres:17.6-alpine3.22, untrigger/mlflow-server:{__version__}" in refused.stderr
     shutil.rmtree(checkout / "bin")
     assert deploy(checkout, UNPINNED="1").returncode == 0
-    assert len(list(yaml.safe_load_all((checkout / "applied.yaml").read_text()))) > 15
+    assert len(applied(checkout)) > 15
+
+
+def applied(checkout: Path) -> list[Any]:
+    return [item for item in yaml.safe_load_all((checkout / "applied.yaml").read_text()) if item]
+
+
+def annotations(checkout: Path) -> dict[str, str]:
+    """What the pod templates of the servers say of their settings."""
+    templates = {
+        item["metadata"]["name"]: item["spec"]["template"]
+        for item in applied(checkout)
+        if "spec" in item and "template" in item["spec"]
+    }
+    return {
+        name: each["metadata"].get("annotations", {}).get("untrigger.io/settings", "")
+        for name, each in templates.items()
+    }
+
+
+def test_without_kubeflow_nothing_is_applied(checkout: Path) -> None:
+    refused = deploy(checkout, UNPINNED="1", NO_KUBEFLOW="1")
+    assert refused.returncode != 0 and not (checkout / "applied.yaml").exists()
+    assert "there is no namespace kubeflow" in refused.stderr and "nothing was applied" in refused.stderr
+
+
+def test_other_settings_roll_the_servers_over_and_the_same_ones_do_not(checkout: Path) -> None:
+    seen = []
+    for line in ("", "", "region=eu-central-1"):
+        if line:
+            overlay = checkout / "k8s/overlays/minio"
+            for name in ("store.env", "providers.yaml"):
+                (overlay / name).write_text((overlay / name).read_text().replace("us-east-1", "eu-central-1"))
+        (checkout / "applied.yaml").unlink(missing_ok=True)
+        assert deploy(checkout, UNPINNED="1").returncode == 0
+        shutil.rmtree(checkout / "bin")
+        seen.append(annotations(checkout))
+    assert seen[0] == seen[1] and seen[0]["mlflow"].startswith("sha256-")
+    assert all(seen[0][name] != seen[2][name] for name in ("mlflow", "minio"))
+
+
+def test_what_an_earlier_overlay_left_is_named(checkout: Path) -> None:
+    deployed = deploy(checkout, "seaweedfs", UNPINNED="1", LEFT_BEHIND="statefulset.apps/minio")
+    assert deployed.returncode == 0, deployed.stderr
+    assert "kubectl -n untrigger delete statefulset.apps/minio" in deployed.stderr
+    assert "-l untrigger.io/overlay!=seaweedfs" in (checkout / "asked").read_text()
+    overlays = {item["metadata"]["labels"].get("untrigger.io/overlay") for item in applied(checkout)}
+    assert overlays == {"seaweedfs", None}, "all but the checks bear it"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"ROLLOUT": "1"}, "MLflow does not come up"),
+        ({"STORE_CHECK": "FailureTarget Failed"}, "the store does not work in the namespace kubeflow"),
+    ],
+)
+def test_a_deployment_that_does_not_work_ends_with_the_servers_own_log(
+    checkout: Path, wrong: dict[str, str], told: str
+) -> None:
+    failed = deploy(checkout, UNPINNED="1", **wrong)
+    assert failed.returncode != 0 and told in failed.stderr and "the log of" in failed.stderr
+
+
+def test_a_deployment_ends_with_a_check_of_the_store_in_each_namespace(checkout: Path) -> None:
+    deployed = deploy(checkout, UNPINNED="1")
+    checks = [item for item in applied(checkout) if item["kind"] == "Job"]
+    assert [item["metadata"]["namespace"] for item in checks] == ["kubeflow", "untrigger"]
+    assert deployed.stdout.count("logs job/store-check") == 2, "what they say is shown"
+
+
+def make(*words: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(["make", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_images_are_neither_pushed_nor_pinned_without_a_registry() -> None:
+    for target in ("push-images", "pin-images"):
+        refused = make("--dry-run", target)
+        assert refused.returncode != 0 and "no registry: give one" in refused.stderr
+    pinned = subprocess.run([UNTRIGGER, "images", "pin", "--registry", ""], capture_output=True, text=True, check=False)
+    assert pinned.returncode == 2 and "make pin-images REGISTRY=" in pinned.stderr
+
+
+def test_a_registry_without_tls_is_told_to_every_target(tmp_path: Path) -> None:
+    planned = make("--dry-run", "push-images", "pin-images", "deploy", "REGISTRY=r.test:5000", "PLAIN_HTTP=1").stdout
+    assert "PLAIN_HTTP=1 docker/push.sh r.test:5000" in planned and "--plain-http k8s" in planned
+    for engine in ("podman", "docker"):
+        (tmp_path / engine).write_text(f"#!/bin/sh\necho {engine} $* >>{tmp_path}/asked\n")
+        (tmp_path / engine).chmod(0o755)
+        pushed = subprocess.run(
+            [ROOT / "docker/push.sh", "r.test:5000"],
+            env={
+                **os.environ,
+                "ENGINE": str(tmp_path / engine) if engine == "podman" else engine,
+                "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+                "PLAIN_HTTP": "1",
+            },
+            check=False,
+        )
+        assert pushed.returncode == 0
+    asked = (tmp_path / "asked").read_text()
+    assert "podman push --tls-verify=false r.test:5000/untrigger/open-run:0.1.0" in asked
+    assert "docker push r.test:5000/untrigger/open-run:0.1.0" in asked
 
 
 def test_an_outside_store_without_its_address_is_not_deployed(checkout: Path) -> None:
@@ -157,7 +272,7 @@ def deploy_outside_store(checkout: Path, settings: str) -> subprocess.CompletedP
         providers.replace("example.com", "eu-north-1.amazonaws.com").replace("us-east-1", "eu-north-1")
     )
     (overlay / "pipeline-root").write_text("s3://team/pipelines")
-    (overlay / "store.env").write_text(settings + "trackingBucket=team-mlflow\n")
+    (overlay / "store.env").write_text(settings + "prefix=\ntrackingBucket=team-mlflow\ntrackingPrefix=\n")
     return deploy(checkout, "external", UNPINNED="1")
 
 
@@ -167,7 +282,7 @@ def test_an_outside_store_is_deployed_with_its_region_and_buckets(checkout: Path
     assert deployed.returncode == 0, deployed.stderr
     maps = {
         item["metadata"]["namespace"]: item["data"]
-        for item in yaml.safe_load_all((checkout / "applied.yaml").read_text())
+        for item in applied(checkout)
         if item["kind"] == "ConfigMap" and item["metadata"]["name"] == "untrigger-store"
     }
     assert maps["kubeflow"] == maps["untrigger"]
@@ -194,6 +309,6 @@ def test_what_is_deployed_carries_the_digests(checkout: Path) -> None:
     pins = {image: f"registry.test/{image.partition(':')[0]}{digest}" for image in named_images([checkout / "k8s"])}
     write_json(checkout / "k8s/images.json", {"images": pins})
     assert deploy(checkout).returncode == 0
-    applied = images_in(list(yaml.safe_load_all((checkout / "applied.yaml").read_text())))
-    assert applied and all("@sha256:" in image for image in applied)
-    assert f"registry.test/postgres{digest}" in applied
+    images = images_in(applied(checkout))
+    assert images and all("@sha256:" in image for image in images)
+    assert f"registry.test/postgres{digest}" in images

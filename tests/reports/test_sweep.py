@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from tests.support.configs import tiny_sweep
 from tests.support.results import FOUND, SWEEP
-from untrigger.errors import UserError
 from untrigger.reports.sweep import folder_name, panel_triggers, sweep_results
 
 
@@ -53,29 +49,6 @@ def test_panels_show_where_the_baseline_does_best_middling_and_worst_unless_chos
     assert panel_triggers(SWEEP, results) == ["colour:1", "binary:9", "binary:3"]
     chosen = tiny_sweep(triggers=SWEEP.triggers, panels=("binary:3",))
     assert panel_triggers(chosen, results) == ["binary:3"]
-
-
-def test_names_stand_for_ranges_all_patterns_and_the_lines_of_a_file(tmp_path: Path) -> None:
-    listed = tmp_path / "list.txt"
-    listed.write_text("checkerboard\n\ncolour:7-8\n")
-    expanded = tiny_sweep(triggers=("binary:4-5", str(listed), "patch.png")).triggers
-    assert expanded == ("binary:4", "binary:5", "checkerboard", "colour:7", "colour:8", "patch.png")
-    assert len(tiny_sweep(triggers=("binary",)).triggers) == 51
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"triggers": ()}, "at least one trigger"),
-        ({"triggers": ("binary:1", "binary:0-2")}, "binary:1 more than once"),
-        ({"triggers": ("binary:5-2",)}, "low to high"),
-        ({"triggers": ("missing.txt",)}, "cannot read the list of triggers missing.txt"),
-        ({"triggers": ("binary:1",), "panels": ("binary:2",)}, "panels must be among"),
-    ],
-)
-def test_a_list_of_triggers_that_makes_no_sweep_is_refused(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(UserError, match=told):
-        tiny_sweep(**changes)
 
 
 def test_a_trigger_gives_its_report_a_folder_of_a_plain_name() -> None:

@@ -14,7 +14,7 @@ from untrigger.cli.settings import SubmittedSettingsCommand, nested_settings, re
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
-    from untrigger.pipelines.cluster.api import Cluster
+    from untrigger.pipelines.cluster.api import Cluster, ClusterRun
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.storage.objects import ObjectStore
 
@@ -53,12 +53,6 @@ _STORE = click.option(
 )
 @click.option("--allow-unpinned", is_flag=True, help="Submit images by tag, where they have no digest.")
 @click.option("--placement", type=click.Path(path_type=Path), help="YAML file: GPU type, node selector, tolerations.")
-@click.option(
-    "--keep-pods",
-    type=click.IntRange(1, 3650),
-    metavar="DAYS",
-    help="Days after its end to delete the run's pods.",
-)
 @click.option("--skip-settings-check", is_flag=True, help="Do not look for the stages' settings in the namespace.")
 @click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done.")
 @debug_option
@@ -74,7 +68,6 @@ def submit(
     images: Path | None,
     allow_unpinned: bool,
     placement: Path | None,
-    keep_pods: int | None,
     skip_settings_check: bool,
     dry_run: bool,
     wait: bool,
@@ -91,7 +84,9 @@ def submit(
       untrigger submit --dataset parquet:data/cifar10 --trigger binary:7 --wait
       untrigger submit --triggers binary,colour:0-9 --dataset s3://untrigger/datasets/... --placement a100.yaml
     """
+    from untrigger.pipelines.cluster.api import Cluster
     from untrigger.pipelines.cluster.placement import Placement
+    from untrigger.pipelines.cluster.settings_check import check_settings
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.pipelines.images import read_pins_if_any
 
@@ -114,45 +109,33 @@ def submit(
     if dry_run:
         click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")
         return
-    _submit(submission, endpoint, namespace, experiment, name, keep_pods, skip_settings_check, wait)
-
-
-def _submit(
-    submission: Submission,
-    endpoint: str,
-    namespace: str,
-    experiment: str | None,
-    name: str | None,
-    keep_days: int | None,
-    skip_settings_check: bool,
-    wait: bool,
-) -> None:
-    from untrigger.pipelines.cluster.api import Cluster
-    from untrigger.pipelines.cluster.settings_check import check_settings
-    from untrigger.pipelines.cluster.submission import check_stored_inputs, run_name, submit
-
     cluster = Cluster(endpoint, namespace)
     version = cluster.check_version()
     click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
     if not skip_settings_check and (warning := check_settings(namespace)):
         tell(f"warning: {warning}")
-    check_stored_inputs(submission)
-    experiment_id = cluster.experiment(experiment or "untrigger", create=experiment is None)
-    run_id = submit(
-        submission,
-        cluster,
-        name=name or run_name(submission.config),
-        experiment=experiment_id,
-        keep_days=keep_days,
-        tell=tell,
-        on_file=show_file,
-    )
+    run_id = _submit(submission, cluster, experiment, name)
     click.echo(f"run:       {run_id}")
     click.echo(f"link:      {cluster.link(run_id)}")
     if wait:
         _wait(cluster, run_id)
     else:
         click.echo(f"follow it: untrigger runs {run_id} --wait")
+
+
+def _submit(submission: Submission, cluster: Cluster, experiment: str | None, name: str | None) -> str:
+    from untrigger.pipelines.cluster.submission import check_stored_inputs, run_name, submit
+
+    check_stored_inputs(submission)
+    experiment_id = cluster.experiment(experiment or "untrigger", create=experiment is None)
+    return submit(
+        submission,
+        cluster,
+        name=name or run_name(submission.config),
+        experiment=experiment_id,
+        tell=tell,
+        on_file=show_file,
+    )
 
 
 def _config(profile: str, config_file: Path | None, options: Mapping[str, Any]) -> Any:
@@ -188,23 +171,24 @@ def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None,
         return
     found = cluster.find_run(run)
     if wait:
-        _wait(cluster, found.run_id)
+        _wait(cluster, found.id)
         return
-    click.echo(
-        f"run:   {found.run_id} ({found.display_name})\nstate: {found.state}\nlink:  {cluster.link(found.run_id)}"
-    )
-    for event in cluster.stage_events(found):
+    click.echo(f"run:   {found.id} ({found.name})\nstate: {found.state}\nlink:  {cluster.link(found.id)}")
+    for event in found.events:
         click.echo(event.line())
 
 
 @click.command()
 @click.argument("run")
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder.  [default: runs/RUN-ID]"
+)
 @_ENDPOINT
 @_NAMESPACE
 @debug_option
-def fetch(run: str, folder: Path | None, endpoint: str, namespace: str) -> None:
-    """Fetch the report of RUN, an id or a name on the cluster, into FOLDER (default: runs/RUN-ID).
+def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, namespace: str) -> None:
+    """Fetch the report of RUN, an id or a name on the cluster, into the folder --output (or FOLDER, as it was before).
 
     `untrigger compare` takes that folder. For the runs of `untrigger run --store` see `untrigger store get`.
     """
@@ -213,13 +197,15 @@ def fetch(run: str, folder: Path | None, endpoint: str, namespace: str) -> None:
     from untrigger.runs.stored_reports import fetch_report
     from untrigger.storage.objects import ObjectStore
 
+    if folder and output:
+        raise UserError(f"the output folder is given twice, as {folder} and as --output {output}: leave one out")
     found = Cluster(endpoint, namespace).find_run(run)
     if found.state != "SUCCEEDED":
-        raise UserError(f"the run {found.run_id} is {found.state}: its report is there when it has succeeded")
+        raise UserError(f"the run {found.id} is {found.state}: its report is there when it has succeeded")
     store = ObjectStore(tell)
-    folder = folder or Path("runs") / str(found.run_id)
-    fetch_report(store, run_artifacts(store, found), folder, show_file)
-    click.echo(f"report: {(folder / 'report.html').resolve()}")
+    output = output or folder or Path("runs") / found.id
+    fetch_report(store, run_artifacts(store, found), output, show_file)
+    click.echo(f"report: {(output / 'report.html').resolve()}")
 
 
 def _wait(cluster: Cluster, run_id: str) -> None:
@@ -233,7 +219,7 @@ def _wait(cluster: Cluster, run_id: str) -> None:
         tell(f"the run goes on: {cluster.link(run_id)}; `untrigger runs {run_id} --wait` follows it again")
         sys.exit(EXIT_INTERRUPTED)
     if run.state != "SUCCEEDED":
-        reason = f": {run.error.message}" if run.error and run.error.message else ""
+        reason = f": {run.reason}" if run.reason else ""
         tell(f"error: the run {run_id} is {run.state}{reason} ({cluster.link(run_id)})")
         sys.exit(EXIT_FAILURE)
     try:
@@ -242,7 +228,7 @@ def _wait(cluster: Cluster, run_id: str) -> None:
         tell(f"warning: the run succeeded, but its results cannot be shown: {error}")
 
 
-def _show_results(store: ObjectStore, run: Any) -> None:
+def _show_results(store: ObjectStore, run: ClusterRun) -> None:
     from rich.console import Console
 
     from untrigger.pipelines.cluster.artifacts import run_artifacts
@@ -256,7 +242,7 @@ def _show_results(store: ObjectStore, run: Any) -> None:
     for table in final_tables(report.read(store)):
         Console(file=sys.stdout).print(table)
     click.echo(f"artifacts: {artifacts}")
-    click.echo(f"fetch it:  untrigger fetch {run.run_id}")
+    click.echo(f"fetch it:  untrigger fetch {run.id}")
 
 
 @click.group()
@@ -277,6 +263,8 @@ def pin(registry: str, output: Path | None, plain_http: bool, manifests: tuple[P
     from untrigger.artifacts import write_json
     from untrigger.pipelines.images import PINS, named_images, resolved
 
+    if not registry:
+        raise UserError("no registry for the images of this project: make pin-images REGISTRY=...")
     pins: dict[str, str] = {}
     for image in named_images(manifests):
         pins[image] = resolved(image, registry, plain_http=plain_http)

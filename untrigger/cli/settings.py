@@ -120,10 +120,11 @@ def read_config(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     from untrigger.artifacts import parse_object, read_text
+    from untrigger.settings.base import home_expanded
     from untrigger.settings.runs import DefenseConfig, SweepConfig
 
     source = f"the configuration {path}"
-    content = parse_object(read_text(path, source), source)
+    content = parse_object(read_text(Path(home_expanded(str(path))), source), source)
     kind = SweepConfig if content.keys() & {"triggers", "panels"} else DefenseConfig
     kind.check_part(content, source)
     return content

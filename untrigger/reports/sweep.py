@@ -13,6 +13,7 @@ from pydantic import model_serializer
 from untrigger.reports.results import ENSEMBLE, Pixels, RepeatedRates, Results, Stair, mean_and_spread
 from untrigger.settings.base import Frozen, Stored
 from untrigger.settings.runs import SweepConfig
+from untrigger.storage.sources import is_address
 
 BLACK_AND_WHITE, COLOUR, OTHER = "black-and-white", "colour", "other"
 
@@ -139,7 +140,7 @@ def folder_name(trigger: str) -> str:
 def short_name(trigger: str) -> str:
     """The trigger's name where there is little room: a file's own name, or the beginning of an address's digest."""
     last = trigger.rpartition("/")[2]
-    return f"trigger {last[:8]}" if trigger.startswith("s3://") else last
+    return f"trigger {last[:8]}" if is_address(trigger) else last
 
 
 def panel_triggers(settings: SweepConfig, found: SweepResults) -> list[str]:

@@ -9,6 +9,8 @@ from untrigger.errors import UserError
 from untrigger.reports.comparison import ComparedRun
 from untrigger.reports.results import Results
 from untrigger.reports.sweep import SweepResults
+from untrigger.settings.base import home_expanded
+from untrigger.storage.sources import is_address
 
 
 def read_runs(names: Sequence[str]) -> list[ComparedRun]:
@@ -18,10 +20,10 @@ def read_runs(names: Sequence[str]) -> list[ComparedRun]:
     not finished, or when sweeps are mixed with runs of one trigger.
     """
     found = {
-        name: _stored_results(name) if name.startswith("s3://") else read_results(Path(name))
+        name: _stored_results(name) if is_address(name) else read_results(Path(home_expanded(name)))
         for name in dict.fromkeys(names)
     }
-    short = {name: name.rstrip("/").rpartition("/")[2][:12] if name.startswith("s3://") else name for name in names}
+    short = {name: name.rstrip("/").rpartition("/")[2][:12] if is_address(name) else name for name in names}
     single = {name: results for name, results in found.items() if isinstance(results, Results)}
     sweeps = {name: results for name, results in found.items() if isinstance(results, SweepResults)}
     if not sweeps:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 from pydantic_core import ErrorDetails
 
 from untrigger.artifacts import parse_json, read_text, write_json
 from untrigger.errors import UserError
 
+
+def home_expanded(name: str) -> str:
+    """`name` with a `~` in front of its path, or behind the colon of a dataset, replaced by the user's home."""
+    kind, colon, path = name.rpartition(":")
+    return kind + colon + os.path.expanduser(path)  # noqa: PTH111  # pathlib raises where there is no home
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
+
+SourceName = Annotated[str, AfterValidator(home_expanded)]
+"""What names a dataset, a classifier or a trigger; stages may run where the home is another one."""
 
 
 class Frozen(BaseModel):
@@ -72,6 +91,10 @@ class Settings(Frozen):
     """What a part of the program is told."""
 
     UNKNOWN = "unknown setting {}: `untrigger run --help` lists the settings"
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON values; settings without a value are left out, as KFP knows no null."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     @classmethod
     def check_part(cls, values: Mapping[str, Any], source: str) -> None:

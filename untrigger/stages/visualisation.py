@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from untrigger.reports.figures import draw_embedding
@@ -16,7 +14,7 @@ from untrigger.staircase import load_staircase
 from untrigger.triggers import load_triggers
 
 
-@stage("t-SNE visualisation")
+@stage("visualisation")
 def run(
     log: Log,
     *,
@@ -24,17 +22,16 @@ def run(
     reversed_triggers: InFolder,
     true_trigger: InFolder,
     embedding: OutFolder,
-    visualisation: dict[str, Any],
+    visualisation: VisualisationSettings,
     seed: int,
 ) -> None:
     """Write the figure and, as tensors, the triggers, their group and their places.
 
     The true trigger is left out when its size differs from the size that was looked for.
     """
-    settings = VisualisationSettings.of(visualisation)
     staircase = load_staircase(trigger_staircase)
     rng = derived_rng(seed, "visualisation")
-    samples = [part.sample(settings.samples_per_beta, rng) for part in staircase.generators]
+    samples = [part.sample(visualisation.samples_per_beta, rng) for part in staircase.generators]
     single, true = load_triggers(reversed_triggers), load_triggers(true_trigger)
     groups = [torch.full((len(part),), index) for index, part in enumerate(samples)]
     parts, groups = [*samples, single], [*groups, torch.full((len(single),), REVERSED_GROUP)]
@@ -42,7 +39,7 @@ def run(
         parts, groups = [*parts, true], [*groups, torch.full((1,), TRUE_GROUP)]
     with log.run() as tracked:
         triggers = torch.cat(parts)
-        places = embed(triggers, settings.perplexity, seed=derived_seed(seed, "t-SNE"))
+        places = embed(triggers, visualisation.perplexity, seed=derived_seed(seed, "t-SNE"))
         embedded = Embedding(triggers, torch.cat(groups), places)
         embedded.save(embedding)
         draw_embedding(embedded, staircase.betas, embedding / "tsne.png")

@@ -24,6 +24,7 @@ from tests.support.kubeflow import Kubeflow, running_kubeflow
 from tests.support.results import finished
 from tests.support.servers import RunningServers, running_servers
 from tests.support.waiting import wait_for
+from untrigger import __version__
 from untrigger.artifacts import write_json
 from untrigger.cli import main
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
@@ -94,7 +95,7 @@ def test_a_long_sweep_is_warned_of(kubeflow: Kubeflow) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (TINY, "11 images have no digest, untrigger/clean-training:0.1.0 among them"),
+        (TINY, f"11 images have no digest, untrigger/clean-training:{__version__} among them"),
         ((*UNPINNED, "--images", "missing.json"), "cannot read missing.json"),
         ((*UNPINNED, "--placement", "missing.yaml"), "cannot read the placement missing.yaml"),
         ((*UNPINNED, "--dataset", "parquet:nowhere"), "the dataset folder nowhere does not exist"),
@@ -286,7 +287,7 @@ def test_what_is_uploaded_carries_digests_and_the_placement_and_is_uploaded_once
     )
     words = (*TINY, "--images", "images.json", "--placement", "placement.yaml", "--triggers", "binary:1,colour:0")
     for _ in range(2):
-        ended = invoke(*words, "--keep-pods", 7)
+        ended = invoke(*words)
         assert ended.exit_code == 0, ended.output
     assert len(kubeflow.runs) == 2 and len(kubeflow.pipelines) == 1
     used = {run.pipeline_version_reference.pipeline_version_id for run in kubeflow.runs.values()}
@@ -302,19 +303,8 @@ def test_what_is_uploaded_carries_digests_and_the_placement_and_is_uploaded_once
     assert pod["nodeSelector"] == {"labels": {"pool": "a100"}}
     assert pod["tolerations"] == [{"key": "team", "operator": "Equal", "value": "security"}]
     assert "nodeSelector" not in kubernetes["deploymentSpec"]["executors"]["exec-prepare-data"]
-    assert kubernetes["pipelineConfig"] == {"resourceTtlOnCompletion": 7 * 86400}
     (parameters, _) = (run.runtime_config.parameters for run in kubeflow.runs.values())
     assert parameters == json.loads(json.dumps(pipeline_arguments(tiny_sweep(triggers=("binary:1", "colour:0")))))
-
-
-@pytest.mark.server
-def test_an_older_cluster_is_not_told_how_long_to_keep_pods(kubeflow: Kubeflow, store: Minio) -> None:
-    kubeflow.version = "2.16.0"
-    ended = invoke(*UNPINNED, "--keep-pods", 7)
-    assert ended.exit_code == 0 and "the pods are kept until somebody deletes them" in ended.stderr
-    (run,) = kubeflow.runs.values()
-    _, platform = kubeflow.packages[run.pipeline_version_reference.pipeline_version_id]
-    assert "pipelineConfig" not in platform["platforms"]["kubernetes"]
 
 
 @pytest.mark.server
