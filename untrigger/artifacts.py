@@ -29,17 +29,37 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote; UserError when it is missing, damaged or of another format."""
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else None
-        raise UserError(f"{path} has format {found!r}, this version of untrigger reads format {FORMAT}")
+    """Read what `write_json` wrote, without its format version; raises UserError as `read_text` and `parse_json` do."""
+    return parse_json(read_text(path, str(path)), str(path))
+
+
+def parse_json(text: str | bytes, source: str) -> dict[str, Any]:
+    """The content of a file that `write_json` wrote, read at `source`; UserError when damaged or of another format."""
+    content = parse_object(text, source)
+    if (found := content.pop("format", None)) != FORMAT:
+        raise UserError(f"{source} has format {found!r}, this version of untrigger reads format {FORMAT}")
     return content
+
+
+def parse_object(text: str | bytes, source: str) -> dict[str, Any]:
+    """The JSON object in `text`, which was found at `source`; UserError when there is none."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{source} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{source} must be a JSON object")
+    return content
+
+
+def read_text(path: Path, source: str) -> str:
+    """The text of a file in UTF-8, without a byte order mark; UserError that calls the file `source`."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"cannot read {source}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{source} is not text in UTF-8: {error}") from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
