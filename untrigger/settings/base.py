@@ -30,7 +30,19 @@ def home_expanded(name: str) -> str:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
-SourceName = Annotated[str, AfterValidator(home_expanded)]
+
+def is_utf8(name: str) -> bool:
+    """Whether a name of the file system can be written down: artifacts, pages and servers take nothing else."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _source_name(name: str) -> str:
+    if not is_utf8(name):
+        raise ValueError(f"names of files and folders must be UTF-8, got {name.encode(errors='backslashreplace')!r}")
+    return home_expanded(name)
+
+
+SourceName = Annotated[str, AfterValidator(_source_name)]
 """What names a dataset, a classifier or a trigger; stages may run where the home is another one."""
 
 

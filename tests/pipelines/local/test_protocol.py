@@ -31,7 +31,7 @@ def test_a_run_that_is_not_executed_leaves_its_folder_unlocked_and_resumable(tmp
     for options in (RunOptions(tmp_path), RunOptions(tmp_path, resume=True)):
         with local_run(tiny_config(), options) as run:
             with pytest.raises(UserError, match="another run is at work"):
-                OutputFolder(tmp_path).open({}, [], resume=True, overwrite=False)
+                OutputFolder(tmp_path).open({}, {}, resume=True, overwrite=False)
             assert run.publisher is None
 
 
@@ -51,4 +51,4 @@ def test_a_user_without_a_home_gets_results_from_a_run_of_the_library(
     finally:
         os.environ.clear()
         os.environ.update(before)
-    assert results["format"] == 1 and run.folder.results.exists()
+    assert results.config.retraining_seeds == 1 and run.folder.results.exists()
