@@ -60,6 +60,7 @@ _HOMES = {
     "read_trigger": "triggers",
     "register_dataset": "datasets.registry",
     "register_architecture": "networks.architectures",
+    "register_dataset": "datasets.registry",
     "retrain": "retraining",
     "reverse_triggers": "pixel_sgd",
     "save_classifier": "classifiers",

@@ -51,4 +51,4 @@ def test_a_user_without_a_home_gets_results_from_a_run_of_the_library(
     finally:
         os.environ.clear()
         os.environ.update(before)
-    assert results.config.retraining_seeds == 1 and run.folder.results.exists()
+    assert results.config["retraining_seeds"] == 1 and run.folder.results.exists()
