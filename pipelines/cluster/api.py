@@ -8,8 +8,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import kfp_server_api
 import requests
@@ -17,7 +18,9 @@ from packaging.version import InvalidVersion, Version
 from urllib3.exceptions import HTTPError
 
 from untrigger.errors import UserError, without_credentials
-from untrigger.pipelines.cluster.states import stage_events
+from untrigger.pipelines.cluster.namespace import Namespace, NoAccess
+from untrigger.pipelines.cluster.states import stage_events, stage_titles
+from untrigger.pipelines.cluster.workflow import Stage, Workflow
 from untrigger.runs.stored_reports import RUN_ID
 from untrigger.tracking.progress import Event, duration
 
@@ -30,12 +33,17 @@ PATIENCE = "UNTRIGGER_KFP_PATIENCE"
 OLDEST = Version("2.16")
 """Older servers refuse the platform spec of the compiled DAGs: they do not know its security context."""
 
-POLL_SECONDS = 3.0
+POLL_SECONDS = 5.0
 TIMEOUT_SECONDS = (5, 60)
 """For a connection, and for an answer."""
 
 PAGE = 200
 """The most that a server lists at once."""
+
+UNCHANGED_SECONDS = 120.0
+"""After so long without a change the workflow of a run is looked for, and then again after as long."""
+
+T = TypeVar("T")
 
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 
@@ -48,8 +56,10 @@ class Cluster:
         self._namespace = namespace
         self._patience = _seconds(PATIENCE, 600)
         token = os.environ.get(TOKEN)
-        self._health = self._read_health(endpoint.rstrip("/"), token)
-        settings = kfp_server_api.Configuration(host=endpoint.rstrip("/"))
+        self._endpoint = endpoint.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._health = self._read_health()
+        settings = kfp_server_api.Configuration(host=self._endpoint)
         if token:
             settings.api_key, settings.api_key_prefix = {"authorization": token}, {"authorization": "Bearer"}
         client = kfp_server_api.ApiClient(settings)
@@ -148,12 +158,13 @@ class Cluster:
 
         A lost connection is sought again for as long as PATIENCE says; then UserError.
         """
-        told, names, lost = set[tuple[str, str]](), dict[str, str](), False
-        deadline = 0.0
+        told, names, lost = set[tuple[str, str, str]](), dict[str, str](), False
+        deadline, changed = 0.0, time.monotonic()
         while True:
             try:
                 run = self._runs.run_service_get_run(run_id=run_id, _request_timeout=TIMEOUT_SECONDS)
-            except (kfp_server_api.ApiException, HTTPError) as error:
+                stages = self._stages(run, names)
+            except (kfp_server_api.ApiException, HTTPError, requests.RequestException) as error:
                 if not _is_passing(error):
                     raise self._refusal(f"follow the run {run_id}", error) from error
                 if not lost:
@@ -168,26 +179,84 @@ class Cluster:
                 if lost:
                     lost = False
                     show(Event(self.shown, "warning", "answers again"))
-                for event in self.stage_events(run, names):
-                    if (event.stage, event.kind) not in told:
-                        told.add((event.stage, event.kind))
-                        show(event)
+                for stage in stages:
+                    if (stage.stage, stage.kind, stage.text) not in told:
+                        told.add((stage.stage, stage.kind, stage.text))
+                        changed = time.monotonic()
+                        if not stage.routine:
+                            show(stage)
                 if run.state in ENDED:
                     return run
+                if time.monotonic() - changed > UNCHANGED_SECONDS:
+                    changed = time.monotonic()
+                    self._check_still_there(run, show)
             time.sleep(POLL_SECONDS)
 
-    def stage_events(self, run: Any, names: dict[str, str] | None = None) -> list[Event]:
-        """What became of each stage of the run so far, as `stage_events` tells it."""
-        return stage_events(run, self._namespace, {} if names is None else names)
+    def stages(self, run: Any) -> list[Stage]:
+        """What became of each stage of the run so far: from its workflow, else from KFP's own list of tasks."""
+        return self._told(lambda: self._stages(run, {}), run)
 
-    def _read_health(self, endpoint: str, token: str | None) -> dict[str, Any]:
+    def stillness(self, run: Any) -> str | None:
+        """What is to be said of a run that KFP calls running: nothing, or since when nothing has changed.
+
+        UserError when its workflow was deleted: KFP will call it running for ever.
+        """
+        workflow = None if run.state in ENDED else self._told(lambda: self._workflow(run.run_id), run)
+        if workflow is None:
+            return None
+        since = workflow.last_change()
+        still = (datetime.now(UTC) - since).total_seconds()
+        if still < UNCHANGED_SECONDS:
+            return None
+        told = f"nothing has changed since {since:%Y-%m-%d %H:%M} UTC ({duration(still)})"
+        try:
+            namespace = Namespace(self._namespace)
+            if namespace.has_workflow(run.run_id):
+                return f"{told}; its workflow is there"
+        except NoAccess as error:
+            return f"{told}; whether its workflow is still there was not looked for, no Kubernetes API: {error}"
+        raise UserError(
+            f"the run {run.run_id} will never end: {told}, and the cluster at {namespace.host} has no workflow of it "
+            f"any more in the namespace {namespace.name}: somebody deleted it; submit it again"
+        )
+
+    def _stages(self, run: Any, names: dict[str, str]) -> list[Stage]:
+        if (workflow := self._workflow(run.run_id)) is not None:
+            parameters = run.runtime_config.parameters if run.runtime_config else {}
+            return workflow.stages(parameters or {}, stage_titles())
+        return [Stage(**vars(event)) for event in stage_events(run, self._namespace, names)]
+
+    def _told(self, ask: Callable[[], T], run: Any) -> T:
+        try:
+            return ask()
+        except requests.RequestException as error:
+            raise self._refusal(f"read the workflow of the run {run.run_id}", error) from error
+
+    def _check_still_there(self, run: Any, show: Callable[[Event], None]) -> None:
+        if told := self.stillness(run):
+            show(Event(str(run.display_name), "warning", told))
+
+    def _workflow(self, run_id: str) -> Workflow | None:
+        """The workflow of a run, which only the older API tells of; None where the server does not."""
+        answer = requests.get(
+            f"{self._endpoint}/apis/v1beta1/runs/{run_id}", headers=self._headers, timeout=TIMEOUT_SECONDS
+        )
+        if answer.status_code >= 500:
+            answer.raise_for_status()
+        if not _is_json(answer):
+            return None
+        return Workflow.read((answer.json().get("pipeline_runtime") or {}).get("workflow_manifest") or "")
+
+    def _read_health(self) -> dict[str, Any]:
         """What the server says of itself, in the older and in the newer API."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         health: dict[str, Any] = {}
         for api in ("v2beta1", "v1beta1"):
             try:
                 answer = requests.get(
-                    f"{endpoint}/apis/{api}/healthz", headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
+                    f"{self._endpoint}/apis/{api}/healthz",
+                    headers=self._headers,
+                    timeout=TIMEOUT_SECONDS,
+                    allow_redirects=False,
                 )
             except requests.RequestException as error:
                 raise self._away() from error
@@ -245,6 +314,12 @@ class Cluster:
         if isinstance(error, kfp_server_api.ApiException):
             return UserError(f"cannot {what}: Kubeflow Pipelines at {self.shown} answers {_answer(error)}")
         return UserError(f"cannot {what}: Kubeflow Pipelines at {self.shown} does not answer")
+
+
+def run_state(run: Any) -> str:
+    """The state of a run: TERMINATED where somebody ended it, which KFP calls FAILED or CANCELED."""
+    canceled = any(each.state == "CANCELING" for each in run.state_history or ())
+    return "TERMINATED" if canceled and run.state in ("FAILED", "CANCELED") else str(run.state)
 
 
 def _named(name: str) -> str:

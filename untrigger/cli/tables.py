@@ -28,11 +28,13 @@ def bundles_table(found: Sequence[tuple[Address, Manifest]]) -> Table:
 
 def runs_table(runs: Sequence[Any]) -> Table:
     """Runs on a cluster: id, state, when they were created, name."""
+    from untrigger.pipelines.cluster.api import run_state
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("id", "state", "created (UTC)", "name"):
         table.add_column(name, overflow="fold", no_wrap=name != "name")
     for run in runs:
         created = f"{run.created_at:%Y-%m-%d %H:%M}" if run.created_at else ""
         # As text: brackets in a name would be taken for markup.
-        table.add_row(run.run_id, run.state, created, Text(run.display_name or ""))
+        table.add_row(run.run_id, run_state(run), created, Text(run.display_name or ""))
     return table
