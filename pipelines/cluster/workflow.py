@@ -51,7 +51,7 @@ class Stage(Event):
 class Workflow:
     """The nodes of a workflow by name, and what it says of itself."""
 
-    nodes: dict[str, Node]
+    nodes: Mapping[str, Node]
     terminated: bool
     log_bucket: str
 

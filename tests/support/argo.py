@@ -118,7 +118,7 @@ class Imitation:
         del given["cached-decision"]
         code = {"SUCCEEDED": "0", "FAILED": "1"}.get(state)
         message = self.messages.get(name, "main: Error (exit code 1)" if state == "FAILED" else "")
-        more = {"inputs": _parameters(given), **({"outputs": {"exitCode": code}} if code else {})}
+        more: dict[str, Any] = {"inputs": _parameters(given), **({"outputs": {"exitCode": code}} if code else {})}
         if message:
             more["message"] = message
         executor = f"{around}.executor"
