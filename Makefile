@@ -65,5 +65,5 @@ clean:  ## Remove the virtual environment (runs/ stays)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(IN_VENV) pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(IN_VENV) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser,servers]'
+	$(IN_VENV) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,browser]'
 	touch $@

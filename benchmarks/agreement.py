@@ -156,4 +156,4 @@ class _Run:
     def _rates(self, classifier: Classifier) -> Rates:
         data, target = self.data.evaluation, self.config.target_class
         rng = self._rng("evaluation")
-        return evaluate(frozen(classifier), data.images, data.labels, self.trigger, target, rng)
+        return evaluate(frozen(classifier, data.images), data.images, data.labels, self.trigger, target, rng)

@@ -93,11 +93,12 @@ def cost(**options: Any) -> None:
 
 
 @main.command()
-def overhead() -> None:
-    """The wall time of a pipeline run that is not numerical work, item by item."""
+@click.option("--profile", default="tiny", show_default=True, help="What is run: tiny does next to nothing; or demo.")
+def overhead(profile: str) -> None:
+    """The wall time of a pipeline run outside the stages' own work, item by item, and its share of the whole."""
     from benchmarks.overhead import measure_overhead
 
-    measure_overhead()
+    measure_overhead(profile)
 
 
 @main.command()

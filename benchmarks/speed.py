@@ -52,7 +52,7 @@ class SpeedOptions:
 
     stages: tuple[str, ...] = STAGES
     device: str = "cpu"
-    architecture: Literal["resnet18", "small_resnet"] = "resnet18"
+    architecture: str = "resnet18"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     batch: int = 128
     steps: int = 2
@@ -114,7 +114,7 @@ def our_stage(options: SpeedOptions, stage: str) -> Callable[[], int]:
     trigger = checkerboard().to(images.device)
     search = GeneratorSettings(**training)
     sgd = PixelSgdSettings(restarts=1, steps=options.steps, batch_size=options.batch)
-    fixed = frozen(classifier)
+    fixed = frozen(classifier, images)
     calls: dict[str, Callable[[], object]] = {
         "clean training": lambda: train(
             classifier, images, labels, CleanTrainingSettings(**training, augment=False), rng=rng

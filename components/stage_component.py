@@ -7,12 +7,9 @@ from typing import Any
 
 from kfp import dsl
 
-from untrigger import __version__
-
-IMAGE = "untrigger/{stage}:" + __version__
-"""The image of a stage, which carries untrigger: nothing is installed at run time."""
+from untrigger.stages.identities import STAGES
 
 
-def stage_component(stage: str) -> Callable[[Callable[..., Any]], Any]:
-    """A lightweight Python component that runs in the image of `stage`."""
-    return dsl.component(base_image=IMAGE.format(stage=stage.replace("_", "-")), install_kfp_package=False)
+def stage_component(function: Callable[..., Any]) -> Any:
+    """A lightweight Python component, called like its stage, that runs in the image of that stage."""
+    return dsl.component(function, base_image=STAGES[function.__name__].image, install_kfp_package=False)

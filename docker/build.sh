@@ -23,7 +23,7 @@ if [ "${TORCH:-cpu}" = cpu ] && [ -z "${TORCH_INDEX:-}${PIP_CONF:-}" ]; then
     echo "note: torch's build for CPUs lies on PyTorch's own index only: make images TORCH_INDEX=ADDRESS" >&2
 fi
 
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' untrigger/__init__.py)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain 2>/dev/null)" ] || revision=$revision-dirty
 source=$(git config --get remote.origin.url 2>/dev/null | grep -E '^(https?://|git@)' | sed 's#//[^/@]*@#//#' || true)

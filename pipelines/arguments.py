@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from untrigger.settings.plans import joined
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
 
 COMPILED = {name: Path(__file__).with_name(f"{name}.yaml") for name in ("defense", "paper")}
@@ -22,28 +23,33 @@ def last_stage(config: CommonConfig) -> str:
 
 
 def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
-    """The parameters of the DAG: each stage gets its own settings, so that a change of one spares the others."""
+    """The parameters of the DAG: each stage is told what it uses, so that a change of anything else spares it."""
     values = config.record()
+    seeds = joined(range(config.retraining_seeds))
+    settings = {
+        **values,
+        "weights": config.weights or "",
+        "patch_sizes": _patch_sizes(config),
+        "trigger_size": [config.trigger_height, config.trigger_width],
+        "seeds": seeds,
+    }
+
+    def told(*names: str) -> dict[str, Any]:
+        return {name: settings[name] for name in names}
+
     arguments = {
         "config": values,
-        "dataset": config.dataset,
-        "data": values["data"],
-        "classifier": values["classifier"],
-        "training": values["training"],
-        "weights": config.weights or "",
-        "poisoning": values["poisoning"],
-        "pixel_sgd": values["pixel_sgd"],
-        "beta_plan": config.beta_plan(),
+        "prepare_data_task": told("dataset", "data", "patch_sizes", "target_class", "seed"),
+        "clean_training_task": told("classifier", "training", "weights", "seed"),
+        "poison_training_task": told("poisoning", "target_class", "seed"),
+        "pixel_sgd_task": told("pixel_sgd", "target_class", "trigger_size", "seed"),
+        "beta_plan": [joined(betas) for betas in config.beta_plan()],
+        "generator_training_task": told("generator", "target_class", "trigger_size", "seed"),
         "gammas": _gammas_by_rising_beta(config),
-        "generator": values["generator"],
-        "retraining": values["retraining"],
-        "retraining_plan": config.retraining_plan(),
-        "ideal_seeds": config.packed_seeds(),
-        "visualisation": values["visualisation"],
-        "target_class": config.target_class,
-        "trigger_size": [config.trigger_height, config.trigger_width],
-        "seed": config.seed,
-        "patch_sizes": _patch_sizes(config),
+        "visualisation_task": told("visualisation", "seed"),
+        "retraining_plan": [{"method": method, "seeds": seeds} for method in config.planned_methods()],
+        "retraining_task": told("retraining", "target_class", "seed"),
+        "ideal_retraining_task": told("seeds", "retraining", "target_class", "seed"),
     }
     if isinstance(config, SweepConfig):
         # Without the list of triggers: a longer list changes nothing for those that it had before.

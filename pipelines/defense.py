@@ -9,12 +9,12 @@ from untrigger.components.evaluation.component import evaluation
 from untrigger.components.generator_training.component import generator_training
 from untrigger.components.ideal_retraining.component import ideal_retraining
 from untrigger.components.open_run.component import open_run
-from untrigger.components.pixel_sgd.component import pixel_sgd as reverse_single_triggers
+from untrigger.components.pixel_sgd.component import pixel_sgd
 from untrigger.components.poison_training.component import poison_training
 from untrigger.components.prepare_data.component import prepare_data
-from untrigger.components.retraining.component import retraining as retrain
+from untrigger.components.retraining.component import retraining
 from untrigger.components.staircase.component import staircase
-from untrigger.components.visualisation.component import visualisation as visualise
+from untrigger.components.visualisation.component import visualisation
 from untrigger.pipelines.resources import placed
 
 
@@ -26,18 +26,15 @@ def defend_one_trigger(
     clean_classifier: Input[Model],
     config: dict,
     trigger: str,
-    poisoning: dict,
-    pixel_sgd: dict,
+    poison_training_task: dict,
+    pixel_sgd_task: dict,
     beta_plan: list,
+    generator_training_task: dict,
     gammas: list,
-    generator: dict,
-    retraining: dict,
+    visualisation_task: dict,
     retraining_plan: list,
-    ideal_seeds: str,
-    visualisation: dict,
-    target_class: int,
-    trigger_size: list,
-    seed: int,
+    retraining_task: dict,
+    ideal_retraining_task: dict,
     label: str = "",
 ) -> dsl.Artifact:
     """From the clean classifier to the report; `label` names the stages apart where there are several such parts."""
@@ -47,92 +44,34 @@ def defend_one_trigger(
             evaluation_data=evaluation_data,
             clean_classifier=clean_classifier,
             trigger=trigger,
-            poisoning=poisoning,
-            target_class=target_class,
-            seed=seed,
+            task=poison_training_task,
             label=label,
-        ),
-        "poison training",
-    )
-    backdoored = poisoned.outputs["backdoored_classifier"]
-    true_trigger = poisoned.outputs["true_trigger"]
-
-    single = placed(
-        reverse_single_triggers(
-            backdoored_classifier=backdoored,
-            defender_data=defender_data,
-            pixel_sgd=pixel_sgd,
-            target_class=target_class,
-            trigger_size=trigger_size,
-            seed=seed,
-            label=label,
-        ),
-        "pixel SGD",
-    )
-    with dsl.ParallelFor(items=beta_plan, name="beta-plan") as betas:
-        stairs = placed(
-            generator_training(
-                backdoored_classifier=backdoored,
-                defender_data=defender_data,
-                betas=betas,
-                generator=generator,
-                target_class=target_class,
-                trigger_size=trigger_size,
-                seed=seed,
-                label=label,
-            ),
-            "generator training",
         )
-    ensemble = placed(
-        staircase(generators=dsl.Collected(stairs.outputs["trained_generators"]), gammas=gammas, label=label),
-        "staircase",
     )
+    true_trigger = poisoned.outputs["true_trigger"]
+    suspect = {"backdoored_classifier": poisoned.outputs["backdoored_classifier"], "defender_data": defender_data}
 
-    embedding = placed(
-        visualise(
-            trigger_staircase=ensemble.outputs["trigger_staircase"],
-            reversed_triggers=single.outputs["reversed_triggers"],
-            true_trigger=true_trigger,
-            visualisation=visualisation,
-            seed=seed,
-            label=label,
-        ),
-        "t-SNE visualisation",
+    single = placed(pixel_sgd(**suspect, task=pixel_sgd_task, label=label))
+    with dsl.ParallelFor(items=beta_plan, name="beta-plan") as betas:
+        stairs = placed(generator_training(**suspect, betas=betas, task=generator_training_task, label=label))
+    ensemble = placed(
+        staircase(generators=dsl.Collected(stairs.outputs["trained_generators"]), gammas=gammas, label=label)
     )
+    found = {
+        "trigger_staircase": ensemble.outputs["trigger_staircase"],
+        "reversed_triggers": single.outputs["reversed_triggers"],
+    }
+
+    embedding = placed(visualisation(**found, true_trigger=true_trigger, task=visualisation_task, label=label))
     with dsl.ParallelFor(items=retraining_plan, name="retraining-plan") as item:
         defended = placed(
-            retrain(
-                backdoored_classifier=backdoored,
-                defender_data=defender_data,
-                trigger_staircase=ensemble.outputs["trigger_staircase"],
-                reversed_triggers=single.outputs["reversed_triggers"],
-                method=item.method,
-                seeds=item.seeds,
-                retraining=retraining,
-                target_class=target_class,
-                seed=seed,
-                label=label,
-            ),
-            "retraining",
+            retraining(**suspect, **found, method=item.method, seeds=item.seeds, task=retraining_task, label=label)
         )
-    ideal = placed(
-        ideal_retraining(
-            backdoored_classifier=backdoored,
-            defender_data=defender_data,
-            true_trigger=true_trigger,
-            seeds=ideal_seeds,
-            retraining=retraining,
-            target_class=target_class,
-            seed=seed,
-            label=label,
-        ),
-        "ideal retraining",
-    )
+    ideal = placed(ideal_retraining(**suspect, true_trigger=true_trigger, task=ideal_retraining_task, label=label))
     evaluated = placed(
         evaluation(
             evaluation_data=evaluation_data,
-            defender_data=defender_data,
-            backdoored_classifier=backdoored,
+            **suspect,
             true_trigger=true_trigger,
             trigger_staircase=ensemble.outputs["trigger_staircase"],
             embedding=embedding.outputs["embedding"],
@@ -141,8 +80,7 @@ def defend_one_trigger(
             trigger=trigger,
             config=config,
             label=label,
-        ),
-        "evaluation",
+        )
     )
     return evaluated.outputs["report"]
 
@@ -150,49 +88,24 @@ def defend_one_trigger(
 @dsl.pipeline(name="defense", description="Find the distribution of backdoor triggers and retrain against it (MESA).")
 def defense(
     config: dict,
-    dataset: str,
-    data: dict,
-    classifier: dict,
-    training: dict,
-    weights: str,
-    patch_sizes: list,
+    prepare_data_task: dict,
+    clean_training_task: dict,
     trigger: str,
-    poisoning: dict,
-    pixel_sgd: dict,
+    poison_training_task: dict,
+    pixel_sgd_task: dict,
     beta_plan: list,
+    generator_training_task: dict,
     gammas: list,
-    generator: dict,
-    retraining: dict,
+    visualisation_task: dict,
     retraining_plan: list,
-    ideal_seeds: str,
-    visualisation: dict,
-    target_class: int,
-    trigger_size: list,
-    seed: int,
+    retraining_task: dict,
+    ideal_retraining_task: dict,
 ) -> None:
     """One trigger inside one tracking run, which is closed whatever happens."""
-    with dsl.ExitHandler(placed(close_run(), "close run"), name="tracked"):
-        opened = placed(open_run(pipeline="defense", config=config), "open run")
-        prepared = placed(
-            prepare_data(
-                dataset=dataset,
-                data=data,
-                patch_sizes=patch_sizes,
-                target_class=target_class,
-                seed=seed,
-            ).after(opened),
-            "prepare data",
-        )
-        clean = placed(
-            clean_training(
-                training_data=prepared.outputs["training_data"],
-                classifier=classifier,
-                training=training,
-                weights=weights,
-                seed=seed,
-            ),
-            "clean training",
-        )
+    with dsl.ExitHandler(placed(close_run()), name="tracked"):
+        opened = placed(open_run(pipeline="defense", config=config))
+        prepared = placed(prepare_data(task=prepare_data_task).after(opened))
+        clean = placed(clean_training(training_data=prepared.outputs["training_data"], task=clean_training_task))
         defend_one_trigger(
             training_data=prepared.outputs["training_data"],
             defender_data=prepared.outputs["defender_data"],
@@ -200,16 +113,13 @@ def defense(
             clean_classifier=clean.outputs["clean_classifier"],
             config=config,
             trigger=trigger,
-            poisoning=poisoning,
-            pixel_sgd=pixel_sgd,
+            poison_training_task=poison_training_task,
+            pixel_sgd_task=pixel_sgd_task,
             beta_plan=beta_plan,
+            generator_training_task=generator_training_task,
             gammas=gammas,
-            generator=generator,
-            retraining=retraining,
+            visualisation_task=visualisation_task,
             retraining_plan=retraining_plan,
-            ideal_seeds=ideal_seeds,
-            visualisation=visualisation,
-            target_class=target_class,
-            trigger_size=trigger_size,
-            seed=seed,
+            retraining_task=retraining_task,
+            ideal_retraining_task=ideal_retraining_task,
         )

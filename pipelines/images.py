@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,10 @@ import yaml
 from untrigger.artifacts import read_json
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import COMPILED
+from untrigger.stages.identities import OWN_IMAGES
 
 PINS = Path("k8s/images.json")
 """Where `make pin-images` writes, seen from a checkout."""
-
-OWN = "untrigger/"
-"""How the names of the images begin that this project builds."""
 
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 
@@ -36,7 +34,7 @@ def resolved(image: str, registry: str, *, plain_http: bool = False) -> str:
     skopeo asks the registry, with TLS unless it is `registry` and `plain_http`. UserError when skopeo is not installed,
     or when the registry does not have the image.
     """
-    own = image.startswith(OWN)
+    own = image.startswith(OWN_IMAGES)
     if ":" not in image.rpartition("/")[2]:
         raise UserError(f"the image {image} has no version that could be resolved")
     name = f"{registry.rstrip('/')}/{image}" if own else image if "/" in image else f"docker.io/library/{image}"
@@ -87,7 +85,12 @@ def is_pinned(reference: str) -> bool:
 
 def images_in(document: Any) -> set[str]:
     """The values of all `image` fields in a manifest or a compiled pipeline."""
-    return set(_images(document))
+    if isinstance(document, list):
+        return set().union(*map(images_in, document))
+    if not isinstance(document, dict):
+        return set()
+    own = {value for name, value in document.items() if name == "image" and isinstance(value, str)}
+    return own.union(*map(images_in, document.values()))
 
 
 def with_pins(document: Any, pins: Mapping[str, str]) -> Any:
@@ -98,18 +101,6 @@ def with_pins(document: Any, pins: Mapping[str, str]) -> Any:
             for name, value in document.items()
         }
     return [with_pins(item, pins) for item in document] if isinstance(document, list) else document
-
-
-def _images(document: Any) -> Iterator[str]:
-    if isinstance(document, dict):
-        for name, value in document.items():
-            if name == "image" and isinstance(value, str):
-                yield value
-            else:
-                yield from _images(value)
-    elif isinstance(document, list):
-        for item in document:
-            yield from _images(item)
 
 
 def _last_line(text: str) -> str:

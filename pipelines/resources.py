@@ -1,11 +1,12 @@
-"""What each stage asks of a Kubernetes cluster; a local run ignores it."""
+"""How each stage asks a Kubernetes cluster for what it needs; a local run ignores it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 from kfp import kubernetes
+
+from untrigger.stages.identities import STAGES
 
 TRACKING_CONFIG = "untrigger-tracking"
 """ConfigMap with the key `uri`, the address of the MLflow server."""
@@ -20,47 +21,11 @@ USER = 10001
 GPU_TYPE = "nvidia.com/gpu"
 
 
-@dataclass(frozen=True)
-class Resources:
-    """Requests are limits, so that a stage gets what it was promised; `hours` end a stage that hangs.
-
-    `cached`: an earlier run's outputs may be reused, since they depend on the inputs alone.
-    """
-
-    cpu: str
-    memory: str
-    hours: float
-    gpus: int = 0
-    shared_memory: str | None = None
-    cached: bool = True
-    reads_store: bool = False
-
-
-_BOOKKEEPING = Resources(cpu="250m", memory="512Mi", hours=0.25, cached=False)
-_GPU = Resources(cpu="4", memory="16Gi", hours=12, gpus=1, shared_memory="2Gi")
-
-# Evaluation and aggregation write to the tracking run of this very pipeline run, so they run every time.
-RESOURCES = {
-    "open-run": _BOOKKEEPING,
-    "close-run": _BOOKKEEPING,
-    "prepare-data": Resources(cpu="2", memory="8Gi", hours=2, reads_store=True),
-    "clean-training": replace(_GPU, reads_store=True),
-    "staircase": Resources(cpu="1", memory="4Gi", hours=0.5),
-    "aggregation": Resources(cpu="1", memory="4Gi", hours=0.5, cached=False),
-    "poison-training": replace(_GPU, reads_store=True),
-    "pixel-sgd": _GPU,
-    "generator-training": _GPU,
-    "visualisation": _GPU,
-    "retraining": _GPU,
-    "ideal-retraining": _GPU,
-    "evaluation": replace(_GPU, hours=4, cached=False),
-}
-
-
-def placed(task: Any, title: str) -> Any:
-    """`task` of the DAG with everything that a cluster must know about it; `title` is what its pages show."""
-    resources = RESOURCES[task.name]
-    task.set_display_name(title)
+def placed(task: Any) -> Any:
+    """`task` of the DAG with everything that a cluster must know about its stage."""
+    (identity,) = (each for each in STAGES.values() if each.task == task.name)
+    resources = identity.resources
+    task.set_display_name(identity.title)
     task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
     task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
     task.set_caching_options(resources.cached)

@@ -15,49 +15,24 @@ from untrigger.pipelines.resources import placed
 def sweep(
     config: dict,
     config_per_trigger: dict,
-    dataset: str,
-    data: dict,
-    classifier: dict,
-    training: dict,
-    weights: str,
-    patch_sizes: list,
+    prepare_data_task: dict,
+    clean_training_task: dict,
     triggers: list,
-    poisoning: dict,
-    pixel_sgd: dict,
+    poison_training_task: dict,
+    pixel_sgd_task: dict,
     beta_plan: list,
+    generator_training_task: dict,
     gammas: list,
-    generator: dict,
-    retraining: dict,
+    visualisation_task: dict,
     retraining_plan: list,
-    ideal_seeds: str,
-    visualisation: dict,
-    target_class: int,
-    trigger_size: list,
-    seed: int,
+    retraining_task: dict,
+    ideal_retraining_task: dict,
 ) -> None:
     """All triggers inside one tracking run, which is closed whatever happens; data and clean classifier are shared."""
-    with dsl.ExitHandler(placed(close_run(), "close run"), name="tracked"):
-        opened = placed(open_run(pipeline="paper", config=config), "open run")
-        prepared = placed(
-            prepare_data(
-                dataset=dataset,
-                data=data,
-                patch_sizes=patch_sizes,
-                target_class=target_class,
-                seed=seed,
-            ).after(opened),
-            "prepare data",
-        )
-        clean = placed(
-            clean_training(
-                training_data=prepared.outputs["training_data"],
-                classifier=classifier,
-                training=training,
-                weights=weights,
-                seed=seed,
-            ),
-            "clean training",
-        )
+    with dsl.ExitHandler(placed(close_run()), name="tracked"):
+        opened = placed(open_run(pipeline="paper", config=config))
+        prepared = placed(prepare_data(task=prepare_data_task).after(opened))
+        clean = placed(clean_training(training_data=prepared.outputs["training_data"], task=clean_training_task))
         with dsl.ParallelFor(items=triggers, name="triggers") as trigger:
             one = defend_one_trigger(
                 training_data=prepared.outputs["training_data"],
@@ -66,18 +41,15 @@ def sweep(
                 clean_classifier=clean.outputs["clean_classifier"],
                 config=config_per_trigger,
                 trigger=trigger,
-                poisoning=poisoning,
-                pixel_sgd=pixel_sgd,
+                poison_training_task=poison_training_task,
+                pixel_sgd_task=pixel_sgd_task,
                 beta_plan=beta_plan,
+                generator_training_task=generator_training_task,
                 gammas=gammas,
-                generator=generator,
-                retraining=retraining,
+                visualisation_task=visualisation_task,
                 retraining_plan=retraining_plan,
-                ideal_seeds=ideal_seeds,
-                visualisation=visualisation,
-                target_class=target_class,
-                trigger_size=trigger_size,
-                seed=seed,
+                retraining_task=retraining_task,
+                ideal_retraining_task=ideal_retraining_task,
                 label=trigger,
             )
-        placed(aggregation(reports=dsl.Collected(one.output), config=config), "aggregation")
+        placed(aggregation(reports=dsl.Collected(one.output), config=config))

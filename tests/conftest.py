@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
+from tests.support.training import ATTACK, CLEAN, seeded
 from untrigger.classifiers import Classifier, new_classifier
 from untrigger.datasets.images import ImageData
+from untrigger.poisoning import plant_backdoor
 from untrigger.settings.methods import ClassifierSettings
+from untrigger.training import train
+from untrigger.triggers import checkerboard
+
+hypothesis.settings.register_profile("untrigger", derandomize=True, deadline=None, max_examples=30)
+hypothesis.settings.load_profile("untrigger")
 
 
 @pytest.fixture
@@ -32,6 +40,16 @@ def tiny_classifier(tiny_images: ImageData) -> Classifier:
     """An untrained small network for the tiny images, in evaluation mode."""
     settings = ClassifierSettings(architecture="small_resnet", width=4)
     return new_classifier(settings, 3, tiny_images.images, torch.Generator().manual_seed(2)).eval()
+
+
+@pytest.fixture(scope="session")
+def backdoored(tiny_images: ImageData) -> Classifier:
+    """A small network for the tiny images with a planted backdoor; it is shared, and no test changes it."""
+    settings = ClassifierSettings(architecture="small_resnet", width=8, precision="fp32")
+    classifier = new_classifier(settings, 3, tiny_images.images, seeded(2))
+    train(classifier, tiny_images.images, tiny_images.labels, CLEAN, rng=seeded())
+    plant_backdoor(classifier, tiny_images.images, tiny_images.labels, checkerboard(), 0, ATTACK, rng=seeded(1))
+    return classifier
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ PACKAGE = Path(package_file).parent
 
 FLOORS = (
     ("errors",),
-    ("settings", "artifacts", "seeding"),
-    ("profiles", "networks", "storage", "tracking"),
-    ("triggers", "datasets", "mutual_information"),
+    ("settings", "artifacts", "seeding", "plugins"),
+    ("networks", "storage", "tracking"),
+    ("profiles", "triggers", "datasets", "mutual_information"),
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd"),
     ("poisoning", "staircase"),
@@ -87,6 +87,18 @@ def test_no_module_imports_itself_by_a_detour() -> None:
         seen: set[str] = set()
         circles += list(reached(name, (name,)))
     assert not circles
+
+
+def test_no_test_imports_another() -> None:
+    here = Path(__file__).parent
+    importing = [
+        f"{path.relative_to(here)} imports {node.module}"
+        for path in sorted(here.glob("**/*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests")
+        if not f"{node.module}.".startswith("tests.support.")
+    ]
+    assert not importing
 
 
 def test_only_pipelines_and_components_know_kubeflow() -> None:

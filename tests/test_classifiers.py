@@ -52,7 +52,7 @@ def test_freezing_folds_every_batch_norm_and_changes_no_answer(
     classifier = make(architecture, tiny_images.images)
     shake_norms(classifier)
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    fixed = frozen(classifier)
+    fixed = frozen(classifier, tiny_images.images)
     assert torch.allclose(fixed(images), classifier.eval()(images), rtol=1e-3, atol=1e-3)
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in fixed.modules())
     assert not any(p.requires_grad for p in fixed.parameters())
@@ -66,13 +66,13 @@ def test_bf16_answers_nearly_what_fp32_does_frozen_or_not(
     exact, rough = (make(architecture, tiny_images.images, precision=p).eval() for p in ("fp32", "bf16"))
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     expected = exact(images).softmax(1)
-    for classifier in (rough, frozen(rough)):
+    for classifier in (rough, frozen(rough, tiny_images.images)):
         logits = classifier(images)
         assert logits.dtype == torch.float32
         assert torch.allclose(logits.softmax(1), expected, atol=0.02)
         assert not torch.equal(logits.softmax(1), expected)
     assert {p.dtype for p in rough.parameters()} == {torch.float32}
-    assert {p.dtype for p in frozen(rough).network.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in frozen(rough, tiny_images.images).network.parameters()} == {torch.bfloat16}
 
 
 def test_bytes_and_scaled_images_get_the_same_answers(tiny_images: ImageData) -> None:

@@ -1,3 +1,75 @@
-"""Untrigger finds the distribution of backdoor triggers in an image classifier and retrains it to ignore them."""
+"""Untrigger finds the distribution of backdoor triggers in an image classifier and retrains it to ignore them.
+
+What a researcher needs stands here, imported when it is first used; everything else has a module of its own.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from untrigger.classifiers import Classifier, load_classifier, new_classifier, save_classifier
+    from untrigger.datasets.images import ImageData
+    from untrigger.datasets.sources import read_split
+    from untrigger.errors import UserError
+    from untrigger.generators import train_generators
+    from untrigger.metrics import evaluate
+    from untrigger.networks.architectures import register_architecture
+    from untrigger.pixel_sgd import reverse_triggers
+    from untrigger.poisoning import plant_backdoor
+    from untrigger.retraining import retrain
+    from untrigger.staircase import build_staircase
+    from untrigger.training import train
+    from untrigger.triggers import read_trigger
 
 __version__ = "0.1.0"
+"""The one place where it stands: whatever else names it is held to it by a test."""
+
+__all__ = [
+    "Classifier",
+    "ImageData",
+    "UserError",
+    "build_staircase",
+    "evaluate",
+    "load_classifier",
+    "new_classifier",
+    "plant_backdoor",
+    "read_split",
+    "read_trigger",
+    "register_architecture",
+    "retrain",
+    "reverse_triggers",
+    "save_classifier",
+    "train",
+    "train_generators",
+]
+
+_HOMES = {
+    "Classifier": "classifiers",
+    "ImageData": "datasets.images",
+    "UserError": "errors",
+    "build_staircase": "staircase",
+    "evaluate": "metrics",
+    "load_classifier": "classifiers",
+    "new_classifier": "classifiers",
+    "plant_backdoor": "poisoning",
+    "read_split": "datasets.sources",
+    "read_trigger": "triggers",
+    "register_architecture": "networks.architectures",
+    "retrain": "retraining",
+    "reverse_triggers": "pixel_sgd",
+    "save_classifier": "classifiers",
+    "train": "training",
+    "train_generators": "generators",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

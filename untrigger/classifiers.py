@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,15 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
-from untrigger.errors import UserError
+from untrigger.errors import UserError, UserNotice
+from untrigger.networks.architectures import build_network
 from untrigger.networks.devices import fast_in_bf16
-from untrigger.networks.frozen import convolution_path, fold_batch_norms, window_convolutions
+from untrigger.networks.frozen import convolution_path, fold_batch_norms, same_answers, window_convolutions
 from untrigger.networks.initialisation import initialise
 from untrigger.networks.patch_gradients import gradients_in_patches
-from untrigger.networks.small_resnet import SmallResNet
 from untrigger.seeding import moved
 from untrigger.settings.methods import ClassifierSettings
 from untrigger.triggers import draw_places, stamp
+
+COMPARED_IMAGES = 4
 
 
 class Classifier(nn.Module):
@@ -39,7 +42,7 @@ class Classifier(nn.Module):
         self.classes = classes
         self.register_buffer("mean", mean.clone().float())
         self.register_buffer("std", std.clone().float())
-        self.network = _network(settings, classes)
+        self.network = build_network(settings, classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types no module formats
 
     def forward(self, images: Tensor) -> Tensor:
@@ -82,7 +85,10 @@ def new_classifier(settings: ClassifierSettings, classes: int, images: Tensor, r
     Precision `auto` is decided here, once, and saved with the classifier: all stages compute alike, wherever they run.
     """
     mean, std = channel_statistics(images)
-    classifier = Classifier(with_precision(settings, images.device), classes, mean, std)
+    with torch.random.fork_rng(devices=[]):
+        # What `initialise` does not know, a registered network may draw from torch's global generator.
+        torch.manual_seed(rng.initial_seed())
+        classifier = Classifier(with_precision(settings, images.device), classes, mean, std)
     initialise(classifier, rng)
     return classifier.to(images.device)
 
@@ -104,18 +110,26 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), std.float()
 
 
-def frozen(classifier: Classifier) -> Classifier:
+def frozen(classifier: Classifier, images: Tensor) -> Classifier:
     """A copy for use without training: evaluation mode, no gradients into weights, batch norm folded.
 
-    Its weights are in the precision of the computation.
+    Its weights are in the precision of the computation. images: (n, 3, h, w), of those that it will see: on the first
+    few it is compared with the network as it is, in fp32. Where answers or the gradient of a patch differ by more than
+    rounding, as they may in a registered network, the copy stays as it is, with the warning UserNotice.
     """
-    copied = copy.deepcopy(classifier).eval().requires_grad_(False)
-    fold_batch_norms(copied.network)
-    copied.network.to(copied.compute_type(), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if copied.mean.device.type == "cpu":
-        window_convolutions(copied.network)
-        copied._windowed_path = convolution_path(copied.network)
-    return copied
+    plain = copy.deepcopy(classifier).eval().requires_grad_(False)
+    fast = copy.deepcopy(plain)
+    fold_batch_norms(fast.network)
+    if fast.mean.device.type == "cpu":
+        window_convolutions(fast.network)
+        fast._windowed_path = convolution_path(fast.network)
+    normalised = plain.normalise(images[:COMPARED_IMAGES]).float()
+    if not same_answers(plain.network, fast.network, fast._windowed_path, normalised):
+        name = classifier.settings.architecture
+        warnings.warn(f"{name} does not allow the fast paths: it runs as it is, slower", UserNotice, stacklevel=2)
+        return plain
+    fast.network.to(fast.compute_type(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return fast
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:
@@ -140,14 +154,3 @@ def load_classifier(folder: Path, device: torch.device | None = None) -> Classif
         reason = " ".join(str(error).split())
         raise UserError(f"{folder} does not hold a {settings.architecture}: {reason}") from error
     return classifier.to(device or torch.device("cpu")).eval()
-
-
-def _network(settings: ClassifierSettings, classes: int) -> nn.Module:
-    if settings.architecture == "small_resnet":
-        return SmallResNet(settings.width, classes)
-    from untrigger.networks.torchvision_import import models
-
-    network = models.resnet18(num_classes=classes)
-    network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
-    network.maxpool = nn.Identity()
-    return network

@@ -1,4 +1,4 @@
-"""The one error that is meant for the user, and what it may show."""
+"""The one error and the one warning that are meant for the user, and what they may show."""
 
 import re
 
@@ -8,6 +8,10 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class UserNotice(UserWarning):
+    """Something the user should know and need not mend, in one sentence; a stage tells it with its progress."""
 
 
 def without_credentials(address: str) -> str:

@@ -123,7 +123,7 @@ def train_generators(
         raise UserError(
             f"generator.batch_size {settings.batch_size} is larger than the defender's {len(images)} images"
         )
-    stairs = _StairTraining(frozen(classifier), betas, target_class, size, settings, rngs, images.device)
+    stairs = _StairTraining(frozen(classifier, images), betas, target_class, size, settings, rngs, images.device)
     for epoch in range(1, settings.epochs + 1):
         orders = [torch.randperm(len(images), generator=rng) for rng in rngs]
         whole = len(images) - len(images) % settings.batch_size

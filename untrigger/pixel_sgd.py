@@ -31,7 +31,7 @@ def reverse_triggers(
     section 5 of the paper.
     """
     check_fits(size, images)
-    fixed = frozen(classifier)
+    fixed = frozen(classifier, images)
     triggers = []
     for restart in range(1, settings.restarts + 1):
         trigger, losses = _descend(fixed, images, target_class, size, settings, rng)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from untrigger.errors import UserError
+from untrigger.networks.architectures import check_architecture
 from untrigger.settings.runs import CommonConfig
 
 # A small network is neither poisoned nor cured by the paper's dose: 1 % poison at a learning rate of 1e-3 plants
@@ -97,11 +98,14 @@ def profile_values(profile: str) -> dict[str, Any]:
 def config_for(profile: str, changes: Mapping[str, Any], kind: type[Config]) -> Config:
     """The configuration of `profile` with `changes`, nested like the configuration, laid over it.
 
-    Raises UserError when a value is wrong, or when `changes` give a classifier without saying which data it is for.
+    Raises UserError when a value is wrong, when there is no such architecture, or when `changes` give a classifier
+    without saying which data it is for.
     """
     if changes.get("weights") and not changes.get("dataset"):
         raise UserError("--weights needs --dataset: the data that the given classifier is for")
-    return kind.of(laid_over(profile_values(profile), changes))
+    config = kind.of(laid_over(profile_values(profile), changes))
+    check_architecture(config.classifier.architecture)
+    return config
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def measure_stair(
     their total.
     """
     settings = triggers.settings
-    fixed = frozen(classifier)
+    fixed = frozen(classifier, images)
     chosen = torch.randperm(len(images), generator=rng)[: settings.fresh_images].to(images.device)
     samples = triggers.sample(settings.fresh_samples, rng)
     strengths, successes, done = [], [], 0

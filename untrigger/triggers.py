@@ -14,7 +14,7 @@ from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError
 from untrigger.seeding import moved
 from untrigger.settings.trigger_names import BINARY_PATTERNS
-from untrigger.storage.downloads import is_trigger_file, trigger_path
+from untrigger.storage.sources import Source
 
 TriggerSource = Callable[[int, torch.Generator], Tensor]
 """Draws `count` triggers, float (count, 3, th, tw) in [0, 1], anew at each call."""
@@ -63,9 +63,9 @@ def read_trigger(name: str) -> Tensor:
         if int(rest) < BINARY_PATTERNS:
             return binary_patterns()[int(rest)]
         raise UserError(f"binary:K needs K from 0 to {BINARY_PATTERNS - 1}, got {rest}")
-    if is_trigger_file(name) or name.startswith("s3://"):
-        path = trigger_path(name)
-        return _trigger_from_png(path) if path.suffix == ".png" else _trigger_from_tensor(path)
+    path = Source.of("trigger", name).local()
+    if path is not None:
+        return _trigger_from_png(path) if path.suffix.lower() == ".png" else _trigger_from_tensor(path)
     raise UserError(
         f"unknown trigger {name!r}: give binary:K, checkerboard, colour:SEED, a .png or .safetensors file, or the "
         "address of one in a store"

@@ -5,7 +5,7 @@ from kfp.dsl import Artifact, Input, Output
 from untrigger.components.stage_component import stage_component
 
 
-@stage_component("aggregation")
+@stage_component
 def aggregation(reports: Input[list[Artifact]], report: Output[Artifact], config: dict) -> None:
     """Bring the reports of all triggers of a sweep together.
 

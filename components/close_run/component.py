@@ -5,7 +5,7 @@ from kfp.dsl import PipelineTaskFinalStatus
 from untrigger.components.stage_component import stage_component
 
 
-@stage_component("close_run")
+@stage_component
 def close_run(status: PipelineTaskFinalStatus) -> None:
     """End the tracking run, whether the pipeline succeeded or failed.
 
@@ -14,4 +14,6 @@ def close_run(status: PipelineTaskFinalStatus) -> None:
     """
     from untrigger.stages import close_run
 
-    close_run.run(state=status.state)
+    # Of a pipeline that has failed, version 2.16 may still say RUNNING: then nobody can tell.
+    ends = {"SUCCEEDED": True, "COMPLETE": True, "CACHED": True, "FAILED": False, "CANCELED": False}
+    close_run.run(succeeded=ends.get(status.state))

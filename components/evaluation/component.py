@@ -5,7 +5,7 @@ from kfp.dsl import Artifact, Dataset, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
 
-@stage_component("evaluation")
+@stage_component
 def evaluation(
     evaluation_data: Input[Dataset],
     defender_data: Input[Dataset],

@@ -5,16 +5,13 @@ from kfp.dsl import Dataset, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
 
-@stage_component("generator_training")
+@stage_component
 def generator_training(
     backdoored_classifier: Input[Model],
     defender_data: Input[Dataset],
     trained_generators: Output[Model],
     betas: str,
-    generator: dict,
-    target_class: int,
-    trigger_size: list,
-    seed: int,
+    task: dict,
     label: str = "",
 ) -> None:
     """Train the generators of one stair or several, F >= beta, and measure how well they are filled.
@@ -24,10 +21,7 @@ def generator_training(
         defender_data: Clean images that the defender has.
         trained_generators: Per stair the generator, its curves and its measurement on fresh samples.
         betas: The stairs of this task, joined by commas.
-        generator: GeneratorSettings.
-        target_class: Class under suspicion.
-        trigger_size: Height and width of the triggers to look for.
-        seed: Seed of the whole run.
+        task: The parameters generator, target_class, trigger_size, seed of the stage.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import generator_training
@@ -37,9 +31,6 @@ def generator_training(
         defender_data=defender_data.path,
         trained_generators=trained_generators.path,
         betas=betas,
-        generator=generator,
-        target_class=target_class,
-        trigger_size=trigger_size,
-        seed=seed,
+        **task,
         label=label,
     )

@@ -5,16 +5,13 @@ from kfp.dsl import Artifact, Dataset, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
 
-@stage_component("retraining")
+@stage_component
 def ideal_retraining(
     backdoored_classifier: Input[Model],
     defender_data: Input[Dataset],
     true_trigger: Input[Artifact],
     retrained: Output[Model],
-    seeds: str,
-    retraining: dict,
-    target_class: int,
-    seed: int,
+    task: dict,
     label: str = "",
 ) -> None:
     """Retrain with the attacker's own trigger, which no defender has: the control for all other methods.
@@ -24,10 +21,7 @@ def ideal_retraining(
         defender_data: Clean images that the defender has.
         true_trigger: The planted trigger.
         retrained: One classifier per seed, and the curves.
-        seeds: Seeds that this task runs, joined by commas.
-        retraining: RetrainingSettings.
-        target_class: Class that the backdoor leads to.
-        seed: Seed of the whole run.
+        task: The parameters seeds, retraining, target_class, seed of the stage.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import ideal_retraining
@@ -37,9 +31,6 @@ def ideal_retraining(
         defender_data=defender_data.path,
         true_trigger=true_trigger.path,
         retrained=retrained.path,
-        seeds=seeds,
-        retraining=retraining,
-        target_class=target_class,
-        seed=seed,
+        **task,
         label=label,
     )

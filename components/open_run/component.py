@@ -3,7 +3,7 @@
 from untrigger.components.stage_component import stage_component
 
 
-@stage_component("open_run")
+@stage_component
 def open_run(pipeline: str, config: dict) -> None:
     """Create the tracking run that all other stages nest in.
 

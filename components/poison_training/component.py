@@ -5,7 +5,7 @@ from kfp.dsl import Artifact, Dataset, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
 
-@stage_component("poison_training")
+@stage_component
 def poison_training(
     training_data: Input[Dataset],
     evaluation_data: Input[Dataset],
@@ -13,9 +13,7 @@ def poison_training(
     backdoored_classifier: Output[Model],
     true_trigger: Output[Artifact],
     trigger: str,
-    poisoning: dict,
-    target_class: int,
-    seed: int,
+    task: dict,
     label: str = "",
 ) -> None:
     """Plant the backdoor in a classifier.
@@ -27,9 +25,7 @@ def poison_training(
         backdoored_classifier: The classifier with the backdoor, and its curves.
         true_trigger: The planted trigger, for the evaluation and the ideal control only.
         trigger: Name of the trigger.
-        poisoning: PoisoningSettings.
-        target_class: Class that the backdoor leads to.
-        seed: Seed of the whole run.
+        task: The parameters poisoning, target_class, seed of the stage.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import poison_training
@@ -41,8 +37,6 @@ def poison_training(
         backdoored_classifier=backdoored_classifier.path,
         true_trigger=true_trigger.path,
         trigger=trigger,
-        poisoning=poisoning,
-        target_class=target_class,
-        seed=seed,
+        **task,
         label=label,
     )

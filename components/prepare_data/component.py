@@ -5,16 +5,12 @@ from kfp.dsl import Dataset, Output
 from untrigger.components.stage_component import stage_component
 
 
-@stage_component("prepare_data")
+@stage_component
 def prepare_data(
     training_data: Output[Dataset],
     defender_data: Output[Dataset],
     evaluation_data: Output[Dataset],
-    dataset: str,
-    data: dict,
-    patch_sizes: list,
-    target_class: int,
-    seed: int,
+    task: dict,
 ) -> None:
     """Read a dataset, split it three ways, and check that the attack and the search fit it.
 
@@ -22,11 +18,7 @@ def prepare_data(
         training_data: Images that the attacker trains on.
         defender_data: Clean images that the defender has.
         evaluation_data: Images that only the evaluation uses.
-        dataset: Name of the dataset, such as digits, cifar10 or parquet:PATH.
-        data: DataSettings.
-        patch_sizes: Heights and widths of the triggers that are planted or looked for.
-        target_class: Class that the backdoor leads to.
-        seed: Seed of the whole run.
+        task: The parameters dataset, data, patch_sizes, target_class, seed of the stage.
     """
     from untrigger.stages import prepare_data
 
@@ -34,9 +26,5 @@ def prepare_data(
         training_data=training_data.path,
         defender_data=defender_data.path,
         evaluation_data=evaluation_data.path,
-        dataset=dataset,
-        data=data,
-        patch_sizes=patch_sizes,
-        target_class=target_class,
-        seed=seed,
+        **task,
     )

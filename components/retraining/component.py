@@ -5,7 +5,7 @@ from kfp.dsl import Artifact, Dataset, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
 
-@stage_component("retraining")
+@stage_component
 def retraining(
     backdoored_classifier: Input[Model],
     defender_data: Input[Dataset],
@@ -14,9 +14,7 @@ def retraining(
     retrained: Output[Model],
     method: str,
     seeds: str,
-    retraining: dict,
-    target_class: int,
-    seed: int,
+    task: dict,
     label: str = "",
 ) -> None:
     """Retrain with one method of defence, once per seed. It is never handed the true trigger.
@@ -29,14 +27,12 @@ def retraining(
         retrained: One classifier per seed, and the curves.
         method: none, fine_tune, single_trigger, beta=B or ensemble.
         seeds: Seeds that this task runs, joined by commas.
-        retraining: RetrainingSettings.
-        target_class: Class under suspicion.
-        seed: Seed of the whole run.
+        task: The parameters retraining, target_class, seed of the stage.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
-    from untrigger.stages import retraining as stage
+    from untrigger.stages import method_retraining
 
-    stage.run(
+    method_retraining.run(
         backdoored_classifier=backdoored_classifier.path,
         defender_data=defender_data.path,
         trigger_staircase=trigger_staircase.path,
@@ -44,8 +40,6 @@ def retraining(
         retrained=retrained.path,
         method=method,
         seeds=seeds,
-        retraining=retraining,
-        target_class=target_class,
-        seed=seed,
+        **task,
         label=label,
     )

@@ -5,7 +5,7 @@ from kfp.dsl import Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
 
-@stage_component("staircase")
+@stage_component
 def staircase(generators: Input[list[Model]], trigger_staircase: Output[Model], gammas: list, label: str = "") -> None:
     """Gather the generators of the fan-out into one ensemble.
 
@@ -15,9 +15,9 @@ def staircase(generators: Input[list[Model]], trigger_staircase: Output[Model], 
         gammas: Weights of the stairs by rising beta; empty for equal weights.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
-    from untrigger.stages import staircase
+    from untrigger.stages import gather_stairs
 
-    staircase.run(
+    gather_stairs.run(
         generators=[generator.path for generator in generators],
         trigger_staircase=trigger_staircase.path,
         gammas=gammas,

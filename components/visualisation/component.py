@@ -5,14 +5,13 @@ from kfp.dsl import Artifact, Input, Model, Output
 from untrigger.components.stage_component import stage_component
 
 
-@stage_component("visualisation")
+@stage_component
 def visualisation(
     trigger_staircase: Input[Model],
     reversed_triggers: Input[Artifact],
     true_trigger: Input[Artifact],
     embedding: Output[Artifact],
-    visualisation: dict,
-    seed: int,
+    task: dict,
     label: str = "",
 ) -> None:
     """Lay out the trigger distribution in the plane with t-SNE.
@@ -22,18 +21,16 @@ def visualisation(
         reversed_triggers: The baseline's single triggers.
         true_trigger: The planted trigger, shown beside the others.
         embedding: The figure, and the triggers with their places.
-        visualisation: VisualisationSettings.
-        seed: Seed of the whole run.
+        task: The parameters visualisation, seed of the stage.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
-    from untrigger.stages import visualisation as stage
+    from untrigger.stages import visualisation
 
-    stage.run(
+    visualisation.run(
         trigger_staircase=trigger_staircase.path,
         reversed_triggers=reversed_triggers.path,
         true_trigger=true_trigger.path,
         embedding=embedding.path,
-        visualisation=visualisation,
-        seed=seed,
+        **task,
         label=label,
     )

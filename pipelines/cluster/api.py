@@ -7,10 +7,11 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import kfp_server_api
 import requests
@@ -19,7 +20,7 @@ from urllib3.exceptions import HTTPError
 
 from untrigger.errors import UserError, without_credentials
 from untrigger.pipelines.cluster.namespace import Namespace, NoAccess
-from untrigger.pipelines.cluster.states import stage_events, stage_titles
+from untrigger.pipelines.cluster.states import stage_events
 from untrigger.pipelines.cluster.workflow import Stage, Workflow
 from untrigger.runs.stored_reports import RUN_ID
 from untrigger.tracking.progress import Event, duration
@@ -43,9 +44,26 @@ PAGE = 200
 UNCHANGED_SECONDS = 120.0
 """After so long without a change the workflow of a run is looked for, and then again after as long."""
 
-T = TypeVar("T")
+GOING_ON = ("", "PENDING", "RUNNING", "CANCELING", "PAUSED", "RUNTIME_STATE_UNSPECIFIED")
 
-ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
+
+@dataclass(frozen=True)
+class ClusterRun:
+    """A run as its server knows it; `created` is in UTC.
+
+    `state` is KFP's, or TERMINATED where somebody ended the run, which KFP calls failed. `root` is the pipeline root if
+    it has one of its own, `reason` says why it failed where the server knows. A listing tells neither `stages`, what
+    became of each so far, nor `changed`, when that last changed.
+    """
+
+    id: str
+    state: str
+    created: datetime | None
+    name: str
+    root: str
+    reason: str
+    stages: tuple[Stage, ...]
+    changed: datetime | None
 
 
 class Cluster:
@@ -119,21 +137,27 @@ class Cluster:
 
     def start(
         self, name: str, experiment: str, pipeline: tuple[str, str], parameters: Mapping[str, Any], root: str
-    ) -> Any:
-        """Start a run; its artifacts go below the pipeline root `root`."""
+    ) -> str:
+        """Start a run, whose id comes back; its artifacts go below the pipeline root `root`."""
         wanted = kfp_server_api.V2beta1Run(
             experiment_id=experiment,
             display_name=name,
             pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(*pipeline),
             runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=root),
         )
-        return self._ask(f"start the run {name!r}", self._runs.run_service_create_run, run=wanted)
+        return str(self._ask(f"start the run {name!r}", self._runs.run_service_create_run, run=wanted).run_id)
 
-    def run(self, run_id: str) -> Any:
+    def run(self, run_id: str) -> ClusterRun:
         """The run with this id, with its stages."""
-        return self._ask(f"find the run {run_id}", self._runs.run_service_get_run, run_id=run_id)
+        what = f"find the run {run_id}"
+        run = self._ask(what, self._runs.run_service_get_run, run_id=run_id)
+        try:
+            workflow = self._workflow(run_id)
+        except requests.RequestException as error:
+            raise self._refusal(what, error) from error
+        return self._described(run, self._stages(run, workflow, {}), workflow)
 
-    def find_run(self, name: str) -> Any:
+    def find_run(self, name: str) -> ClusterRun:
         """The run with this id or name; UserError when there is none, or when several share the name."""
         if RUN_ID.fullmatch(name):
             return self.run(name)
@@ -141,9 +165,9 @@ class Cluster:
         if len(found) != 1:
             told = f"{len(found)} runs are called" if found else "there is no run"
             raise UserError(f"{told} {name!r}: `untrigger runs` lists the runs with their ids")
-        return self.run(found[0].run_id)
+        return self.run(found[0].id)
 
-    def latest_runs(self, count: int, experiment: str | None = None) -> list[Any]:
+    def latest_runs(self, count: int, experiment: str | None = None) -> list[ClusterRun]:
         """The latest runs, newest first, at most PAGE; those of one experiment if it is named."""
         if experiment is None:
             return self._latest(count)
@@ -153,7 +177,7 @@ class Cluster:
         """The page of a run."""
         return f"{self.shown}/#/runs/details/{run_id}"
 
-    def follow(self, run_id: str, show: Callable[[Event], None]) -> Any:
+    def follow(self, run_id: str, show: Callable[[Event], None]) -> ClusterRun:
         """Tell `show` what becomes of the stages until the run has ended; returns the run.
 
         A lost connection is sought again for as long as PATIENCE says; then UserError.
@@ -163,7 +187,8 @@ class Cluster:
         while True:
             try:
                 run = self._runs.run_service_get_run(run_id=run_id, _request_timeout=TIMEOUT_SECONDS)
-                stages = self._stages(run, names)
+                workflow = self._workflow(run_id)
+                stages = self._stages(run, workflow, names)
             except (kfp_server_api.ApiException, HTTPError, requests.RequestException) as error:
                 if not _is_passing(error):
                     raise self._refusal(f"follow the run {run_id}", error) from error
@@ -179,62 +204,62 @@ class Cluster:
                 if lost:
                     lost = False
                     show(Event(self.shown, "warning", "answers again"))
+                described = self._described(run, stages, workflow)
                 for stage in stages:
                     if (stage.stage, stage.kind, stage.text) not in told:
                         told.add((stage.stage, stage.kind, stage.text))
                         changed = time.monotonic()
                         if not stage.routine:
                             show(stage)
-                if run.state in ENDED:
-                    return run
+                if described.state not in GOING_ON:
+                    return described
                 if time.monotonic() - changed > UNCHANGED_SECONDS:
                     changed = time.monotonic()
-                    self._check_still_there(run, show)
+                    if still := self.stillness(described):
+                        show(Event(described.name, "warning", still))
             time.sleep(POLL_SECONDS)
 
-    def stages(self, run: Any) -> list[Stage]:
-        """What became of each stage of the run so far: from its workflow, else from KFP's own list of tasks."""
-        return self._told(lambda: self._stages(run, {}), run)
-
-    def stillness(self, run: Any) -> str | None:
+    def stillness(self, run: ClusterRun) -> str | None:
         """What is to be said of a run that KFP calls running: nothing, or since when nothing has changed.
 
         UserError when its workflow was deleted: KFP will call it running for ever.
         """
-        workflow = None if run.state in ENDED else self._told(lambda: self._workflow(run.run_id), run)
-        if workflow is None:
+        if run.state not in GOING_ON or run.changed is None:
             return None
-        since = workflow.last_change()
-        still = (datetime.now(UTC) - since).total_seconds()
+        still = (datetime.now(UTC) - run.changed).total_seconds()
         if still < UNCHANGED_SECONDS:
             return None
-        told = f"nothing has changed since {since:%Y-%m-%d %H:%M} UTC ({duration(still)})"
+        told = f"nothing has changed since {run.changed:%Y-%m-%d %H:%M} UTC ({duration(still)})"
         try:
             namespace = Namespace(self._namespace)
-            if namespace.has_workflow(run.run_id):
+            if namespace.has_workflow(run.id):
                 return f"{told}; its workflow is there"
         except NoAccess as error:
             return f"{told}; whether its workflow is still there was not looked for, no Kubernetes API: {error}"
         raise UserError(
-            f"the run {run.run_id} will never end: {told}, and the cluster at {namespace.host} has no workflow of it "
-            f"any more in the namespace {namespace.name}: somebody deleted it; submit it again"
+            f"the run {run.id} will never end: {told}, and the cluster at {namespace.host} has no workflow of it any "
+            f"more in the namespace {namespace.name}: somebody deleted it; submit it again"
         )
 
-    def _stages(self, run: Any, names: dict[str, str]) -> list[Stage]:
-        if (workflow := self._workflow(run.run_id)) is not None:
-            parameters = run.runtime_config.parameters if run.runtime_config else {}
-            return workflow.stages(parameters or {}, stage_titles())
+    def _described(self, run: Any, stages: Iterable[Stage] = (), workflow: Workflow | None = None) -> ClusterRun:
+        """The run without KFP's objects."""
+        canceled = any(each.state == "CANCELING" for each in run.state_history or ())
+        return ClusterRun(
+            id=str(run.run_id),
+            state="TERMINATED" if canceled and run.state in ("FAILED", "CANCELED") else run.state or "",
+            created=run.created_at,
+            name=run.display_name or "",
+            root=(run.runtime_config and run.runtime_config.pipeline_root) or "",
+            reason=(run.error and run.error.message) or "",
+            stages=tuple(stages),
+            changed=workflow and workflow.last_change(),
+        )
+
+    def _stages(self, run: Any, workflow: Workflow | None, names: dict[str, str]) -> list[Stage]:
+        """From the workflow, else from KFP's own list of tasks; `names` are those that `stage_events` keeps."""
+        if workflow is not None:
+            return workflow.stages((run.runtime_config and run.runtime_config.parameters) or {})
         return [Stage(**vars(event)) for event in stage_events(run, self._namespace, names)]
-
-    def _told(self, ask: Callable[[], T], run: Any) -> T:
-        try:
-            return ask()
-        except requests.RequestException as error:
-            raise self._refusal(f"read the workflow of the run {run.run_id}", error) from error
-
-    def _check_still_there(self, run: Any, show: Callable[[Event], None]) -> None:
-        if told := self.stillness(run):
-            show(Event(str(run.display_name), "warning", told))
 
     def _workflow(self, run_id: str) -> Workflow | None:
         """The workflow of a run, which only the older API tells of; None where the server does not."""
@@ -282,7 +307,7 @@ class Cluster:
             )
         return UserError(f"what answers at {self.shown} is not Kubeflow Pipelines 2 ({answer.status_code})")
 
-    def _latest(self, count: int, **which: str) -> list[Any]:
+    def _latest(self, count: int, **which: str) -> list[ClusterRun]:
         """The latest runs in one page; those of an experiment, or with a filter."""
         page = self._ask(
             "list the runs",
@@ -292,7 +317,7 @@ class Cluster:
             **({} if "experiment_id" in which else self._own),
             **which,
         )
-        return list(page.runs or ())
+        return [self._described(run) for run in page.runs or ()]
 
     def _all(self, what: str, list_page: Callable[..., Any], name: str, **which: str) -> Iterator[Any]:
         """What all pages of a listing hold under `name`."""
@@ -314,12 +339,6 @@ class Cluster:
         if isinstance(error, kfp_server_api.ApiException):
             return UserError(f"cannot {what}: Kubeflow Pipelines at {self.shown} answers {_answer(error)}")
         return UserError(f"cannot {what}: Kubeflow Pipelines at {self.shown} does not answer")
-
-
-def run_state(run: Any) -> str:
-    """The state of a run: TERMINATED where somebody ended it, which KFP calls FAILED or CANCELED."""
-    canceled = any(each.state == "CANCELING" for each in run.state_history or ())
-    return "TERMINATED" if canceled and run.state in ("FAILED", "CANCELED") else str(run.state)
 
 
 def _named(name: str) -> str:

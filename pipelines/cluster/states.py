@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
-import yaml
-
-from untrigger.pipelines.arguments import COMPILED
+from untrigger.stages.identities import STAGES
 from untrigger.tracking.progress import Event, Kind, duration
 
 _KINDS: dict[str, Kind] = {
@@ -19,6 +16,9 @@ _KINDS: dict[str, Kind] = {
     "CANCELED": "failed",
 }
 
+_TITLES = {name: each.title for each in STAGES.values() for name in (each.task, each.title)}
+"""The titles of the stages, by the names that servers of different versions give to their tasks."""
+
 
 def stage_events(run: Any, namespace: str, names: dict[str, str]) -> list[Event]:
     """What became of each stage so far, in the order of their start.
@@ -28,10 +28,9 @@ def stage_events(run: Any, namespace: str, names: dict[str, str]) -> list[Event]
     """
     tasks = run.run_details.task_details or () if run.run_details else ()
     by_id = {task.task_id: task for task in tasks}
-    titles = stage_titles()
-    begun = sorted((task for task in tasks if task.display_name in titles and task.start_time), key=_start)
+    begun = sorted((task for task in tasks if task.display_name in _TITLES and task.start_time), key=_start)
     for task in begun:
-        title = titles[task.display_name]
+        title = _TITLES[task.display_name]
         count = sum(name == title or name.startswith(f"{title} (") for name in names.values())
         names.setdefault(task.task_id, title if not count else f"{title} ({count + 1})")
     events = []
@@ -41,20 +40,6 @@ def stage_events(run: Any, namespace: str, names: dict[str, str]) -> list[Event]
         if kind := _KINDS.get(state or ""):
             events.append(Event(names[task.task_id], kind, _how_it_went(task, state, inner, namespace)))
     return events
-
-
-@cache
-def stage_titles() -> dict[str, str]:
-    """The titles of the stages, by the names that servers of different versions give to their tasks."""
-    titles: dict[str, str] = {}
-    for path in COMPILED.values():
-        spec = next(yaml.safe_load_all(path.read_text()))
-        executed = {name for name, part in spec["components"].items() if "executorLabel" in part}
-        parts = [spec["root"], *spec["components"].values()]
-        for name, task in ((n, t) for part in parts for n, t in part.get("dag", {}).get("tasks", {}).items()):
-            if task["componentRef"]["name"] in executed:
-                titles |= {name: task["taskInfo"]["name"], task["taskInfo"]["name"]: task["taskInfo"]["name"]}
-    return titles
 
 
 def _start(task: Any) -> tuple[Any, str]:

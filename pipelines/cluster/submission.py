@@ -11,18 +11,16 @@ from typing import Any
 import yaml
 
 from untrigger import __version__
-from untrigger.datasets.sources import check_dataset, dataset_place
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
 from untrigger.pipelines.cluster.api import Cluster
 from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
+from untrigger.runs.inputs import check_input, input_sources
 from untrigger.runs.stored_reports import PIPELINE_ROOT
 from untrigger.settings.runs import DefenseConfig, SweepConfig
 from untrigger.storage.bundles import OnFile, quiet, read_manifest
-from untrigger.storage.downloads import classifier_folder, is_trigger_file, kept_copy
 from untrigger.storage.objects import Address, ObjectStore
-from untrigger.triggers import read_trigger
 
 INPUT_SETTINGS = ("dataset", "weights", "trigger", "triggers", "panels")
 """The settings that may name something on this machine."""
@@ -80,10 +78,7 @@ class Submission:
 
     def inputs_to_store(self) -> list[str]:
         """What lies on this machine of dataset, classifier and triggers, as `untrigger store put` takes it."""
-        dataset, weights = self.config.dataset, self.config.weights
-        here = [dataset] if not dataset.startswith("s3://") and dataset_place(dataset) is not None else []
-        here += [weights] if weights and not weights.startswith("s3://") else []
-        return here + [name for name in self.config.planted() if is_trigger_file(name)]
+        return [source.name for source in input_sources(self.config) if source.path is not None]
 
     def package(self) -> str:
         """The YAML that is uploaded."""
@@ -100,13 +95,9 @@ def check_stored_inputs(submission: Submission) -> None:
     """UserError unless the store may be written to and holds the inputs that are named by addresses."""
     store = ObjectStore()
     store.check_writable(submission.store)
-    config = submission.config
-    triggers = [(name, "trigger") for name in config.planted()]
-    for name, kind in ((config.dataset, "dataset"), (config.weights, "model"), *triggers):
-        if name and name.startswith("s3://"):
-            found = read_manifest(store, Address.parse(name)).kind
-            if found != kind:
-                raise UserError(f"{name} is a {found}, not a {kind}")
+    for source in input_sources(submission.config):
+        if source.stored and (found := read_manifest(store, Address.parse(source.name)).kind) != source.kind:
+            raise UserError(f"{source.name} is a {found}, not a {source.kind}")
 
 
 def submit(
@@ -123,27 +114,15 @@ def submit(
     package = submission.package()
     digest = hashlib.sha256(package.encode()).hexdigest()[:12]
     uploaded = cluster.pipeline_version(submission.pipeline, f"{__version__}-{digest}", package)
-    run = cluster.start(name, experiment, uploaded, pipeline_arguments(config), submission.root)
-    return str(run.run_id)
+    return cluster.start(name, experiment, uploaded, pipeline_arguments(config), submission.root)
 
 
 def _check_inputs(config: DefenseConfig | SweepConfig) -> None:
-    for trigger in config.planted():
-        if trigger.startswith("s3://"):
-            kept_copy(trigger, "trigger")
-        else:
-            read_trigger(trigger)
-    if config.dataset.startswith("s3://"):
-        kept_copy(config.dataset)
-    elif config.data.download:
+    here = [source for source in input_sources(config) if not source.stored]
+    if config.data.download and any(source.kind == "dataset" for source in here):
         raise UserError("--download is for this machine: `untrigger store put` the dataset, and give its address")
-    else:
-        check_dataset(config.dataset, config.data)
-    if config.weights is not None:
-        if config.weights.startswith("s3://"):
-            kept_copy(config.weights, "model")
-        else:
-            classifier_folder(config.weights)
+    for source in here:
+        check_input(source, config.data)
 
 
 def _with_stored_inputs(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from untrigger.stages.identities import STAGES
 from untrigger.storage.objects import Address
 from untrigger.tracking.progress import Event, Kind, duration
 
@@ -31,6 +32,8 @@ _NAMES = {
     "retraining_plan": "{title} {item[method]}",
 }
 """What a stage is called inside a loop over this parameter of the DAG."""
+
+_TITLES = {identity.task: identity.title for identity in STAGES.values()}
 
 _ROUTINE = ("", "ContainerCreating", "PodInitializing")
 """What Argo says of a pod that is about to start."""
@@ -77,16 +80,16 @@ class Workflow:
         times = (node.get(name) for node in self.nodes.values() for name in ("startedAt", "finishedAt"))
         return max(datetime.fromisoformat(time) for time in times if time)
 
-    def stages(self, parameters: Mapping[str, Any], titles: Mapping[str, str]) -> list[Stage]:
+    def stages(self, parameters: Mapping[str, Any]) -> list[Stage]:
         """All stages that began or will not begin any more, in the order of their beginning.
 
-        `parameters` are those of the run, `titles` those of the stages by the names of their tasks.
+        `parameters` are those of the run.
         """
         paths = {
             name.removesuffix("-driver")
             for name in (_ATTEMPT.sub("", name) for name, node in self.nodes.items() if node["templateName"] == DRIVER)
         }
-        found = [self._stage(path, self._name(path, parameters, titles)) for path in paths]
+        found = [self._stage(path, self._name(path, parameters)) for path in paths]
         return sorted(found, key=lambda stage: (stage.time, stage.stage))
 
     def _stage(self, path: str, name: str) -> Stage:
@@ -158,11 +161,11 @@ class Workflow:
             if artifact["name"] == "main-logs" and self.log_bucket:
                 yield Address(artifact.get("s3", {}).get("bucket") or self.log_bucket, artifact["s3"]["key"])
 
-    def _name(self, path: str, parameters: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    def _name(self, path: str, parameters: Mapping[str, Any]) -> str:
         task = path.rpartition(".")[2]
         driver = self.nodes.get(f"{path}-driver") or self.nodes[f"{path}-driver(0)"]
         own = json.loads(_input(driver, "task") or "{}").get("taskInfo", {}).get("name")
-        name = own or titles.get(task) or task.replace("-", " ")
+        name = own or _TITLES.get(task) or task.replace("-", " ")
         # From the innermost loop to the outermost one.
         for hit in reversed(list(_ITERATION.finditer(path))):
             name = self._named_after_item(name, path[: hit.start()], int(hit[1]), parameters)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ from requests import RequestException
 
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import COMPILED
+from untrigger.pipelines.local.endings import LAST_LINES, StageEnd, stopping_first
 from untrigger.runs.output_folder import OutputFolder
 
-LAST_LINES = 15
 RUN_LABEL = "untrigger.run"
 UNPRIVILEGED = 10001
 """User and group of a container when the run was started by root."""
@@ -44,24 +43,6 @@ class ContainerOptions:
             raise UserError(f"--gpus must be all or a number from 1, got {self.gpus!r}")
         if not re.fullmatch(r"[1-9]\d*[bkmg]?", self.memory):
             raise UserError(f"--memory must be a number with b, k, m or g behind it, such as 8g, got {self.memory!r}")
-
-
-@dataclass
-class ContainerEnd:
-    """A container that did not end well."""
-
-    stage: str
-    exit_code: int
-    out_of_memory: bool
-    last_lines: list[str] = field(default_factory=list)
-
-    def reason(self, memory: str) -> str:
-        """Why it ended, in words."""
-        if self.out_of_memory:
-            return f"the container of {self.stage} ran out of its memory of {memory} (--memory gives it more)"
-        if self.exit_code == 137:
-            return f"the container of {self.stage} was killed"
-        return f"the container of {self.stage} ended with status {self.exit_code}"
 
 
 def check_engine() -> None:
@@ -125,8 +106,10 @@ def docker_runner(
 
 
 @contextmanager
-def watching_containers(run_id: str) -> Iterator[list[ContainerEnd]]:
+def watching_containers(run_id: str, memory: str) -> Iterator[list[StageEnd]]:
     """Collects the containers of a run that end badly, with their last lines; none outlives the block.
+
+    `memory` is what each may use.
 
     KFP removes a container as soon as it ends, and with some engines takes a vanished one for a success: the engine's
     own events tell what happened.
@@ -134,33 +117,28 @@ def watching_containers(run_id: str) -> Iterator[list[ContainerEnd]]:
     import docker
 
     client = docker.from_env()
-    watch = _Watch(client, run_id)
+    watch = _Watch(client, run_id, memory)
     thread = threading.Thread(target=watch.follow, name="containers", daemon=True)
     thread.start()
-    before = signal.signal(signal.SIGINT, watch.interrupt)
     try:
-        yield watch.ended_badly
+        with stopping_first(watch.stop_containers):
+            yield watch.ended_badly
     finally:
-        signal.signal(signal.SIGINT, before)
         watch.stop()
         thread.join(timeout=10)
         client.close()
 
 
 class _Watch:
-    def __init__(self, client: Any, run_id: str) -> None:
+    def __init__(self, client: Any, run_id: str, memory: str) -> None:
         self._client = client
+        self._memory = memory
         self._label = f"{RUN_LABEL}={run_id}"
         self._stopping = False
         self.events = client.events(decode=True, filters={"type": "container", "label": self._label})
-        self.ended_badly: list[ContainerEnd] = []
+        self.ended_badly: list[StageEnd] = []
         self._lines: dict[str, tuple[deque[str], threading.Thread]] = {}
         self._out_of_memory: set[str] = set()
-
-    def interrupt(self, *_: object) -> None:
-        """KFP finishes what waits in a loop before it lets an interrupt through: with no container, that is at once."""
-        self.stop_containers()
-        raise KeyboardInterrupt
 
     def stop(self) -> None:
         self.stop_containers()
@@ -208,9 +186,13 @@ class _Watch:
             if thread.ident is not None:
                 thread.join(timeout=5)
             stage = attributes.get("image", "").rpartition("/")[2].partition(":")[0]
-            self.ended_badly.append(
-                ContainerEnd(stage, exit_code, container in self._out_of_memory, [line for line in lines if line])
-            )
+            reason = f"the container of {stage} {self._how(container, exit_code)}"
+            self.ended_badly.append(StageEnd(stage, exit_code, reason, [line for line in lines if line]))
+
+    def _how(self, container: str, exit_code: int) -> str:
+        if container in self._out_of_memory:
+            return f"ran out of its memory of {self._memory} (--memory gives it more)"
+        return "was killed" if exit_code == 137 else f"ended with status {exit_code}"
 
 
 def _images() -> set[str]:

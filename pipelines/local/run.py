@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,12 @@ import yaml
 
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
-from untrigger.pipelines.local.containers import ContainerEnd, ContainerOptions, docker_runner, watching_containers
+from untrigger.pipelines.local.containers import ContainerOptions, docker_runner, watching_containers
+from untrigger.pipelines.local.endings import TOLD, StageEnd
+from untrigger.pipelines.local.processes import StageProcesses
 from untrigger.runs.output_folder import OutputFolder
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
+from untrigger.stages.identities import STAGES
 from untrigger.stages.reuse import STORE
 from untrigger.stages.stage import THREADS
 from untrigger.storage.downloads import CACHE, cache_folder
@@ -30,16 +32,8 @@ SIDE_BY_SIDE = 2
 """Tasks of one loop that `kfp.local` runs at the same time."""
 
 
-PER_TRIGGER = (
-    "poison_training",
-    "pixel_sgd",
-    "generator_training",
-    "visualisation",
-    "retraining",
-    "ideal_retraining",
-    "evaluation",
-)
-"""The stages, by module, that a sweep runs for each trigger and that compute."""
+PER_TRIGGER = [name for name, identity in STAGES.items() if identity.per_trigger and identity.resources.gpus]
+"""The stages that a sweep runs for each trigger and that compute."""
 
 
 def check_tracking() -> None:
@@ -69,27 +63,27 @@ def deliver_tracking(output: OutputFolder) -> int:
 def run_locally(
     config: DefenseConfig | SweepConfig,
     output: OutputFolder,
+    stages: StageProcesses | ContainerOptions,
     sources: Sequence[Path] = (),
-    containers: ContainerOptions | None = None,
 ) -> None:
     """Run the DAG to its end; stages that `output` keeps from an earlier attempt are reused.
 
-    Every stage is a process, or a container when `containers` says so; `sources` are the files and folders it may read.
+    Every stage is a process of `stages`, or a container; `sources` are the files and folders that a container may read.
     Raises UserError that names the stages that failed.
     """
     os.environ.update(_environment(config, output))
     with (
-        output.log.open("a") as log,
+        output.log.open("a", encoding="utf-8", errors="backslashreplace") as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
-        _watched(output, containers) as ended_badly,
+        _watched(output, stages) as ended_badly,
     ):
         from kfp import components, local
 
         from untrigger.tracking.forwarding import forwarding
 
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
-        local.init(_runner(output, sources, containers), pipeline_root=str(output.workspace))
+        local.init(_runner(output, sources, stages), pipeline_root=str(output.workspace))
         pipeline = components.load_component_from_text(_without_retries(compiled_for(config)))
         with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id):
             error: Exception | None = None
@@ -104,7 +98,7 @@ def run_locally(
     if error is not None and not isinstance(error, RuntimeError) and not ended_badly:
         raise error
     if error is not None or ended_badly:
-        raise UserError(_what_failed(output, error, ended_badly, containers)) from error
+        raise UserError(_what_failed(output, error, ended_badly)) from error
     if not output.tracking_records.exists():
         shutil.rmtree(output.workspace, ignore_errors=True)
 
@@ -120,19 +114,21 @@ def _without_retries(compiled: Path) -> str:
     return yaml.safe_dump_all(documents)
 
 
-def _runner(output: OutputFolder, sources: Sequence[Path], containers: ContainerOptions | None) -> Any:
+def _runner(output: OutputFolder, sources: Sequence[Path], stages: StageProcesses | ContainerOptions) -> Any:
     from kfp import local
 
-    if containers is None:
+    if isinstance(stages, StageProcesses):
         return local.SubprocessRunner(use_venv=False)
     environment = {name: os.environ[name] for name in (PROGRESS_FILE, STORE, THREADS, RUN_ID, RECORDS, CACHE)}
-    return docker_runner(environment, output, sources, containers)
+    return docker_runner(environment, output, sources, stages)
 
 
 def _watched(
-    output: OutputFolder, containers: ContainerOptions | None
-) -> contextlib.AbstractContextManager[list[ContainerEnd]]:
-    return contextlib.nullcontext([]) if containers is None else watching_containers(output.run_id)
+    output: OutputFolder, stages: StageProcesses | ContainerOptions
+) -> contextlib.AbstractContextManager[list[StageEnd]]:
+    if isinstance(stages, StageProcesses):
+        return stages.taking_tasks()
+    return watching_containers(output.run_id, stages.memory)
 
 
 def _environment(config: CommonConfig, output: OutputFolder) -> dict[str, str]:
@@ -142,8 +138,6 @@ def _environment(config: CommonConfig, output: OutputFolder) -> dict[str, str]:
         THREADS: json.dumps(_threads(config)),
         RUN_ID: output.run_id,
         RECORDS: str(output.tracking_records),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-        "PYTHONWARNINGS": "ignore::FutureWarning",
         CACHE: str(cache_folder()),
     }
     if not os.environ.get(TRACKING_URI):
@@ -158,7 +152,7 @@ def _threads(config: CommonConfig) -> dict[str, int]:
     Two triggers of a sweep are at work at once, each with loops of its own: one core must do for a task of those.
     """
     cores = len(os.sched_getaffinity(0))
-    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.retraining_plan())}
+    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.planned_methods())}
     if isinstance(config, SweepConfig) and len(config.triggers) > 1:
         share = max(1, cores // SIDE_BY_SIDE)
         inner = {name: max(1, share // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
@@ -166,16 +160,11 @@ def _threads(config: CommonConfig) -> dict[str, int]:
     return {name: max(1, cores // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
 
 
-def _what_failed(
-    output: OutputFolder,
-    error: Exception | None,
-    ended_badly: Sequence[ContainerEnd],
-    containers: ContainerOptions | None,
-) -> str:
+def _what_failed(output: OutputFolder, error: Exception | None, ended_badly: Sequence[StageEnd]) -> str:
     told = [f"stage {event.stage} failed: {event.text}" for event in failures(output.progress)]
     killed = [f"stage {stage} was killed before it could finish" for stage in unfinished_stages(output.progress)]
-    ends = [end.reason(containers.memory) for end in ended_badly] if containers else []
-    reasons = "; ".join(told + killed + ends) or click.unstyle(str(error)).rstrip(".")
-    shown = [f"\nlast lines of {end.stage}:\n  " + "\n  ".join(end.last_lines) for end in ended_badly if end.last_lines]
+    ends = [end for end in ended_badly if not (told and end.exit_code == TOLD)]
+    reasons = "; ".join(told + killed + [end.reason for end in ends]) or click.unstyle(str(error)).rstrip(".")
+    shown = [f"\nlast lines of {end.stage}:\n  " + "\n  ".join(end.last_lines) for end in ends if end.last_lines]
     remedy = f"(log: {output.log}; mend the cause and add --resume to go on from the finished stages)"
     return f"{reasons} {remedy}" + "".join(shown)

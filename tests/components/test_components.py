@@ -11,118 +11,21 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from kfp import dsl
 from safetensors.torch import load_file
 
-from tests.support.configs import tiny_config, tiny_sweep
+from tests.support.configs import tiny_sweep
+from tests.support.stages import ARGUMENTS, artifact, final_status
+from tests.support.stages import work as work  # the fixture that runs all stages
 from untrigger.cli import main
 from untrigger.components.aggregation.component import aggregation
 from untrigger.components.clean_training.component import clean_training
 from untrigger.components.close_run.component import close_run
-from untrigger.components.evaluation.component import evaluation
-from untrigger.components.generator_training.component import generator_training
-from untrigger.components.ideal_retraining.component import ideal_retraining
 from untrigger.components.open_run.component import open_run
-from untrigger.components.pixel_sgd.component import pixel_sgd
 from untrigger.components.poison_training.component import poison_training
-from untrigger.components.prepare_data.component import prepare_data
 from untrigger.components.retraining.component import retraining
-from untrigger.components.staircase.component import staircase
 from untrigger.components.visualisation.component import visualisation
 from untrigger.datasets.images import load_images, save_images
 from untrigger.pipelines.arguments import pipeline_arguments
-
-CONFIG = tiny_config(betas_per_task=2)
-ARGUMENTS = pipeline_arguments(CONFIG)
-SEARCH = {name: ARGUMENTS[name] for name in ("target_class", "trigger_size", "seed")}
-DEFENCE = {name: ARGUMENTS[name] for name in ("retraining", "target_class", "seed")}
-
-
-def artifact(folder: Path, name: str, kind: type[dsl.Artifact] = dsl.Artifact) -> Any:
-    return kind(name=name, uri=str(folder / name))
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """All stages run once, in the order of the DAG; the artifacts by name."""
-    root = tmp_path_factory.mktemp("artifacts")
-    made: dict[str, Any] = {}
-
-    def output(name: str) -> Any:
-        made[name] = artifact(root, name)
-        return made[name]
-
-    prepare_data.python_func(
-        training_data=output("training_data"),
-        defender_data=output("defender_data"),
-        evaluation_data=output("evaluation_data"),
-        **{name: ARGUMENTS[name] for name in ("dataset", "data", "patch_sizes", "target_class", "seed")},
-    )
-    clean_training.python_func(
-        training_data=made["training_data"],
-        clean_classifier=output("clean"),
-        **{name: ARGUMENTS[name] for name in ("classifier", "training", "weights", "seed")},
-    )
-    poison_training.python_func(
-        training_data=made["training_data"],
-        evaluation_data=made["evaluation_data"],
-        clean_classifier=made["clean"],
-        backdoored_classifier=output("backdoored"),
-        true_trigger=output("true_trigger"),
-        **{name: ARGUMENTS[name] for name in ("trigger", "poisoning", "target_class", "seed")},
-    )
-    suspect = {"backdoored_classifier": made["backdoored"], "defender_data": made["defender_data"]}
-    pixel_sgd.python_func(**suspect, reversed_triggers=output("reversed"), pixel_sgd=ARGUMENTS["pixel_sgd"], **SEARCH)
-    for betas in ARGUMENTS["beta_plan"]:
-        generator_training.python_func(
-            **suspect,
-            trained_generators=output(f"generators-{betas}"),
-            betas=betas,
-            generator=ARGUMENTS["generator"],
-            **SEARCH,
-        )
-    staircase.python_func(
-        generators=[made[f"generators-{betas}"] for betas in ARGUMENTS["beta_plan"]],
-        trigger_staircase=output("staircase"),
-        gammas=[1.0, 2.0],
-    )
-    visualisation.python_func(
-        trigger_staircase=made["staircase"],
-        reversed_triggers=made["reversed"],
-        true_trigger=made["true_trigger"],
-        embedding=output("embedding"),
-        visualisation=ARGUMENTS["visualisation"],
-        seed=0,
-    )
-    for item in ARGUMENTS["retraining_plan"]:
-        retraining.python_func(
-            **suspect,
-            trigger_staircase=made["staircase"],
-            reversed_triggers=made["reversed"],
-            retrained=output(f"retrained-{item['method']}"),
-            **item,
-            **DEFENCE,
-        )
-    ideal_retraining.python_func(
-        **suspect, true_trigger=made["true_trigger"], retrained=output("ideal"), seeds="0,1", **DEFENCE
-    )
-    evaluation.python_func(
-        evaluation_data=made["evaluation_data"],
-        **suspect,
-        true_trigger=made["true_trigger"],
-        trigger_staircase=made["staircase"],
-        embedding=made["embedding"],
-        retrained=[made[f"retrained-{item['method']}"] for item in ARGUMENTS["retraining_plan"]],
-        ideal=made["ideal"],
-        report=output("report"),
-        trigger=ARGUMENTS["trigger"],
-        config=ARGUMENTS["config"],
-    )
-    sweep = tiny_sweep(betas_per_task=2, triggers=("checkerboard",))
-    aggregation.python_func(
-        reports=[made["report"]], report=output("together"), config=pipeline_arguments(sweep)["config"]
-    )
-    return made
 
 
 def content(artifact: Any, name: str) -> Any:
@@ -134,23 +37,27 @@ def test_prepare_data_writes_the_three_parts(work: dict[str, Any]) -> None:
     assert counts == [1258, 269, 270]
 
 
-def clean_training_with(work: dict[str, Any], output: Any, weights: Path, **changes: Any) -> None:
-    arguments = {**{name: ARGUMENTS[name] for name in ("classifier", "training", "seed")}, **changes}
-    data = arguments.pop("training_data", work["training_data"])
-    clean_training.python_func(training_data=data, clean_classifier=output, weights=str(weights), **arguments)
+def clean_training_with(data: Any, output: Any, weights: Path) -> None:
+    task = {**ARGUMENTS["clean_training_task"], "weights": str(weights)}
+    clean_training.python_func(training_data=data, clean_classifier=output, task=task)
+
+
+def poison_task(**changes: Any) -> dict[str, Any]:
+    task = ARGUMENTS["poison_training_task"]
+    return {**task, "poisoning": {**task["poisoning"], **changes}}
 
 
 def test_a_ready_made_classifier_with_its_backdoor_is_taken_as_it_is(work: dict[str, Any], tmp_path: Path) -> None:
     clean, backdoored = artifact(tmp_path, "clean"), artifact(tmp_path, "backdoored")
-    clean_training_with(work, clean, Path(work["backdoored"].path))
+    clean_training_with(work["training_data"], clean, Path(work["backdoored"].path))
     poison_training.python_func(
         training_data=work["training_data"],
         evaluation_data=work["evaluation_data"],
         clean_classifier=clean,
         backdoored_classifier=backdoored,
         true_trigger=artifact(tmp_path, "true_trigger"),
-        poisoning={**ARGUMENTS["poisoning"], "epochs": 0},
-        **{name: ARGUMENTS[name] for name in ("trigger", "target_class", "seed")},
+        trigger=ARGUMENTS["trigger"],
+        task=poison_task(epochs=0),
     )
     weights = [load_file(Path(made.path) / "classifier.safetensors") for made in (work["backdoored"], backdoored)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -163,12 +70,7 @@ def test_a_ready_made_classifier_for_other_classes_is_refused(
     images = load_images(Path(work["training_data"].path))
     save_images(replace(images, class_names=(*images.class_names, "another")), tmp_path / "data")
     with pytest.raises(SystemExit):
-        clean_training_with(
-            work,
-            artifact(tmp_path, "clean"),
-            Path(work["clean"].path),
-            training_data=artifact(tmp_path, "data"),
-        )
+        clean_training_with(artifact(tmp_path, "data"), artifact(tmp_path, "clean"), Path(work["clean"].path))
     assert "has 10 classes, the dataset has 11" in capsys.readouterr().out
 
 
@@ -188,8 +90,8 @@ def test_a_trigger_that_is_hardly_planted_is_said_to_be(
         clean_classifier=work["clean"],
         backdoored_classifier=artifact(tmp_path, "backdoored"),
         true_trigger=artifact(tmp_path, "true_trigger"),
-        poisoning={**ARGUMENTS["poisoning"], "epochs": 1, "poisoned_share": 0.0},
-        **{name: ARGUMENTS[name] for name in ("trigger", "target_class", "seed")},
+        trigger=ARGUMENTS["trigger"],
+        task=poison_task(epochs=1, poisoned_share=0.0),
     )
     told = capsys.readouterr().out
     assert "warning checkerboard is hardly planted, it succeeds in" in told and "--poisoning.poisoned-share" in told
@@ -348,20 +250,32 @@ def test_single_trigger_with_a_seed_beyond_the_restarts_is_refused(
             retrained=artifact(tmp_path, "retrained"),
             method="single_trigger",
             seeds="5",
-            **DEFENCE,
+            task=ARGUMENTS["retraining_task"],
         )
     assert exit.value.code == 2
     assert "needs at least 6 restarts, got 2" in capsys.readouterr().out
 
 
+def test_a_stage_that_is_told_something_wrong_says_what_and_computes_nothing(
+    work: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for change, told in (
+        ({"seed": "x"}, "seed: input should be a valid integer"),
+        ({"visualisation": {"perplexity": 0.5}}, "visualisation.perplexity: input should be greater than 1, got 0.5"),
+    ):
+        with pytest.raises(SystemExit) as exit:
+            visualisation.python_func(
+                trigger_staircase=work["staircase"],
+                reversed_triggers=work["reversed"],
+                true_trigger=work["true_trigger"],
+                embedding=artifact(tmp_path, "embedding"),
+                task={**ARGUMENTS["visualisation_task"], **change},
+            )
+        assert exit.value.code == 2
+        assert f"t-SNE visualisation: failed {told}" in capsys.readouterr().out
+    assert not (tmp_path / "embedding").exists()
+
+
 def test_the_tracking_components_do_nothing_without_a_server() -> None:
     open_run.python_func(pipeline="defense", config=ARGUMENTS["config"])
-    close_run.python_func(
-        status=dsl.PipelineTaskFinalStatus(
-            state="SUCCEEDED",
-            pipeline_job_resource_name="",
-            pipeline_task_name="",
-            error_code=None,
-            error_message=None,
-        )
-    )
+    close_run.python_func(status=final_status("SUCCEEDED"))

@@ -18,9 +18,8 @@ import requests
 from mlflow import MlflowClient
 
 import docker
-from tests.datasets.test_sources import picture, write_shard
-from tests.storage.test_objects import file_of
 from tests.support.configs import small_config
+from tests.support.files import file_of, picture, write_shard
 from tests.support.servers import RunningServers, free_port, running_servers
 from tests.support.waiting import wait_for
 from untrigger import __version__

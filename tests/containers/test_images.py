@@ -11,23 +11,11 @@ import pytest
 
 import docker
 from untrigger import __version__
+from untrigger.stages import identities
 
 pytestmark = pytest.mark.container
 
-STAGES = (
-    "open-run",
-    "close-run",
-    "prepare-data",
-    "clean-training",
-    "poison-training",
-    "pixel-sgd",
-    "generator-training",
-    "staircase",
-    "visualisation",
-    "retraining",
-    "evaluation",
-    "aggregation",
-)
+STAGES = sorted({identity.target or identity.task for identity in identities.STAGES.values()})
 IMAGES = (*STAGES, "mlflow-server", "seaweedfs")
 ENVIRONMENT = {
     "PATH",

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 
+from tests.support.files import picture, write_shard
 from untrigger.datasets.cifar import ArraysOnlyUnpickler
 from untrigger.datasets.images import load_images, save_images
 from untrigger.datasets.sources import check_dataset, read_split
@@ -23,27 +20,6 @@ from untrigger.errors import UserError
 from untrigger.settings.methods import DataSettings
 
 SETTINGS = DataSettings()
-
-
-def picture(value: int, size: tuple[int, int] = (12, 12), kind: str = "PNG") -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(np.full((size[1], size[0], 3), value, dtype=np.uint8)).save(stream, kind, lossless=True)
-    return stream.getvalue()
-
-
-def write_shard(
-    path: Path, contents: list[Any], labels: list[Any], column: str = "img", class_names: list[str] | None = None
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    images = pa.array(
-        [{"bytes": content, "path": None} for content in contents],
-        type=pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-    )
-    table = pa.table({column: images, "label": pa.array(labels, type=pa.int64())})
-    if class_names is not None:
-        features = {"label": {"names": class_names, "_type": "ClassLabel"}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    pq.write_table(table, path)
 
 
 def test_the_digits_are_split_three_ways_stratified_and_seeded() -> None:

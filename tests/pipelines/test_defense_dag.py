@@ -11,6 +11,7 @@ import yaml
 from tests.support.configs import tiny_config
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.compilation import compile_all
+from untrigger.stages.identities import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,13 @@ def test_no_parameter_tells_the_defender_what_the_trigger_is(work: dict[str, Any
     for name in ("pixel-sgd", "for-loop-beta-plan", "staircase", "for-loop-retraining-plan"):
         given = work[real_name(work, name)]["inputs"].get("parameters", {}).values()
         sources = {parameter.get("componentInputParameter") for parameter in given}
-        assert not sources & {"trigger", "poisoning", "config"}, name
+        assert not sources & {"trigger", "poison_training_task", "config"}, name
+
+
+def test_each_stage_is_told_what_it_uses_and_no_more(spec: dict[str, Any]) -> None:
+    told, other = (pipeline_arguments(tiny_config(generator={"alpha": alpha})) for alpha in (0.1, 0.2))
+    assert {name for name in told if told[name] != other[name]} == {"config", "generator_training_task"}
+    assert told.keys() == spec["root"]["inputDefinitions"]["parameters"].keys()
 
 
 def test_the_tracking_run_is_opened_first_and_closed_whatever_happens(spec: dict[str, Any]) -> None:
@@ -106,10 +113,9 @@ def test_the_tracking_run_is_opened_first_and_closed_whatever_happens(spec: dict
 
 def test_every_stage_has_an_image_of_its_own_and_installs_nothing(spec: dict[str, Any]) -> None:
     executors = spec["deploymentSpec"]["executors"]
-    assert len(executors) == 12
-    for name, executor in executors.items():
-        stage = name.removeprefix("exec-").replace("ideal-retraining", "retraining")
-        assert executor["container"]["image"] == f"untrigger/{stage}:0.1.0"
+    images = {f"exec-{identity.task}": identity.image for identity in STAGES.values() if identity.name != "aggregation"}
+    assert {name: executor["container"]["image"] for name, executor in executors.items()} == images
+    for executor in executors.values():
         assert "pip install" not in " ".join(executor["container"]["command"])
 
 

@@ -13,19 +13,10 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from untrigger.pipelines.arguments import COMPILED
-from untrigger.pipelines.resources import RESOURCES
+from untrigger.stages import identities
 
-GPU_STAGES = {
-    "clean-training",
-    "poison-training",
-    "pixel-sgd",
-    "generator-training",
-    "visualisation",
-    "retraining",
-    "ideal-retraining",
-    "evaluation",
-}
-STAGES = GPU_STAGES | {"open-run", "close-run", "prepare-data", "staircase", "aggregation"}
+STAGES = {identity.task for identity in identities.STAGES.values()}
+WITHOUT_A_GPU = {"open-run", "close-run", "prepare-data", "staircase", "aggregation"}
 READING_THE_STORE = {"prepare-data", "clean-training", "poison-training"}
 
 
@@ -60,7 +51,7 @@ def test_both_documents_are_what_the_published_schemas_allow(
     json_format.ParseDict(documents[1], pipeline_spec_pb2.PlatformSpec())
     for pod in pods.values():
         json_format.ParseDict(pod, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
-    assert pods.keys() == STAGES == RESOURCES.keys()
+    assert pods.keys() == STAGES
 
 
 def test_a_stage_asks_for_the_same_in_both_dags(containers: dict[str, Any], pods: dict[str, Any]) -> None:
@@ -78,7 +69,7 @@ def test_every_gpu_stage_gets_one_gpu_shared_memory_and_may_run_where_gpus_are(
         accelerator = containers[stage]["resources"].get("accelerator")
         tolerations = pods[stage].get("tolerations", [])
         mounts = pods[stage].get("emptyDirMounts", [])
-        if stage in GPU_STAGES:
+        if stage not in WITHOUT_A_GPU:
             assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "1"), stage
             assert tolerations == [{"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"}], stage
             assert [(mount["mountPath"], mount["medium"], mount["sizeLimit"]) for mount in mounts] == [

@@ -5,43 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from tests.reports.test_sweep import found
-from tests.support.configs import tiny_config, tiny_sweep
-from untrigger.artifacts import write_json
+from tests.support.results import finished, swept
 from untrigger.cli import main
-from untrigger.metrics import Rates
 from untrigger.reports.comparison import compared, differing_settings
-from untrigger.reports.results import defense_row, results
-from untrigger.reports.sweep import sweep_results
 from untrigger.runs.reading import read_runs
-
-BEFORE = Rates(clean_accuracy=0.9, attack_success_rate=0.99, robust_accuracy=0.01, clean_target_rate=0.02)
-
-
-def finished(folder: Path, rates: dict[str, list[float]], **changes: Any) -> str:
-    """The output folder of a run whose methods came out with these attack success rates."""
-    rows = [
-        defense_row(method, seed, BEFORE, replace(BEFORE, attack_success_rate=rate, robust_accuracy=0.8))
-        for method, each in rates.items()
-        for seed, rate in enumerate(each)
-    ]
-    content = results(tiny_config(**changes), "small_resnet", {"name": "checkerboard"}, BEFORE, rows, [], [])
-    write_json(folder / "results.json", content)
-    return str(folder)
-
-
-def swept(folder: Path, ensemble: dict[str, float], **changes: Any) -> str:
-    """The output folder of a sweep whose ensembles left these attack success rates, by trigger."""
-    each = [found(trigger, single=0.5, ensemble=rate) for trigger, rate in ensemble.items()]
-    write_json(folder / "sweep.json", sweep_results(tiny_sweep(triggers=tuple(ensemble), **changes), each))
-    return str(folder)
 
 
 @pytest.fixture

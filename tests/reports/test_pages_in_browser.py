@@ -10,8 +10,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from tests.components.test_components import work as work  # the fixture that runs all stages
 from tests.support.browser import browser as browser  # the fixture that starts Chromium
+from tests.support.stages import work as work  # the fixture that runs all stages
 
 pytestmark = pytest.mark.browser
 

@@ -2,42 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from tests.support.configs import tiny_sweep
-from untrigger.errors import UserError
+from tests.support.results import FOUND, SWEEP
 from untrigger.reports.sweep import folder_name, panel_triggers, sweep_results
-
-
-def found(trigger: str, single: float, ensemble: float) -> dict[str, Any]:
-    """The results of one trigger; the two methods leave these attack success rates."""
-
-    def line(method: str, success: float) -> dict[str, Any]:
-        rates = {
-            "attack_success_rate": success,
-            "clean_accuracy": 0.8,
-            "robust_accuracy": 0.7,
-            "clean_target_rate": 0.01,
-        }
-        rates["defense_effectiveness_rating"] = 0.9
-        values = {f"{rate}_mean": value for rate, value in rates.items()}
-        return {"method": method, "n": 2, **values, **{f"{rate}_std": 0.01 for rate in rates}}
-
-    return {
-        "classifier": "small_resnet",
-        "trigger": {"name": trigger, "pixels": [[[0.0]]]},
-        "before": {"clean_accuracy": 0.81, "attack_success_rate": 1 - single, "robust_accuracy": 0.0},
-        "summary": [line("single_trigger", single), line("ensemble", ensemble)],
-        "stairs": [],
-        "reversed_attack_success_rates": [0.9],
-    }
-
-
-FOUND = [found("binary:3", 0.3, 0.02), found("colour:1", 0.05, 0.01), found("binary:9", 0.1, 0.04)]
-SWEEP = tiny_sweep(dataset="cifar10", triggers=("binary:3", "colour:1", "binary:9"))
 
 
 def test_triggers_are_sorted_by_what_the_baseline_leaves() -> None:
@@ -80,29 +49,6 @@ def test_panels_show_where_the_baseline_does_best_middling_and_worst_unless_chos
     assert panel_triggers(SWEEP, results) == ["colour:1", "binary:9", "binary:3"]
     chosen = tiny_sweep(triggers=SWEEP.triggers, panels=("binary:3",))
     assert panel_triggers(chosen, results) == ["binary:3"]
-
-
-def test_names_stand_for_ranges_all_patterns_and_the_lines_of_a_file(tmp_path: Path) -> None:
-    listed = tmp_path / "list.txt"
-    listed.write_text("checkerboard\n\ncolour:7-8\n")
-    expanded = tiny_sweep(triggers=("binary:4-5", str(listed), "patch.png")).triggers
-    assert expanded == ("binary:4", "binary:5", "checkerboard", "colour:7", "colour:8", "patch.png")
-    assert len(tiny_sweep(triggers=("binary",)).triggers) == 51
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"triggers": ()}, "at least one trigger"),
-        ({"triggers": ("binary:1", "binary:0-2")}, "binary:1 more than once"),
-        ({"triggers": ("binary:5-2",)}, "low to high"),
-        ({"triggers": ("missing.txt",)}, "cannot read the list of triggers missing.txt"),
-        ({"triggers": ("binary:1",), "panels": ("binary:2",)}, "panels must be among"),
-    ],
-)
-def test_a_list_of_triggers_that_makes_no_sweep_is_refused(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(UserError, match=told):
-        tiny_sweep(**changes)
 
 
 def test_a_trigger_gives_its_report_a_folder_of_a_plain_name() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,12 @@ CONFIG = {"seed": 0, "generator": {"epochs": 3}}
 def opened(
     path: Path,
     config: dict[str, object] = CONFIG,
-    sources: list[Path] | None = None,
+    contents: dict[str, str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> OutputFolder:
     folder = OutputFolder(path)
-    folder.open(config, sources or [], resume=resume, overwrite=overwrite)
+    folder.open(config, contents or {}, resume=resume, overwrite=overwrite)
     folder.close()
     return folder
 
@@ -69,20 +68,28 @@ def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
         opened(tmp_path, resume=True)
 
 
-def test_a_changed_dataset_is_not_resumed_with(tmp_path: Path) -> None:
-    data = tmp_path / "data.parquet"
-    data.write_text("one")
-    opened(tmp_path / "out", sources=[data])
-    os.utime(data, (0, 0))
-    opened(tmp_path / "out", sources=[data], resume=True)
-    data.write_text("two")
-    with pytest.raises(UserError, match="the dataset or the trigger file has changed"):
-        opened(tmp_path / "out", sources=[data], resume=True)
+def test_what_a_name_gives_must_not_change_before_a_run_is_resumed(tmp_path: Path) -> None:
+    config = {**CONFIG, "dataset": "folder:data"}
+    first = opened(tmp_path, config, {"folder:data": "one"})
+    assert opened(tmp_path, config, {"folder:data": "one"}, resume=True).run_id == first.run_id
+    with pytest.raises(UserError, match="folder:data has changed since"):
+        opened(tmp_path, config, {"folder:data": "two"}, resume=True)
+
+
+def test_the_same_content_by_another_name_is_the_same_run_and_another_content_is_not(tmp_path: Path) -> None:
+    config = {**CONFIG, "dataset": "folder:data", "triggers": ["a.png"]}
+    first = opened(tmp_path, config, {"folder:data": "one", "a.png": "mark"})
+    other = {**CONFIG, "dataset": "folder:/full/data", "triggers": ["./a.png"]}
+    again = opened(tmp_path, other, {"folder:/full/data": "one", "./a.png": "mark"}, resume=True)
+    assert again.run_id == first.run_id
+    assert opened(tmp_path, config, {"folder:data": "one", "a.png": "mark"}, resume=True).run_id == first.run_id
+    changed = opened(tmp_path, other, {"folder:/full/data": "two", "./a.png": "mark"}, resume=True)
+    assert changed.run_id != first.run_id
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     working = OutputFolder(tmp_path)
-    working.open(CONFIG, [], resume=False, overwrite=False)
+    working.open(CONFIG, {}, resume=False, overwrite=False)
     with pytest.raises(UserError, match="another run is at work"):
         opened(tmp_path, overwrite=True)
     working.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import pytest
 
-from untrigger.errors import UserError
+from untrigger.errors import UserError, UserNotice
+from untrigger.stages.identities import STAGES, Resources, StageIdentity
 from untrigger.stages.log import Log
 from untrigger.stages.reuse import kept_outputs
 from untrigger.stages.stage import InFolder, OutFolder, stage
@@ -15,7 +17,13 @@ from untrigger.stages.stage import InFolder, OutFolder, stage
 calls: list[float] = []
 
 
-@stage("double {factor}")
+@pytest.fixture(autouse=True)
+def _double_is_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Resources(cpu="1", memory="1Gi", hours=1)
+    monkeypatch.setitem(STAGES, "double", StageIdentity("double", "double", nothing, "double {factor}"))
+
+
+@stage("double")
 def double(log: Log, *, source: InFolder, result: OutFolder, factor: float) -> None:
     calls.append(factor)
     if factor < 0:
@@ -48,7 +56,7 @@ def test_finished_work_is_reused_unless_an_input_or_a_parameter_changed(
     (source / "value").write_text("1")
     double(source=source, result=tmp_path / "d", factor=2.0)
     assert calls == [2.0, 3.0, 2.0] and result_of(tmp_path / "d") == "2.0"
-    kept = kept_outputs(tmp_path / "stages", "test_stage")
+    kept = kept_outputs(tmp_path / "stages", "double")
     assert kept is not None and result_of(kept / "result") == "2.0"
 
 
@@ -58,6 +66,21 @@ def test_a_finished_stage_tells_what_memory_it_took(
     double(source=source, result=tmp_path / "a", factor=2.0)
     told = re.search(r"double 2.0: finished with ([\d,]+) MB of memory at most", capsys.readouterr().out)
     assert told is not None and 10 < int(told[1].replace(",", "")) < 24_000
+
+
+@stage("notice")
+def noticing(log: Log, *, result: OutFolder) -> None:
+    warnings.warn("it goes on, slower", UserNotice, stacklevel=1)
+    warnings.warn("of no interest", DeprecationWarning, stacklevel=1)
+
+
+def test_what_the_library_warns_the_user_of_stands_among_the_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.warns(DeprecationWarning, match="of no interest"):
+        noticing(result=tmp_path / "a")
+    told = capsys.readouterr().out
+    assert "notice: warning it goes on, slower" in told and "of no interest" not in told
 
 
 def test_without_a_store_every_call_works_anew(tmp_path: Path, source: Path) -> None:
@@ -74,7 +97,7 @@ def test_a_failed_stage_leaves_nothing_to_reuse_and_says_why(
         double(source=source, result=tmp_path / "a", factor=-1.0)
     assert ended.value.code == 2
     assert "double -1.0: failed factor must not be negative, got -1.0" in capsys.readouterr().out
-    assert kept_outputs(tmp_path / "stages", "test_stage") is None
+    assert kept_outputs(tmp_path / "stages", "double") is None
     (source / "value").write_text("not a\nnumber")
     with pytest.raises(ValueError, match="could not convert"):
         double(source=source, result=tmp_path / "a", factor=1.0)

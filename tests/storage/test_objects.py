@@ -10,13 +10,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from minio import Minio
 from PIL import Image
 
-from tests.datasets.test_sources import picture, write_shard
+from tests.support.files import file_of, picture, write_shard
 from tests.support.servers import RunningServers, free_port, running_servers
 from untrigger.classifiers import Classifier, load_classifier, save_classifier
 from untrigger.datasets.sources import read_split
@@ -54,12 +53,6 @@ def client(running: RunningServers) -> Minio:
         environment["AWS_SECRET_ACCESS_KEY"],
         secure=False,
     )
-
-
-def file_of(path: Path, size: int, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(np.random.default_rng(seed).bytes(size))
-    return path
 
 
 @pytest.mark.parametrize("size", [0, 10, 16 * 2**20, 40 * 2**20 + 7])
@@ -125,7 +118,7 @@ def test_an_upload_goes_on_when_a_killed_store_comes_back_and_nothing_truncated_
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from untrigger.storage import Address, ObjectStore\n"
+            "import sys; from pathlib import Path; from untrigger.storage.objects import Address, ObjectStore\n"
             f"ObjectStore(on_wait=print).put(Path(sys.argv[1]), Address('untrigger', {key!r}))",
             str(path),
         ],

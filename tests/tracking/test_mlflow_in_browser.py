@@ -13,11 +13,11 @@ from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.pipelines.local.test_served_run import Finished, tracked
-from tests.pipelines.local.test_served_run import config as config
-from tests.pipelines.local.test_served_run import finished as finished
-from tests.pipelines.local.test_served_run import running as running
 from tests.support.browser import browser as browser  # the fixture that starts Chromium
+from tests.support.served import Finished, tracked
+from tests.support.served import config as config
+from tests.support.served import finished as finished
+from tests.support.served import running as running
 from tests.support.servers import RunningServers
 
 pytestmark = pytest.mark.browser

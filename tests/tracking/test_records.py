@@ -15,8 +15,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import RestException
 
+from tests.support.stages import final_status
+from untrigger.components.close_run.component import close_run
 from untrigger.errors import UserError
-from untrigger.stages import close_run, open_run
+from untrigger.stages import open_run
 from untrigger.tracking.forwarding import FILE_ATTEMPTS, forwarding
 from untrigger.tracking.mlflow import MlflowWriter
 from untrigger.tracking.own_records import forwarding_own_records
@@ -78,7 +80,7 @@ def test_the_parent_ends_as_kfp_says_or_else_as_the_last_stage_did(
         open_parent("defense digits", {}, {})
         with nested_run(last, {}):
             pass
-    close_run.run(state=state)
+    close_run.python_func(status=final_status(state))
     parent, _ = tracked_runs(client)
     assert parent.info.status == status
 
@@ -196,7 +198,7 @@ def test_a_stage_on_a_cluster_does_not_fail_for_want_of_tracking_once_the_run_is
     with pytest.raises(SystemExit):
         open_run.run(pipeline="defense", config={"dataset": "digits"})
     assert "open run: failed cannot track in MLflow" in capsys.readouterr().out
-    close_run.run(state="FAILED")
+    close_run.python_func(status=final_status("FAILED"))
     told = capsys.readouterr().out
     assert "1 records are lost" in told and "close run: finished" in told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -9,28 +10,38 @@ import click
 
 from untrigger import __version__
 from untrigger.cli.cluster import fetch, images, runs, submit
-from untrigger.cli.local import compare, compile_pipelines, datasets, join, paper, run, track
-from untrigger.cli.messages import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USER_ERROR, tell
+from untrigger.cli.local import compare, compile_pipelines, datasets, join, run, sweep, track
+from untrigger.cli.messages import EXIT_FAILURE, EXIT_USER_ERROR, signals_raised, tell
 from untrigger.cli.store import store
 from untrigger.errors import UserError
+
+ALIASES = {"paper": "sweep"}
+"""Earlier names of commands, which keep working."""
 
 
 class Commands(click.Group):
     """The command group; it turns a UserError into one sentence and a non-zero exit."""
 
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return super().get_command(context, ALIASES.get(name, name))
+
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            with signals_raised():
+                return super().invoke(context)
         except UserError as error:
             if context.params.get("debug"):
                 raise
             tell(f"error: {error}")
             sys.exit(EXIT_USER_ERROR)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            # Of a reader that has gone away click makes a quiet end.
             raise
-        except KeyboardInterrupt:
-            tell(f"interrupted: {_how_to_go_on(context.invoked_subcommand)}")
-            sys.exit(EXIT_INTERRUPTED)
+        except KeyboardInterrupt as interrupt:
+            by = signal.Signals(interrupt.args[0]) if interrupt.args else signal.SIGINT
+            how = "" if by is signal.SIGINT else f" by {by.name}"
+            tell(f"interrupted{how}: {_how_to_go_on(context.invoked_subcommand)}")
+            sys.exit(128 + by)
         except Exception as error:
             if context.params.get("debug"):
                 raise
@@ -39,7 +50,7 @@ class Commands(click.Group):
 
 
 def _how_to_go_on(command: str | None) -> str:
-    if command in ("run", "paper"):
+    if command in ("run", "sweep", *ALIASES):
         return "add --resume to the same command to go on from the finished stages"
     return "the same command does what is left to do"
 
@@ -55,5 +66,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (run, paper, compare, join, track, datasets, compile_pipelines, store, submit, runs, fetch, images):
+for command in (run, sweep, compare, join, track, datasets, compile_pipelines, store, submit, runs, fetch, images):
     main.add_command(command)

@@ -15,7 +15,7 @@ from untrigger.cli.settings import SubmittedSettingsCommand, nested_settings, re
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
-    from untrigger.pipelines.cluster.api import Cluster
+    from untrigger.pipelines.cluster.api import Cluster, ClusterRun
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.storage.objects import ObjectStore
     from untrigger.tracking.progress import Event
@@ -86,7 +86,9 @@ def submit(
       untrigger submit --dataset parquet:data/cifar10 --trigger binary:7 --wait
       untrigger submit --triggers binary,colour:0-9 --dataset s3://untrigger/datasets/... --placement a100.yaml
     """
+    from untrigger.pipelines.cluster.api import Cluster
     from untrigger.pipelines.cluster.placement import Placement
+    from untrigger.pipelines.cluster.settings_check import check_settings
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.pipelines.images import read_pins_if_any
 
@@ -109,30 +111,26 @@ def submit(
     if dry_run:
         click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")
         return
-    _submit(submission, endpoint, namespace, experiment, name, skip_settings_check, wait)
-
-
-def _submit(
-    submission: Submission,
-    endpoint: str,
-    namespace: str,
-    experiment: str | None,
-    name: str | None,
-    skip_settings_check: bool,
-    wait: bool,
-) -> None:
-    from untrigger.pipelines.cluster.api import Cluster
-    from untrigger.pipelines.cluster.settings_check import check_settings
-    from untrigger.pipelines.cluster.submission import check_stored_inputs, run_name, submit
-
     cluster = Cluster(endpoint, namespace)
     version = cluster.check_version()
     click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
     if not skip_settings_check and (warning := check_settings(namespace)):
         tell(f"warning: {warning}")
+    run_id = _submit(submission, cluster, experiment, name)
+    click.echo(f"run:       {run_id}")
+    click.echo(f"link:      {cluster.link(run_id)}")
+    if wait:
+        _wait(cluster, run_id)
+    else:
+        click.echo(f"follow it: untrigger runs {run_id} --wait")
+
+
+def _submit(submission: Submission, cluster: Cluster, experiment: str | None, name: str | None) -> str:
+    from untrigger.pipelines.cluster.submission import check_stored_inputs, run_name, submit
+
     check_stored_inputs(submission)
     experiment_id = cluster.experiment(experiment or "untrigger", create=experiment is None)
-    run_id = submit(
+    return submit(
         submission,
         cluster,
         name=name or run_name(submission.config),
@@ -140,12 +138,6 @@ def _submit(
         tell=tell,
         on_file=show_file,
     )
-    click.echo(f"run:       {run_id}")
-    click.echo(f"link:      {cluster.link(run_id)}")
-    if wait:
-        _wait(cluster, run_id)
-    else:
-        click.echo(f"follow it: untrigger runs {run_id} --wait")
 
 
 def _config(profile: str, config_file: Path | None, options: Mapping[str, Any]) -> Any:
@@ -180,7 +172,7 @@ def runs(
     from rich.console import Console
 
     from untrigger.cli.tables import runs_table
-    from untrigger.pipelines.cluster.api import Cluster, run_state
+    from untrigger.pipelines.cluster.api import Cluster
 
     if (wait or logs) and run is None:
         raise UserError(f"{'--wait follows' if wait else '--logs shows a stage of'} one run: give its id or its name")
@@ -190,16 +182,14 @@ def runs(
         return
     found = cluster.find_run(run)
     if wait:
-        _wait(cluster, found.run_id)
+        _wait(cluster, found.id)
         return
     if logs:
-        _show_log(cluster, found, logs)
+        _show_log(found, logs)
         return
-    click.echo(
-        f"run:   {found.run_id} ({found.display_name})\nstate: {run_state(found)}\nlink:  {cluster.link(found.run_id)}"
-    )
-    for stage in cluster.stages(found):
-        _show_stage(stage, found.run_id)
+    click.echo(f"run:   {found.id} ({found.name})\nstate: {found.state}\nlink:  {cluster.link(found.id)}")
+    for stage in found.stages:
+        _show_stage(stage, found.id)
     if still := cluster.stillness(found):
         tell(f"warning: {still}")
 
@@ -224,16 +214,15 @@ def _show_stage(stage: Event, run_id: str) -> None:
         click.echo(f"    all of it: untrigger runs {run_id} --logs {shlex.quote(stage.stage)}")
 
 
-def _show_log(cluster: Cluster, run: Any, name: str) -> None:
+def _show_log(run: ClusterRun, name: str) -> None:
     from untrigger.pipelines.cluster.artifacts import stage_log
     from untrigger.pipelines.cluster.workflow import stages_called
     from untrigger.storage.objects import ObjectStore
 
-    stages = cluster.stages(run)
-    found = stages_called(stages, name)
+    found = stages_called(run.stages, name)
     if len(found) != 1:
         told = f"{len(found)} stages of the run match" if found else "the run has no stage"
-        raise UserError(f"{told} {name!r}: give one of {', '.join(stage.stage for stage in found or stages)}")
+        raise UserError(f"{told} {name!r}: give one of {', '.join(stage.stage for stage in found or run.stages)}")
     log = stage_log(ObjectStore(tell), found[0])
     if log is None:
         raise UserError(f"the store holds no log of {found[0].stage}: {found[0].line()}")
@@ -243,31 +232,35 @@ def _show_log(cluster: Cluster, run: Any, name: str) -> None:
 @click.command()
 @click.argument("run")
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder.  [default: runs/RUN-ID]"
+)
 @_ENDPOINT
 @_NAMESPACE
 @debug_option
-def fetch(run: str, folder: Path | None, endpoint: str, namespace: str) -> None:
-    """Fetch the report of RUN, an id or a name on the cluster, into FOLDER (default: runs/RUN-ID).
+def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, namespace: str) -> None:
+    """Fetch the report of RUN, an id or a name on the cluster, into the folder --output (or FOLDER, as it was before).
 
     `untrigger compare` takes that folder. For the runs of `untrigger run --store` see `untrigger store get`.
     """
-    from untrigger.pipelines.cluster.api import Cluster, run_state
+    from untrigger.pipelines.cluster.api import Cluster
     from untrigger.pipelines.cluster.artifacts import run_artifacts
     from untrigger.runs.stored_reports import fetch_report
     from untrigger.storage.objects import ObjectStore
 
+    if folder and output:
+        raise UserError(f"the output folder is given twice, as {folder} and as --output {output}: leave one out")
     found = Cluster(endpoint, namespace).find_run(run)
     if found.state != "SUCCEEDED":
-        raise UserError(f"the run {found.run_id} is {run_state(found)}: its report is there when it has succeeded")
+        raise UserError(f"the run {found.id} is {found.state}: its report is there when it has succeeded")
     store = ObjectStore(tell)
-    folder = folder or Path("runs") / str(found.run_id)
-    fetch_report(store, run_artifacts(store, found), folder, show_file)
-    click.echo(f"report: {(folder / 'report.html').resolve()}")
+    output = output or folder or Path("runs") / found.id
+    fetch_report(store, run_artifacts(store, found), output, show_file)
+    click.echo(f"report: {(output / 'report.html').resolve()}")
 
 
 def _wait(cluster: Cluster, run_id: str) -> None:
     """Follow the run, show its results, and end with its status."""
-    from untrigger.pipelines.cluster.api import run_state
     from untrigger.storage.objects import ObjectStore
 
     store = ObjectStore(tell)
@@ -277,8 +270,8 @@ def _wait(cluster: Cluster, run_id: str) -> None:
         tell(f"the run goes on: {cluster.link(run_id)}; `untrigger runs {run_id} --wait` follows it again")
         sys.exit(EXIT_INTERRUPTED)
     if run.state != "SUCCEEDED":
-        reason = f": {run.error.message}" if run.error and run.error.message else ""
-        tell(f"error: the run {run_id} is {run_state(run)}{reason} ({cluster.link(run_id)})")
+        reason = f": {run.reason}" if run.reason else ""
+        tell(f"error: the run {run_id} is {run.state}{reason} ({cluster.link(run_id)})")
         sys.exit(EXIT_FAILURE)
     try:
         _show_results(store, run)
@@ -286,7 +279,7 @@ def _wait(cluster: Cluster, run_id: str) -> None:
         tell(f"warning: the run succeeded, but its results cannot be shown: {error}")
 
 
-def _show_results(store: ObjectStore, run: Any) -> None:
+def _show_results(store: ObjectStore, run: ClusterRun) -> None:
     from rich.console import Console
 
     from untrigger.pipelines.cluster.artifacts import run_artifacts
@@ -300,7 +293,7 @@ def _show_results(store: ObjectStore, run: Any) -> None:
     for table in final_tables(report.read(store)):
         Console(file=sys.stdout).print(table)
     click.echo(f"artifacts: {artifacts}")
-    click.echo(f"fetch it:  untrigger fetch {run.run_id}")
+    click.echo(f"fetch it:  untrigger fetch {run.id}")
 
 
 @click.group()

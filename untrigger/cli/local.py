@@ -12,7 +12,6 @@ import click
 
 from untrigger.cli.messages import debug_option
 from untrigger.cli.settings import (
-    SETTING_PREFIX,
     SettingsCommand,
     SweepSettingsCommand,
     nested_settings,
@@ -77,87 +76,57 @@ def run(profile: str, output: Path | None, config_file: Path | None, **options: 
     from untrigger.settings.runs import DefenseConfig
 
     settings = laid_over(read_config(config_file), nested_settings(options))
-    _run_pipeline(
-        config_for(profile, settings, DefenseConfig), output or Path("runs") / profile, **_run_options(options)
-    )
+    _run_pipeline(config_for(profile, settings, DefenseConfig), output or Path("runs") / profile, options)
 
 
 @click.command(cls=SweepSettingsCommand)
 @click.option("--profile", default="paper", show_default=True, help="Named settings: demo, cpu, paper or tiny.")
-@click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/triggers-PROFILE]")
+@click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: runs/sweep-PROFILE]")
 @_running_options
-def paper(profile: str, output: Path | None, config_file: Path | None, **options: Any) -> None:
+def sweep(profile: str, output: Path | None, config_file: Path | None, **options: Any) -> None:
     """Run the paper's experiment on this machine: plant, search for and close one trigger after the other.
 
     Clean training is shared. The report sets every method's attack success beside the published figures, and holds
-    the report of each trigger. --resume goes on after an interruption; triggers may be added then.
+    the report of each trigger. --resume goes on after an interruption; triggers may be added then. `untrigger paper` is
+    the same command under its earlier name.
 
     \b
     Examples:
-      untrigger paper --triggers binary,colour:0-9 --dataset cifar10:data
-      untrigger paper --profile cpu --triggers binary:0-5,colour:0-1 --dataset parquet:data/cifar10
-      untrigger paper --profile tiny --triggers list.txt
+      untrigger sweep --triggers binary,colour:0-9 --dataset cifar10:data
+      untrigger sweep --profile cpu --triggers binary:0-5,colour:0-1 --dataset parquet:data/cifar10
+      untrigger sweep --profile tiny --triggers list.txt
     """
     from untrigger.profiles import config_for, laid_over
     from untrigger.settings.runs import SweepConfig
 
     settings = laid_over(read_config(config_file), nested_settings(options))
-    output = output or Path("runs") / f"triggers-{profile}"
-    _run_pipeline(config_for(profile, settings, SweepConfig), output, **_run_options(options))
+    output = output or Path("runs") / f"sweep-{profile}"
+    _run_pipeline(config_for(profile, settings, SweepConfig), output, options)
 
 
-def _run_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are no settings."""
-    return {name: value for name, value in options.items() if not name.startswith(SETTING_PREFIX)}
-
-
-def _run_pipeline(
-    config: DefenseConfig | SweepConfig,
-    output: Path,
-    *,
-    resume: bool,
-    overwrite: bool,
-    runner: str,
-    gpus: str | None,
-    memory: str,
-    store: str | None,
-) -> None:
+def _run_pipeline(config: DefenseConfig | SweepConfig, output: Path, options: Mapping[str, Any]) -> None:
     from rich.console import Console
 
-    from untrigger.pipelines.arguments import last_stage
-    from untrigger.pipelines.local.containers import ContainerOptions, check_engine
-    from untrigger.pipelines.local.run import check_tracking, run_locally
-    from untrigger.runs.inputs import RunInputs
-    from untrigger.runs.output_folder import OutputFolder
-    from untrigger.runs.publishing import RunPublisher, check_store, publishing
-
-    containers = ContainerOptions(gpus, memory) if runner == "docker" else None
-    if containers is not None and config.data.download:
-        raise UserError("--download needs a network, which containers do not get: fetch the dataset without it first")
-    inputs = RunInputs.of(config)
-    if containers is not None:
-        check_engine()
-    check_tracking()
-    published_below = check_store(store) if store else None
-    folder = OutputFolder(output)
-    folder.open(config.record(), inputs.files, resume=resume, overwrite=overwrite)
-
-    from untrigger.reports.tables import final_tables
+    from untrigger.pipelines.local.containers import ContainerOptions
+    from untrigger.pipelines.local.protocol import RunOptions, local_run
     from untrigger.tracking.watching import watching
 
-    publisher = RunPublisher(folder, published_below) if published_below else None
+    in_containers = options["runner"] == "docker"
+    containers = ContainerOptions(options["gpus"], options["memory"]) if in_containers else None
+    how = RunOptions(output, options["resume"], options["overwrite"], containers, options["store"])
     console = Console(file=sys.stdout)
-    with watching(folder.progress, console), publishing(publisher):
-        run_locally(config, folder, inputs.places, containers)
-    for table in final_tables(folder.publish(last_stage(config))):
-        console.print(table)
-    click.echo(f"report:  {folder.path / 'report.html'}")
-    click.echo(f"results: {folder.results}")
-    click.echo(f"MLflow:  {_how_to_open_tracking(folder.tracking_uri)}")
-    if publisher is not None:
-        publisher.everything()
-        click.echo(f"stored:  {publisher.address}")
-    folder.close()
+    with local_run(config, how) as run:
+        with watching(run.folder.progress, console):
+            results = run.execute()
+        from untrigger.reports.tables import final_tables
+
+        for table in final_tables(results):
+            console.print(table)
+        click.echo(f"report:  {run.folder.path / 'report.html'}")
+        click.echo(f"results: {run.folder.results}")
+        click.echo(f"MLflow:  {_how_to_open_tracking(run.folder.tracking_uri)}")
+    if run.publisher is not None:
+        click.echo(f"stored:  {run.publisher.address}")
 
 
 @click.command()
@@ -195,7 +164,7 @@ def compare(runs: tuple[str, ...], html: Path | None) -> None:
 def join(sweeps: tuple[Path, ...], output: Path) -> None:
     """Bring finished SWEEPS over different triggers together as one: table, figure and report over all of them.
 
-    They are output folders of `untrigger paper`, or what `untrigger fetch` brought, and must agree in all settings but
+    They are output folders of `untrigger sweep`, or what `untrigger fetch` brought, and must agree in all settings but
     the triggers.
     """
     from rich.console import Console
@@ -235,10 +204,11 @@ def compile_pipelines(folder: Path | None) -> None:
 @click.command()
 def datasets() -> None:
     """List the datasets that --dataset takes."""
-    from untrigger.datasets.sources import DESCRIPTIONS
+    from untrigger.datasets.sources import descriptions
 
-    width = max(len(name) for name in DESCRIPTIONS)
-    for name, description in DESCRIPTIONS.items():
+    known = descriptions()
+    width = max(len(name) for name in known)
+    for name, description in known.items():
         click.echo(f"{name:<{width}}  {description}")
 
 

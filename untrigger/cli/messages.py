@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
 import click
 
 EXIT_FAILURE = 1
@@ -17,6 +23,24 @@ def show_file(path: str, done: int, total: int, moved: bool) -> None:
 def tell(text: str) -> None:
     """Say something on standard error, where it does not mix with results."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """Within the block, SIGTERM and SIGHUP come as a KeyboardInterrupt that holds their number, unless ignored."""
+    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, _: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
 
 
 def _debug_too(context: click.Context, _: click.Parameter, given: bool) -> None:

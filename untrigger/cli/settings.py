@@ -121,8 +121,10 @@ def _items(value: str) -> list[str]:
 def read_config(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
+    from untrigger.settings.base import home_expanded
+
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(Path(home_expanded(str(path))).read_text())
     except OSError as error:
         raise UserError(f"cannot read the configuration {path}: {error.strerror}") from error
     except ValueError as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from untrigger.pipelines.cluster.api import ClusterRun
     from untrigger.storage.bundles import Manifest
     from untrigger.storage.objects import Address
 
@@ -26,15 +27,13 @@ def bundles_table(found: Sequence[tuple[Address, Manifest]]) -> Table:
     return table
 
 
-def runs_table(runs: Sequence[Any]) -> Table:
+def runs_table(runs: Sequence[ClusterRun]) -> Table:
     """Runs on a cluster: id, state, when they were created, name."""
-    from untrigger.pipelines.cluster.api import run_state
-
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("id", "state", "created (UTC)", "name"):
         table.add_column(name, overflow="fold", no_wrap=name != "name")
     for run in runs:
-        created = f"{run.created_at:%Y-%m-%d %H:%M}" if run.created_at else ""
+        created = f"{run.created:%Y-%m-%d %H:%M}" if run.created else ""
         # As text: brackets in a name would be taken for markup.
-        table.add_row(run.run_id, run_state(run), created, Text(run.display_name or ""))
+        table.add_row(run.id, run.state, created, Text(run.name))
     return table

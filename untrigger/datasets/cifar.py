@@ -9,28 +9,45 @@ from typing import Any
 import numpy as np
 import torch
 
-from untrigger.datasets.decoding import resized
+from untrigger.datasets.decoding import OnProgress, resized
 from untrigger.datasets.images import ImageData
+from untrigger.datasets.registry import register_dataset
 from untrigger.errors import UserError
 from untrigger.settings.methods import DataSettings
 
 
-def cifar_files(kind: str) -> Any:
+def _published(kind: str) -> Any:
     from untrigger.networks.torchvision_import import datasets
 
     return datasets.CIFAR10 if kind == "cifar10" else datasets.CIFAR100
 
 
-def check_cifar(files: Any, root: Path, settings: DataSettings) -> None:
-    if not (root / files.base_folder).is_dir() and not settings.download:
-        raise UserError(
-            f"{files.__name__} is not below {root}: {root / files.base_folder} does not exist; "
-            "add --download to fetch it, or name the folder (cifar10:PATH)"
-        )
+def register_cifar(name: str, description: str) -> None:
+    """Make CIFAR known as `name`, cifar10 or cifar100."""
+
+    def read(root: Path, settings: DataSettings, on_progress: OnProgress | None) -> tuple[ImageData, ImageData]:
+        return _read_cifar(name, root, settings)
+
+    def check(root: Path, settings: DataSettings) -> None:
+        files = _published(name)
+        if not (root / files.base_folder).is_dir() and not settings.download:
+            raise UserError(
+                f"{files.__name__} is not below {root}: {root / files.base_folder} does not exist; "
+                f"add --download to fetch it, or name the folder ({name}:PATH)"
+            )
+
+    def listed(root: Path) -> list[Path]:
+        files = _published(name)
+        names = [files.meta["filename"], *(file for file, _ in (*files.train_list, *files.test_list))]
+        return [root / files.base_folder / file for file in names]
+
+    register_dataset(
+        name, read, description=description, default_path="data", files=listed, check=check, published=True
+    )
 
 
-def read_cifar(kind: str, root: Path, settings: DataSettings) -> tuple[ImageData, ImageData]:
-    files = cifar_files(kind)
+def _read_cifar(kind: str, root: Path, settings: DataSettings) -> tuple[ImageData, ImageData]:
+    files = _published(kind)
     folder = root / files.base_folder
     if not folder.is_dir():
         _download_cifar(files, root)

@@ -10,45 +10,56 @@ from untrigger.datasets.decoding import Encoded, OnProgress, decoded_parts
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
 from untrigger.settings.methods import DataSettings
+from untrigger.storage.files import entries
 
 
-def folder_parts(path: Path) -> list[Path]:
-    """The train and test folders below `path`, or `path` itself when it has no such pair."""
-    if not path.is_dir():
-        raise UserError(f"the dataset folder {path} does not exist")
-    pair = [path / "train", path / "test"]
-    return pair if all(part.is_dir() for part in pair) else [path]
+def check_folder(path: Path, settings: DataSettings) -> None:
+    """UserError when `path` holds no class folders with pictures, or other ones in its test part."""
+    _pictures(path)
 
 
-def class_folders(path: Path) -> tuple[str, ...]:
-    names = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
-    if len(names) < 2:
-        raise UserError(f"{path} needs at least two class folders with images in them, found {len(names)}")
-    return names
+def folder_files(path: Path) -> list[Path]:
+    """The pictures that are read, part by part and class by class."""
+    return [file for part in _pictures(path) for files in part.values() for file in files]
 
 
 def read_folder(
     path: Path, settings: DataSettings, on_progress: OnProgress | None
 ) -> tuple[ImageData, ImageData | None]:
-    parts = folder_parts(path)
-    classes = class_folders(parts[0])
-    training = _list_folder(parts[0], classes)
-    test = _list_folder(parts[1], classes) if len(parts) == 2 else Encoded([], [], [])
-    return decoded_parts(training, test, classes, settings.image_size, on_progress)
+    """The images below `path`, the test part apart if there is one."""
+    parts = _pictures(path)
+    encoded = [_encoded(part) for part in parts] + [Encoded([], [], [])] * (2 - len(parts))
+    return decoded_parts(encoded[0], encoded[1], tuple(parts[0]), settings.image_size, on_progress)
 
 
-def _list_folder(path: Path, classes: tuple[str, ...]) -> Encoded:
-    if class_folders(path) != classes:
+def _pictures(path: Path) -> list[dict[str, list[Path]]]:
+    """The pictures of each class in the train and the test folder of `path`, or in `path` where it has no such pair."""
+    if not path.is_dir():
+        raise UserError(f"the dataset folder {path} does not exist")
+    pair = [path / "train", path / "test"]
+    parts = pair if all(part.is_dir() for part in pair) else [path]
+    found = [{folder.name: _pictures_in(folder) for folder in entries(part) if folder.is_dir()} for part in parts]
+    for part, classes in zip(parts, found, strict=True):
+        if len(classes) < 2:
+            raise UserError(f"{part} needs at least two class folders with images in them, found {len(classes)}")
+        if list(classes) != list(found[0]):
+            raise UserError(f"the class folders of {part} must be {', '.join(found[0])}, found {', '.join(classes)}")
+    return found
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """The pictures that lie in a class folder itself; UserError when there are none."""
+    files = [
+        file for file in entries(folder) if file.is_file() and file.suffix.lower() in Image.registered_extensions()
+    ]
+    if not files:
         raise UserError(
-            f"the class folders of {path} must be {', '.join(classes)}, found {', '.join(class_folders(path))}"
+            f"the class folder {folder} holds no picture that is read: its pictures must lie in it directly, as PNG, "
+            "JPEG or another kind that Pillow knows"
         )
-    listed = Encoded([], [], [])
-    for label, name in enumerate(classes):
-        for file in sorted((path / name).iterdir()):
-            if file.is_file() and file.suffix.lower() in Image.registered_extensions():
-                listed.places.append(str(file))
-                listed.contents.append(file)
-                listed.labels.append(label)
-    if not listed.labels:
-        raise UserError(f"the class folders of {path} hold no pictures")
-    return listed
+    return files
+
+
+def _encoded(part: dict[str, list[Path]]) -> Encoded:
+    listed = [(file, label) for label, files in enumerate(part.values()) for file in files]
+    return Encoded([str(file) for file, _ in listed], [file for file, _ in listed], [label for _, label in listed])

@@ -11,12 +11,20 @@ from untrigger.datasets.decoding import Encoded, OnProgress, decoded_parts
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
 from untrigger.settings.methods import DataSettings
+from untrigger.storage.files import entries
+
+
+def check_parquet(path: Path, settings: DataSettings) -> None:
+    """UserError when there are no shards at `path`, or one has no such columns."""
+    for file in parquet_files(path):
+        find_columns(file, settings)
 
 
 def parquet_files(path: Path) -> list[Path]:
+    """The shards at `path`, a folder or one file."""
     if not path.exists():
         raise UserError(f"the dataset folder {path} does not exist")
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    files = [file for file in entries(path) if file.suffix == ".parquet"] if path.is_dir() else [path]
     if not files:
         raise UserError(f"{path} holds no .parquet file")
     return files
@@ -25,6 +33,7 @@ def parquet_files(path: Path) -> list[Path]:
 def read_parquet(
     path: Path, settings: DataSettings, on_progress: OnProgress | None
 ) -> tuple[ImageData, ImageData | None]:
+    """The images in the shards at `path`, those of the test shards apart if there are any."""
     files = parquet_files(path)
     test_files = [file for file in files if file.name.startswith("test")]
     if len(test_files) == len(files):

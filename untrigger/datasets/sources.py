@@ -2,68 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from untrigger.datasets.cifar import check_cifar, cifar_files, read_cifar
+from untrigger.datasets.cifar import register_cifar
 from untrigger.datasets.decoding import OnProgress
 from untrigger.datasets.digits import read_digits
-from untrigger.datasets.folders import class_folders, folder_parts, read_folder
+from untrigger.datasets.folders import check_folder, folder_files, read_folder
 from untrigger.datasets.images import ImageData, Split
-from untrigger.datasets.parquet import find_columns, parquet_files, read_parquet
+from untrigger.datasets.parquet import check_parquet, parquet_files, read_parquet
+from untrigger.datasets.registry import READERS, DatasetReader, register_dataset
 from untrigger.errors import UserError
+from untrigger.plugins import load_plugins
 from untrigger.settings.methods import DataSettings
-from untrigger.storage.downloads import dataset_name, kept_copy
+from untrigger.storage.sources import Kind, Source, is_address
 
-DESCRIPTIONS = {
-    "digits": "scikit-learn's handwritten digits as 3x32x32, built in (1,797 images, 10 classes)",
-    "cifar10[:PATH]": "CIFAR-10 in torchvision's layout below PATH (default: data); --download fetches it",
-    "cifar100[:PATH]": "CIFAR-100, likewise",
-    "parquet:PATH": "a folder of Parquet shards in the Hugging Face image layout (train-*.parquet, test-*.parquet)",
-    "folder:PATH": "a folder of class folders, or of train/ and test/ with class folders in each",
-    "s3://BUCKET/...": "one of these in an object store, as `untrigger store put` prints it",
-}
+register_dataset(
+    "digits",
+    read_digits,
+    description="scikit-learn's handwritten digits as 3x32x32, built in (1,797 images, 10 classes)",
+    takes_path=False,
+)
+register_cifar("cifar10", "CIFAR-10 in torchvision's layout below PATH (default: data); --download fetches it")
+register_cifar("cifar100", "CIFAR-100, likewise")
+register_dataset(
+    "parquet",
+    read_parquet,
+    description="a folder of Parquet shards in the Hugging Face image layout (train-*.parquet, test-*.parquet)",
+    files=parquet_files,
+    check=check_parquet,
+)
+register_dataset(
+    "folder",
+    read_folder,
+    description="a folder of class folders, or of train/ and test/ with class folders in each",
+    files=folder_files,
+    check=check_folder,
+)
+
+
+def descriptions() -> dict[str, str]:
+    """What each kind of name stands for."""
+    load_plugins()
+    return {
+        **{reader.usage: reader.description for reader in READERS.values()},
+        "s3://BUCKET/...": "one of these in an object store, as `untrigger store put` prints it",
+    }
+
+
+def dataset_source(name: str) -> Source:
+    """The dataset called `name`, not yet looked at; UserError when no such one is known."""
+    source = Source.of("dataset", name)
+    if is_address(name):
+        return source
+    reader = _reader(source)
+    path = source.path or (Path(reader.default_path) if reader.default_path else None)
+    if (path is not None) != reader.takes_path or name.endswith(":"):
+        raise _unknown(name)
+    return replace(source, path=path, walk=reader.files, content=reader.name if reader.published else "")
+
+
+def source_of(kind: Kind, name: str) -> Source:
+    """The dataset, classifier or trigger called `name`; UserError when there can be no such one."""
+    return dataset_source(name) if kind == "dataset" else Source.of(kind, name)
 
 
 def check_dataset(name: str, settings: DataSettings) -> None:
     """UserError when the dataset `name` is plainly not to be had; reads no images, but fetches a dataset in a store."""
-    kind, _, place = dataset_name(name).partition(":")
-    if kind == "digits" and not place:
-        return
-    if kind in ("cifar10", "cifar100"):
-        check_cifar(cifar_files(kind), Path(place or "data"), settings)
-    elif kind == "parquet" and place:
-        for path in parquet_files(Path(place)):
-            find_columns(path, settings)
-    elif kind == "folder" and place:
-        for part in folder_parts(Path(place)):
-            class_folders(part)
-    else:
-        raise UserError(f"unknown dataset {name!r}: give one of {', '.join(DESCRIPTIONS)}")
-
-
-def dataset_files(name: str) -> list[Path]:
-    """The files that the dataset `name` is read from; none for a built-in one, or one whose name says its content."""
-    kind, _, place = name.partition(":")
-    if kind == "parquet":
-        return parquet_files(Path(place))
-    if kind == "folder":
-        return sorted(path for path in Path(place).rglob("*") if path.is_file())
-    if kind in ("cifar10", "cifar100"):
-        return sorted((Path(place or "data") / cifar_files(kind).base_folder).glob("*"))
-    return []
-
-
-def dataset_place(name: str) -> Path | None:
-    """The file or folder that holds the dataset `name` and nothing else; None for a built-in one."""
-    if name.startswith("s3://"):
-        return kept_copy(name)
-    kind, _, place = name.partition(":")
-    if kind in ("cifar10", "cifar100"):
-        return Path(place or "data") / cifar_files(kind).base_folder
-    return Path(place) if place else None
+    source = dataset_source(name)
+    _reader(source).check(source.local() or Path(), settings)
 
 
 def read_split(name: str, settings: DataSettings, *, seed: int, on_progress: OnProgress | None = None) -> Split:
@@ -73,20 +82,25 @@ def read_split(name: str, settings: DataSettings, *, seed: int, on_progress: OnP
     `defender_share` of the test part is the defender's, the rest evaluates. Without one, `heldout_share` of all images
     takes the place of the test part. Raises UserError when the dataset is missing, damaged or too small.
     """
-    check_dataset(name, settings)
-    kind, _, place = dataset_name(name).partition(":")
-    readers: dict[str, Callable[[], tuple[ImageData, ImageData | None]]] = {
-        "digits": lambda: (read_digits(settings.image_size), None),
-        "cifar10": lambda: read_cifar("cifar10", Path(place or "data"), settings),
-        "cifar100": lambda: read_cifar("cifar100", Path(place or "data"), settings),
-        "parquet": lambda: read_parquet(Path(place), settings, on_progress),
-        "folder": lambda: read_folder(Path(place), settings, on_progress),
-    }
-    training, heldout = readers[kind]()
+    source = dataset_source(name)
+    reader, path = _reader(source), source.local() or Path()
+    reader.check(path, settings)
+    training, heldout = reader.read(path, settings, on_progress)
     if heldout is None:
         heldout, training = _divide(training, settings.heldout_share, seed)
     defender, evaluation = _divide(heldout, settings.defender_share, seed)
     return Split(training, defender, evaluation)
+
+
+def _reader(source: Source) -> DatasetReader:
+    load_plugins()
+    if source.reader not in READERS:
+        raise _unknown(source.name)
+    return READERS[source.reader]
+
+
+def _unknown(name: str) -> UserError:
+    return UserError(f"unknown dataset {name!r}: give one of {', '.join(descriptions())}")
 
 
 def _divide(data: ImageData, share: float, seed: int) -> tuple[ImageData, ImageData]:

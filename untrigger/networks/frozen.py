@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from untrigger.networks.patch_gradients import WindowedConvolution
+from untrigger.networks.patch_gradients import WindowedConvolution, gradients_in_patches
+
+PATCH = 3
+"""Height and width of the patch whose gradient is compared."""
+
+ROUNDING = 1e-2
+"""What rounding, TF32 on a GPU included, may change at most, as a share of the largest value."""
 
 
 def window_convolutions(module: nn.Module) -> None:
@@ -28,8 +37,38 @@ def fold_batch_norms(module: nn.Module) -> None:
         if isinstance(part, nn.Conv2d):
             norm_name = "1" if name == "0" else name.replace("conv", "bn")
             norm = getattr(module, norm_name, None)
-            if isinstance(norm, nn.BatchNorm2d):
+            if isinstance(norm, nn.BatchNorm2d) and norm.num_features == part.out_channels:
                 setattr(module, name, fuse_conv_bn_eval(part, norm))
                 setattr(module, norm_name, nn.Identity())
         else:
             fold_batch_norms(part)
+
+
+def same_answers(plain: nn.Module, fast: nn.Module, path: Sequence[nn.Conv2d], images: Tensor) -> bool:
+    """Whether two networks give the same, up to rounding: logits of `images`, and gradients of patches on them.
+
+    images: float (n, 3, h, w), normalised. path: the convolutions of `fast` whose backward pass is restricted.
+    """
+    rng = torch.Generator().manual_seed(0)
+    spans = [extent - PATCH + 1 for extent in images.shape[2:]]
+    places = torch.stack([torch.randint(span, (len(images),), generator=rng) for span in spans], 1).to(images.device)
+    try:
+        found = _answers(fast, path, images, places)
+    except Exception:  # a network that was not made for this may fail in any way
+        return False
+    return all(
+        bool((a - b).abs().amax() <= ROUNDING * a.abs().amax())
+        for a, b in zip(_answers(plain, (), images, places), found, strict=True)
+    )
+
+
+@torch.enable_grad()
+def _answers(network: nn.Module, path: Sequence[nn.Conv2d], images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits, (n, classes), and the gradient of all their squares with respect to each image's patch."""
+    pixels = images.detach().clone().requires_grad_()
+    with gradients_in_patches(path, pixels, places, (PATCH, PATCH)):
+        logits = network(pixels)
+        (gradient,) = torch.autograd.grad(logits.square().sum(), pixels)
+    rows, columns = (places[:, axis, None] + torch.arange(PATCH, device=images.device) for axis in (0, 1))
+    which = torch.arange(len(images), device=images.device)[:, None, None]
+    return logits.detach(), gradient[which, :, rows[:, :, None], columns[:, None, :]]

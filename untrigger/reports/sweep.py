@@ -10,6 +10,7 @@ from typing import Any
 
 from untrigger.reports.results import RATES, mean_and_spread
 from untrigger.settings.runs import SweepConfig
+from untrigger.storage.sources import is_address
 
 SUCCESS = "attack_success_rate"
 
@@ -58,7 +59,7 @@ def folder_name(trigger: str) -> str:
 def short_name(trigger: str) -> str:
     """The trigger's name where there is little room: a file's own name, or the beginning of an address's digest."""
     last = trigger.rpartition("/")[2]
-    return f"trigger {last[:8]}" if trigger.startswith("s3://") else last
+    return f"trigger {last[:8]}" if is_address(trigger) else last
 
 
 def sweep_results(settings: SweepConfig, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,38 +1,46 @@
-"""What a local run reads from outside: looked at before anything is started."""
+"""What a run reads from outside: looked at before anything is started."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from untrigger.datasets.sources import check_dataset, dataset_files, dataset_place
+from untrigger.datasets.sources import check_dataset, source_of
+from untrigger.settings.methods import DataSettings
 from untrigger.settings.runs import DefenseConfig, SweepConfig
-from untrigger.storage.downloads import CLASSIFIER_FILES, classifier_folder, is_trigger_file, trigger_path
+from untrigger.storage.sources import Source
 from untrigger.triggers import read_trigger
+
+
+def input_sources(config: DefenseConfig | SweepConfig) -> list[Source]:
+    """Dataset, classifier and triggers of a run, not yet looked at."""
+    weights = [] if config.weights is None else [source_of("model", config.weights)]
+    triggers = (source_of("trigger", name) for name in config.planted())
+    return [source_of("dataset", config.dataset), *weights, *triggers]
+
+
+def check_input(source: Source, data: DataSettings) -> None:
+    """UserError when `source` is plainly not to be had; reads no images, but fetches what lies in a store."""
+    if source.kind == "dataset":
+        check_dataset(source.name, data)
+    elif source.kind == "model":
+        source.files()
+    else:
+        read_trigger(source.name)
 
 
 @dataclass(frozen=True)
 class RunInputs:
-    """`files` are those that a resumed run must find unchanged; `places` are the files and folders to be read."""
+    """`contents` stands for what each name gives, as a resumed run must find it; `places` are to be read from."""
 
-    files: list[Path]
+    contents: dict[str, str]
     places: list[Path]
 
     @classmethod
     def of(cls, config: DefenseConfig | SweepConfig) -> RunInputs:
-        """Reads no images, but fetches what lies in a store; UserError when something is plainly not to be had."""
-        check_dataset(config.dataset, config.data)
-        for trigger in config.planted():
-            read_trigger(trigger)
-        on_file = [name for name in config.planted() if is_trigger_file(name)]
-        stored = [name for name in config.planted() if name.startswith("s3://")]
-        files = [*dataset_files(config.dataset), *(Path(name) for name in on_file)]
-        place = dataset_place(config.dataset)
-        places = [*([place] if place else []), *(trigger_path(name) for name in on_file + stored)]
-        if config.weights is not None:
-            folder = classifier_folder(config.weights)
-            places.append(folder)
-            # An address in a store says what lies there.
-            if not config.weights.startswith("s3://"):
-                files += [folder / name for name in CLASSIFIER_FILES]
-        return cls(files, places)
+        """UserError as `check_input` raises it."""
+        sources = input_sources(config)
+        for source in sources:
+            check_input(source, config.data)
+        contents = {source.name: source.identity() for source in sources}
+        return cls(contents, [place for source in sources for place in source.places()])

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import shlex
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
+from untrigger.settings.base import home_expanded
 from untrigger.stages.reuse import kept_outputs
 
-PUBLISHED = ("results.json", "sweep.json", "report.html", "figures", "triggers", "classifier", "embedding.safetensors")
+REPORTED = ("results.json", "sweep.json", "report.html", "figures", "triggers", "classifier", "embedding.safetensors")
 WORKING = ("stages", "workspace", "pipeline.log", "progress.jsonl", "tracking.jsonl")
 
 
@@ -24,7 +24,7 @@ class OutputFolder:
     """One run's folder. Only what a run of untrigger wrote itself is ever deleted from it."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
+        self.path = Path(home_expanded(str(path))).resolve()
         self.stages = self.path / "stages"
         self.workspace = self.path / "workspace"
         self.log = self.path / "pipeline.log"
@@ -36,17 +36,16 @@ class OutputFolder:
         self._description = self.path / "run.json"
         self._lock: IO[str] | None = None
 
-    def open(self, config: dict[str, Any], sources: list[Path], *, resume: bool, overwrite: bool) -> None:
+    def open(self, config: dict[str, Any], contents: Mapping[str, str], *, resume: bool, overwrite: bool) -> None:
         """Make the folder ready for a run of `config`; UserError when that would cost or mix up earlier results.
 
         An earlier run's folder is refused unless `resume` (its finished stages are reused wherever nothing that goes
-        into them has changed) or `overwrite` (its results are deleted; its tracking data stays). `sources` are the
-        files that the run reads from outside; a resumed run must find them unchanged.
+        into them has changed) or `overwrite` (its results are deleted; its tracking data stays). `contents` stands for
+        what the names in `config` give; a resumed run must find it unchanged, but may find it by another name.
         """
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other: choose one")
         self._lock = self._locked()
-        state = _state(sources)
         earlier = read_json(self._description) if self._description.exists() else None
         if earlier is None:
             self._check_unused(resume)
@@ -56,13 +55,13 @@ class OutputFolder:
                     f"the run in {self.path} has tracking records that wait for their server: deliver them first with "
                     f"`untrigger track {shlex.quote(str(self.path))}`, or delete {self.tracking_records}"
                 )
-            if earlier["sources"] != state:
-                raise UserError(
-                    f"cannot resume {self.path}: the dataset or the trigger file has changed since; use --overwrite"
-                )
-            self.run_id = earlier["run_id"] if earlier["config"] == config else ""
+            before = earlier.get("contents", {})
+            if changed := [name for name, content in contents.items() if before.get(name, content) != content]:
+                raise UserError(f"cannot resume {self.path}: {changed[0]} has changed since; use --overwrite")
+            same = _by_content(earlier["config"], before) == _by_content(config, contents)
+            self.run_id = earlier["run_id"] if same else ""
         elif overwrite:
-            self._delete(*PUBLISHED, "stages", "pipeline.log", "run.json")
+            self._delete(*REPORTED, "stages", "pipeline.log", "run.json")
         else:
             raise UserError(
                 f"{self.path} already holds a run: add --resume to go on with it, --overwrite to replace it, "
@@ -70,7 +69,7 @@ class OutputFolder:
             )
         self._delete("progress.jsonl", "tracking.jsonl", "workspace")
         self.run_id = self.run_id or uuid.uuid4().hex
-        write_json(self._description, {"run_id": self.run_id, "config": config, "sources": state})
+        write_json(self._description, {"run_id": self.run_id, "config": config, "contents": contents})
 
     def close(self) -> None:
         """Let others use the folder."""
@@ -87,7 +86,7 @@ class OutputFolder:
         sweep = self.path / "sweep.json"
         return sweep if sweep.exists() else self.path / "results.json"
 
-    def publish(self, stage: str) -> dict[str, Any]:
+    def take_report(self, stage: str) -> dict[str, Any]:
         """Bring what the last stage, called `stage`, reports to the top of the folder; returns the results.
 
         Raises UserError when that stage left nothing.
@@ -95,18 +94,14 @@ class OutputFolder:
         kept = kept_outputs(self.stages, stage)
         if kept is None:
             raise UserError(f"the stage {stage} left no outputs in {self.stages}: see {self.log}")
-        self._delete(*PUBLISHED)
-        self._publish(kept / "report")
-        return read_json(self.results)
-
-    def _publish(self, report: Path) -> None:
-        for name in PUBLISHED:
-            source, target = report / name, self.path / name
+        self._delete(*REPORTED)
+        for name in REPORTED:
+            source, target = kept / "report" / name, self.path / name
             if source.is_dir():
-                shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(source, target)
             elif source.exists():
                 shutil.copyfile(source, target)
+        return read_json(self.results)
 
     def _locked(self) -> IO[str]:
         """The folder's lock, held until this process ends; UserError when it cannot be written or is taken."""
@@ -137,7 +132,7 @@ class OutputFolder:
     def _check_unused(self, resume: bool) -> None:
         if resume:
             raise UserError(f"{self.path} holds no run to resume: start it without --resume")
-        taken = [name for name in (*PUBLISHED, *WORKING) if (self.path / name).exists()]
+        taken = [name for name in (*REPORTED, *WORKING) if (self.path / name).exists()]
         if taken:
             raise UserError(f"{self.path} already holds {', '.join(taken)} of another origin: choose another --output")
 
@@ -149,10 +144,10 @@ class OutputFolder:
                 entry.unlink(missing_ok=True)
 
 
-def _state(sources: list[Path]) -> dict[str, str]:
-    """SHA-256 of each file, since a copy or another mount gives an unchanged file another time."""
-    state = {}
-    for path in sources:
-        with path.open("rb") as file:
-            state[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
-    return state
+def _by_content(value: Any, contents: Mapping[str, str]) -> Any:
+    """Settings with what stands for the content in the place of each name."""
+    if isinstance(value, dict):
+        return {key: _by_content(inner, contents) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_by_content(inner, contents) for inner in value]
+    return contents.get(value, value) if isinstance(value, str) else value

@@ -7,21 +7,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from untrigger.artifacts import read_json
+from untrigger.datasets.sources import source_of
 from untrigger.errors import UserError
-from untrigger.runs.output_folder import PUBLISHED, OutputFolder
+from untrigger.runs.inputs import check_input
+from untrigger.runs.output_folder import REPORTED, OutputFolder
+from untrigger.settings.base import home_expanded
+from untrigger.settings.methods import DataSettings
 from untrigger.storage.bundles import FOLDERS, OnFile, dated, put_content, put_files, put_manifest, quiet
-from untrigger.storage.downloads import TRIGGER_SUFFIXES
 from untrigger.storage.objects import Address, ObjectStore
+from untrigger.storage.sources import CLASSIFIER_FILES, Kind, Source, is_address
 from untrigger.tracking.progress import Reporter
-
-if TYPE_CHECKING:
-    from untrigger.settings.methods import DataSettings
+from untrigger.triggers import read_trigger
 
 POLL_SECONDS = 0.5
-STORED = (*PUBLISHED, "run.json", "pipeline.log", "progress.jsonl", "tracking.jsonl", "mlflow.db", "mlartifacts")
+STORED = (*REPORTED, "run.json", "pipeline.log", "progress.jsonl", "tracking.jsonl", "mlflow.db", "mlartifacts")
 
 
 def check_store(address: str) -> Address:
@@ -115,47 +116,43 @@ def publish(source: str, address: str, on_file: OnFile = quiet, data: DataSettin
     """
     base = check_store(address)
     store = ObjectStore(on_wait=lambda text: Reporter("object store").say("warning", text))
-    folder = Path(source)
+    folder = Path(home_expanded(source))
     if (folder / "run.json").is_file():
         output = OutputFolder(folder)
         with output.locked():
             publisher = RunPublisher(output, base, on_file)
             publisher.everything()
         return publisher.address
-    if (folder / "classifier.json").is_file():
-        settings = read_json(folder / "classifier.json")["settings"]
-        manifest = dated("model", architecture=settings["architecture"])
-        return put_content(store, folder, _files(folder), base, manifest, on_file)
-    if source.endswith(TRIGGER_SUFFIXES):
-        return _publish_trigger(store, folder, base, on_file)
-    return _publish_dataset(store, source, base, on_file, data)
+    given = _given(source)
+    check_input(given, data or DataSettings())
+    root = given.root()
+    assert root is not None
+    return put_content(store, root, given.files(), base, dated(given.kind, **_about(given)), on_file)
 
 
-def _publish_trigger(store: ObjectStore, file: Path, base: Address, on_file: OnFile) -> Address:
-    from untrigger.triggers import read_trigger
+def _given(source: str) -> Source:
+    """The dataset, classifier or trigger on this machine that is called `source`; UserError when there is none."""
+    if not is_address(source):
+        if (Path(home_expanded(source)) / CLASSIFIER_FILES[0]).is_file():
+            return source_of("model", source)
+        kinds: tuple[Kind, ...] = ("trigger", "dataset") if ":" in source else ("trigger",)
+        for kind in kinds:
+            if (found := source_of(kind, source)).path is not None:
+                return found
+    raise UserError(
+        f"{source!r} is nothing to store: give a dataset such as parquet:PATH, the output folder of a run, "
+        "a folder with a classifier, or a trigger's .png or .safetensors file"
+    )
 
-    _, height, width = read_trigger(str(file)).shape
-    return put_content(store, file.parent, [file], base, dated("trigger", size=f"{height}x{width}"), on_file)
 
-
-def _publish_dataset(
-    store: ObjectStore, source: str, base: Address, on_file: OnFile, data: DataSettings | None
-) -> Address:
-    from untrigger.datasets.sources import check_dataset, dataset_files, dataset_place
-    from untrigger.settings.methods import DataSettings
-
-    kind = source.partition(":")[0]
-    place = dataset_place(source) if kind != "s3" else None
-    if place is None:
-        raise UserError(
-            f"{source!r} is nothing to store: give a dataset such as parquet:PATH, the output folder of a run, "
-            "a folder with a classifier, or a trigger's .png or .safetensors file"
-        )
-    check_dataset(source, data or DataSettings())
-    # Two layouts are read with the folder's own name, or as a single file.
-    inside = place.is_dir() and kind not in ("cifar10", "cifar100")
-    root = place if inside else place.parent
-    return put_content(store, root, dataset_files(source), base, dated("dataset", dataset=kind), on_file)
+def _about(given: Source) -> dict[str, str]:
+    """What a manifest tells of it beside its files."""
+    if given.kind == "dataset":
+        return {"dataset": given.reader}
+    if given.kind == "model":
+        return {"architecture": read_json(given.files()[0])["settings"]["architecture"]}
+    _, height, width = read_trigger(given.name).shape
+    return {"size": f"{height}x{width}"}
 
 
 def _files(folder: Path) -> list[Path]:

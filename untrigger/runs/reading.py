@@ -11,6 +11,8 @@ from typing import Any
 from untrigger.artifacts import FORMAT, read_json
 from untrigger.errors import UserError
 from untrigger.reports.comparison import ComparedRun
+from untrigger.settings.base import home_expanded
+from untrigger.storage.sources import is_address
 
 
 def read_runs(names: Sequence[str]) -> list[ComparedRun]:
@@ -21,7 +23,7 @@ def read_runs(names: Sequence[str]) -> list[ComparedRun]:
     """
     found = {name: _results(name) for name in dict.fromkeys(names)}
     sweeps = [name for name, results in found.items() if "triggers" in results]
-    short = {name: name.rstrip("/").rpartition("/")[2][:12] if name.startswith("s3://") else name for name in names}
+    short = {name: name.rstrip("/").rpartition("/")[2][:12] if is_address(name) else name for name in names}
     if not sweeps:
         return [ComparedRun.of_one(short[name], found[name]) for name in names]
     if len(sweeps) < len(found):
@@ -35,9 +37,10 @@ def read_runs(names: Sequence[str]) -> list[ComparedRun]:
 
 def _results(name: str) -> dict[str, Any]:
     """The content of a run's `results.json`, or of a sweep's `sweep.json`."""
-    if name.startswith("s3://"):
+    if is_address(name):
         return _stored_results(name)
-    for path in (Path(name) / "sweep.json", Path(name) / "results.json"):
+    folder = Path(home_expanded(name))
+    for path in (folder / "sweep.json", folder / "results.json"):
         if path.exists():
             return read_json(path)
     raise UserError(f"{name} holds no results.json: give the output folder of a finished run, or its s3:// address")

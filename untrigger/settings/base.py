@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from untrigger.errors import UserError
 
+
+def home_expanded(name: str) -> str:
+    """`name` with a `~` in front of its path, or behind the colon of a dataset, replaced by the user's home."""
+    kind, colon, path = name.rpartition(":")
+    return kind + colon + os.path.expanduser(path)  # noqa: PTH111  # pathlib raises where there is no home
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
+
+SourceName = Annotated[str, AfterValidator(home_expanded)]
+"""What names a dataset, a classifier or a trigger; stages may run where the home is another one."""
 
 
 class Settings(BaseModel):
@@ -24,6 +35,10 @@ class Settings(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise UserError(_sentence(error)) from error
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON values; settings without a value are left out, as KFP knows no null."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 def _sentence(error: ValidationError) -> str:

@@ -31,8 +31,9 @@ class DataSettings(Settings):
 class ClassifierSettings(Settings):
     """The classifier under attack."""
 
-    architecture: Literal["resnet18", "small_resnet"] = Field(
-        "resnet18", description="resnet18 (CIFAR stem, the paper's) or small_resnet (for CPUs)"
+    architecture: str = Field(
+        "resnet18",
+        description="resnet18 (CIFAR stem, the paper's), small_resnet (for CPUs), or the name of a registered one",
     )
     width: int = Field(
         32, ge=4, le=512, description="first width of small_resnet: 32 gives 0.3 M parameters; resnet18 ignores it"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from untrigger.settings.base import Settings
+from untrigger.settings.base import Settings, SourceName
 from untrigger.settings.methods import (
     ClassifierSettings,
     CleanTrainingSettings,
@@ -17,6 +17,7 @@ from untrigger.settings.methods import (
     RetrainingSettings,
     VisualisationSettings,
 )
+from untrigger.settings.plans import method_of
 from untrigger.settings.stairs import checked_betas, checked_gammas
 from untrigger.settings.trigger_names import expanded_triggers
 
@@ -26,14 +27,14 @@ METHODS = ("none", "fine_tune", "single_trigger", "beta", "ensemble")
 class CommonConfig(Settings):
     """What a run is told, whether it plants one trigger or sweeps over many."""
 
-    dataset: str = Field(
+    dataset: SourceName = Field(
         "digits",
         description="digits, cifar10[:PATH], cifar100[:PATH], parquet:PATH (a folder of shards), folder:PATH "
         "(class folders)",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the whole run")
     target_class: int = Field(0, ge=0, description="class that the backdoor leads to")
-    weights: str | None = Field(
+    weights: SourceName | None = Field(
         None,
         description="a classifier to take instead of training one: a folder with classifier.json and "
         "classifier.safetensors, or its address in a store (--classifier.* and --training.* are then unused)",
@@ -101,34 +102,21 @@ class CommonConfig(Settings):
             )
         return self
 
-    def record(self) -> dict[str, Any]:
-        """The configuration as plain JSON values; settings without a value are left out, as KFP knows no null."""
-        return self.model_dump(mode="json", exclude_none=True)
-
-    def beta_plan(self) -> list[str]:
-        """One item per generator task: its betas, joined by commas."""
+    def beta_plan(self) -> list[tuple[float, ...]]:
+        """The betas of each generator task."""
         starts = range(0, len(self.betas), self.betas_per_task)
-        return [",".join(f"{beta}" for beta in self.betas[start : start + self.betas_per_task]) for start in starts]
+        return [self.betas[start : start + self.betas_per_task] for start in starts]
 
-    def retraining_plan(self) -> list[dict[str, str]]:
-        """One item per retraining task inside the loop: a method and the seeds that the task runs (all packed)."""
-        names: list[str] = []
-        for method in self.methods:
-            if method == "beta":
-                names += [f"beta={beta}" for beta in self.betas]
-            else:
-                names.append(method)
-        return [{"method": name, "seeds": self.packed_seeds()} for name in names]
-
-    def packed_seeds(self) -> str:
-        """All retraining seeds, joined by commas: what one task runs."""
-        return ",".join(str(seed) for seed in range(self.retraining_seeds))
+    def planned_methods(self) -> list[str]:
+        """The method of each retraining task but the ideal one: `beta` is one for each single generator."""
+        single = [method_of(beta) for beta in self.betas]
+        return [name for method in self.methods for name in (single if method == "beta" else [method])]
 
 
 class DefenseConfig(CommonConfig):
     """Everything one run of the `defense` pipeline is told."""
 
-    trigger: str = Field(
+    trigger: SourceName = Field(
         "checkerboard",
         description="what is planted: binary:K (K of the 51 patterns), checkerboard, colour:SEED, a .png or "
         ".safetensors file, or its address in a store",
@@ -147,7 +135,7 @@ class SweepConfig(CommonConfig):
         description="planted one by one: names as for `untrigger run --trigger`; binary stands for all 51 patterns, "
         "binary:0-5 and colour:0-9 for ranges, a .txt file for the names in its lines",
     )
-    panels: tuple[str, ...] = Field(
+    panels: tuple[SourceName, ...] = Field(
         (),
         description="triggers whose distribution is drawn (where the single trigger does best, middling and worst, "
         "when not given)",

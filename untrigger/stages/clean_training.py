@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from untrigger.artifacts import write_json
 from untrigger.classifiers import Classifier, load_classifier, new_classifier, save_classifier, with_precision
-from untrigger.datasets.images import ImageData, load_images
+from untrigger.datasets.images import load_images
 from untrigger.errors import UserError
 from untrigger.networks.devices import device
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
 from untrigger.stages.log import Log
+from untrigger.stages.reuse import ModelName
 from untrigger.stages.stage import InFolder, OutFolder, stage
-from untrigger.storage.downloads import classifier_folder
+from untrigger.storage.sources import classifier_folder
 from untrigger.training import train
 
 
-@stage("clean training")
+@stage("clean_training")
 def run(
     log: Log,
     *,
     training_data: InFolder,
     clean_classifier: OutFolder,
-    classifier: dict[str, Any],
-    training: dict[str, Any],
-    weights: str,
+    classifier: ClassifierSettings,
+    training: CleanTrainingSettings,
+    weights: ModelName,
     seed: int,
 ) -> None:
     """Write the classifier and its curve: loss and accuracy on the training batches per epoch.
@@ -39,31 +38,19 @@ def run(
         if weights:
             model = _ready_made(weights, len(images.class_names))
         else:
-            settings = CleanTrainingSettings.of(training)
-            report = log.epochs(tracked, settings.epochs)
-
-            def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
-                history.append(metrics)
-                report(epoch, metrics)
-
             images = images.to(device())
-            model = _untrained(images, classifier, seed)
+            model = new_classifier(classifier, len(images.class_names), images.images, derived_rng(seed, "classifier"))
             train(
                 model,
                 images.images,
                 images.labels,
-                settings,
+                training,
                 rng=derived_rng(seed, "clean training"),
-                on_epoch=on_epoch,
+                on_epoch=log.epochs(tracked, training.epochs, history),
             )
         tracked.parameters({"precision": model.settings.precision})
         save_classifier(model, clean_classifier)
         write_json(clean_classifier / "curves.json", {"clean": history})
-
-
-def _untrained(images: ImageData, classifier: dict[str, Any], seed: int) -> Classifier:
-    settings = ClassifierSettings.of(classifier)
-    return new_classifier(settings, len(images.class_names), images.images, derived_rng(seed, "classifier"))
 
 
 def _ready_made(weights: str, classes: int) -> Classifier:

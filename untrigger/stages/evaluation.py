@@ -93,14 +93,14 @@ class _Measure:
 
     def rates(self, classifier: Classifier, number: int) -> Rates:
         rng = derived_rng(self.seed, "evaluation", number)
-        return evaluate(frozen(classifier), self.data.images, self.data.labels, self.trigger, self.target_class, rng)
+        fixed = frozen(classifier, self.data.images)
+        return evaluate(fixed, self.data.images, self.data.labels, self.trigger, self.target_class, rng)
 
     def successes(self, classifier: Classifier, triggers: Tensor) -> list[float]:
         """The attack success rate of each of `triggers`."""
         rng = derived_rng(self.seed, "evaluation", "reversed")
-        _, rates = testing_function(
-            frozen(classifier), self.data.images, self.data.labels, triggers, self.target_class, rng
-        )
+        fixed = frozen(classifier, self.data.images)
+        _, rates = testing_function(fixed, self.data.images, self.data.labels, triggers, self.target_class, rng)
         return rates.tolist()
 
 
@@ -126,7 +126,7 @@ def _measure_all(log: Log, measure: _Measure, undefended: Classifier, retrained:
 
 
 def _method_order(settings: DefenseConfig, method: str) -> int:
-    planned = [item["method"] for item in settings.retraining_plan()]
+    planned = settings.planned_methods()
     return planned.index(method) if method in planned else len(planned)
 
 

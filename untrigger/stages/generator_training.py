@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from untrigger.artifacts import write_json
 from untrigger.classifiers import load_classifier
@@ -13,37 +13,36 @@ from untrigger.generators import save_generator, train_generators
 from untrigger.networks.devices import device
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import GeneratorSettings
+from untrigger.settings.plans import Betas
 from untrigger.stages.log import Log
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.staircase import StairMeasurement, measure_stair
 
 
-@stage("generator beta={betas} seed={seed}")
+@stage("generator_training")
 def run(
     log: Log,
     *,
     backdoored_classifier: InFolder,
     defender_data: InFolder,
     trained_generators: OutFolder,
-    betas: str,
-    generator: dict[str, Any],
+    betas: Betas,
+    generator: GeneratorSettings,
     target_class: int,
-    trigger_size: list[int],
+    trigger_size: tuple[int, int],
     seed: int,
 ) -> None:
-    """Train the stairs in `betas`, joined by commas, side by side.
+    """Train the stairs of `betas` side by side.
 
     Writes into `beta-B/` the generator of each stair, its curves per epoch, and its measurement on fresh samples.
     """
-    settings = GeneratorSettings.of(generator)
-    stairs = [float(beta) for beta in betas.split(",")]
     classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
-    curves: list[list[dict[str, float]]] = [[] for _ in stairs]
+    curves: list[list[dict[str, float]]] = [[] for _ in betas]
     with ExitStack() as runs:
         tracked = [
             runs.enter_context(log.run(f"generator beta={beta} seed={seed}", method="generator", beta=beta))
-            for beta in stairs
+            for beta in betas
         ]
         log.reporter.begin("epoch")
 
@@ -51,20 +50,20 @@ def run(
             for run, curve, values in zip(tracked, curves, metrics, strict=True):
                 run.metrics(values, epoch)
                 curve.append(values)
-            log.reporter.step("epoch", epoch, settings.epochs, _shown(stairs, metrics))
+            log.reporter.step("epoch", epoch, generator.epochs, _shown(betas, metrics))
 
         trained = train_generators(
             classifier,
             data.images,
             data.labels,
-            stairs,
+            betas,
             target_class,
-            (int(trigger_size[0]), int(trigger_size[1])),
-            settings,
-            rngs=[derived_rng(seed, "generator", beta) for beta in stairs],
+            trigger_size,
+            generator,
+            rngs=[derived_rng(seed, "generator", beta) for beta in betas],
             on_epoch=on_epoch,
         )
-        for index, (beta, triggers) in enumerate(zip(stairs, trained, strict=True)):
+        for index, (beta, triggers) in enumerate(zip(betas, trained, strict=True)):
             measured = measure_stair(
                 triggers,
                 beta,
@@ -82,7 +81,7 @@ def run(
             write_json(folder / "measurement.json", {**_summary(measured), "F": measured.strengths.tolist()})
 
 
-def _shown(stairs: list[float], metrics: list[dict[str, float]]) -> str:
+def _shown(stairs: Sequence[float], metrics: list[dict[str, float]]) -> str:
     return "; ".join(
         f"beta {beta}: F {values['F']:.3f}, valid share {values['valid_share']:.3f}, "
         f"mutual information {values['mutual_information']:.2f}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from untrigger.settings.methods import RetrainingSettings
+from untrigger.settings.plans import Seeds
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.triggers import always, load_triggers
 
 
-@stage("retraining ideal")
+@stage("ideal_retraining")
 def run(
     log: Log,
     *,
@@ -18,12 +18,12 @@ def run(
     defender_data: InFolder,
     true_trigger: InFolder,
     retrained: OutFolder,
-    seeds: str,
-    retraining: dict[str, Any],
+    seeds: Seeds,
+    retraining: RetrainingSettings,
     target_class: int,
     seed: int,
 ) -> None:
-    """Retrain with the true trigger for each of `seeds`, numbers joined by commas."""
+    """Retrain with the true trigger for each of `seeds`."""
     trigger = always(load_triggers(true_trigger)[0])
     retrain_per_seed(
         log,

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from untrigger.tracking.progress import Reporter
 from untrigger.tracking.records import TrackedRun, existing_run, nested_run, parent_run
-
-if TYPE_CHECKING:
-    pass
 
 
 class Log:
@@ -37,15 +34,16 @@ class Log:
         return own if self._label else parent_run()
 
     def epochs(
-        self, tracked: TrackedRun, total: int, *, before: int = 0, part: str = ""
+        self, tracked: TrackedRun, total: int, curve: list[dict[str, float]], *, before: int = 0, part: str = ""
     ) -> Callable[[int, dict[str, float]], None]:
-        """A callback for the training loops: one progress line and one point per metric for each epoch.
+        """A callback for the training loops: one progress line, one point of `curve` and one per metric for each epoch.
 
         `total` epochs make the stage, `before` of them belong to earlier parts of it; `part` names this one.
         """
         self.reporter.begin("epoch")
 
         def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
+            curve.append(metrics)
             tracked.metrics(metrics, epoch)
             shown = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items()]
             self.reporter.step("epoch", before + epoch, total, ", ".join([part, *shown] if part else shown))

@@ -10,7 +10,7 @@ from untrigger.stages.stage import stage
 from untrigger.tracking.records import open_parent
 
 
-@stage("open run", reusable=False, requires_tracking=True)
+@stage("open_run", reusable=False, requires_tracking=True)
 def run(log: Log, *, pipeline: str, config: dict[str, Any]) -> None:
     """Create the parent run of this pipeline run in MLflow, with the whole configuration as its parameters."""
     settings = SweepConfig.of(config) if "triggers" in config else DefenseConfig.of(config)

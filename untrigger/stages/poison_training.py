@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from untrigger.artifacts import read_json, write_json
 from untrigger.classifiers import load_classifier, save_classifier
 from untrigger.datasets.images import load_images
@@ -13,6 +11,7 @@ from untrigger.poisoning import plant_backdoor
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import PoisoningSettings
 from untrigger.stages.log import Log
+from untrigger.stages.reuse import TriggerName
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.triggers import read_trigger, save_triggers
 
@@ -20,7 +19,7 @@ PLANTED = 0.5
 """Below this attack success rate a trigger counts as not planted."""
 
 
-@stage("poison training")
+@stage("poison_training")
 def run(
     log: Log,
     *,
@@ -29,8 +28,8 @@ def run(
     clean_classifier: InFolder,
     backdoored_classifier: OutFolder,
     true_trigger: OutFolder,
-    trigger: str,
-    poisoning: dict[str, Any],
+    trigger: TriggerName,
+    poisoning: PoisoningSettings,
     target_class: int,
     seed: int,
 ) -> None:
@@ -40,7 +39,6 @@ def run(
     those of clean training and, per epoch of this stage, the loss and the rates on the evaluation data. With no epochs
     the given classifier is taken as it is, and only looked at.
     """
-    settings = PoisoningSettings.of(poisoning)
     planted = read_trigger(trigger)
     model = load_classifier(clean_classifier, device())
     held_out = load_images(evaluation_data).to(device())
@@ -51,15 +49,14 @@ def run(
         return evaluate(model, held_out.images, held_out.labels, planted, target_class, rng)
 
     with log.run() as tracked:
-        if settings.epochs:
+        if poisoning.epochs:
             images = load_images(training_data).to(device())
-            report = log.epochs(tracked, settings.epochs)
+            report = log.epochs(tracked, poisoning.epochs, history)
 
             def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
                 rates = measured()
                 metrics = {**metrics, "clean_accuracy": rates.clean_accuracy}
                 metrics["attack_success_rate"] = rates.attack_success_rate
-                history.append(metrics)
                 report(epoch, metrics)
 
             plant_backdoor(
@@ -68,12 +65,12 @@ def run(
                 images.labels,
                 planted,
                 target_class,
-                settings,
+                poisoning,
                 rng=derived_rng(seed, "poisoning"),
                 on_epoch=on_epoch,
             )
         success = history[-1]["attack_success_rate"] if history else measured().attack_success_rate
-        _warn_if_not_planted(log, trigger, success, given=not settings.epochs)
+        _warn_if_not_planted(log, trigger, success, given=not poisoning.epochs)
         save_classifier(model, backdoored_classifier)
         save_triggers(planted[None], true_trigger)
         clean = read_json(clean_classifier / "curves.json")["clean"]

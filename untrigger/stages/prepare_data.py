@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from untrigger.datasets.images import save_images
 from untrigger.datasets.sources import read_split
@@ -11,20 +10,21 @@ from untrigger.errors import UserError
 from untrigger.seeding import derived_seed
 from untrigger.settings.methods import DataSettings
 from untrigger.stages.log import Log
+from untrigger.stages.reuse import DatasetName
 from untrigger.stages.stage import OutFolder, stage
 from untrigger.triggers import check_fits
 
 
-@stage("prepare data")
+@stage("prepare_data")
 def run(
     log: Log,
     *,
     training_data: OutFolder,
     defender_data: OutFolder,
     evaluation_data: OutFolder,
-    dataset: str,
-    data: dict[str, Any],
-    patch_sizes: list[list[int]],
+    dataset: DatasetName,
+    data: DataSettings,
+    patch_sizes: list[tuple[int, int]],
     target_class: int,
     seed: int,
 ) -> None:
@@ -34,16 +34,14 @@ def run(
     dataset cannot be read, or when the target class or a patch does not fit it.
     """
     with log.run() as tracked:
-        split = read_split(
-            dataset, DataSettings.of(data), seed=derived_seed(seed, "split"), on_progress=_every_tenth(log)
-        )
-        classes = split.training.class_names
-        if target_class >= len(classes):
+        split = read_split(dataset, data, seed=derived_seed(seed, "split"), on_progress=_every_tenth(log))
+        classes = len(split.training.class_names)
+        if target_class >= classes:
             raise UserError(
-                f"target_class must be below the number of classes of {dataset} ({len(classes)}), got {target_class}"
+                f"target_class must be below the number of classes of {dataset} ({classes}), got {target_class}"
             )
-        for height, width in patch_sizes:
-            check_fits((int(height), int(width)), split.training.images)
+        for size in patch_sizes:
+            check_fits(size, split.training.images)
         parts = {
             training_data: ("training", split.training),
             defender_data: ("defender", split.defender),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -30,48 +29,43 @@ def retrain_per_seed(
     source: Callable[[int], TriggerSource | None],
     *,
     method: str,
-    seeds: str,
+    seeds: tuple[int, ...],
     backdoored_classifier: Path,
     defender_data: Path,
     retrained: Path,
-    retraining: dict[str, Any],
+    retraining: RetrainingSettings,
     target_class: int,
     seed: int,
 ) -> None:
-    """Retrain once per number in `seeds`, joined by commas, with the triggers of `source(number)`.
+    """Retrain once per number in `seeds` with the triggers of `source(number)`.
 
     The number seeds the order of the images, which are stamped, where, and with which samples. Writes
     `seed-N/classifier.*` per number, and `retraining.json` with the curves.
     """
-    settings = RetrainingSettings.of(retraining)
     classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
-    numbers = [int(number) for number in seeds.split(",")]
     curves: dict[str, list[dict[str, float]]] = {}
-    for done, number in enumerate(numbers):
+    for done, number in enumerate(seeds):
         triggers = source(number)
         curve = curves.setdefault(str(number), [])
         with log.run(run_name(method, number), method=method, seed=number) as tracked:
-            report = log.epochs(
+            on_epoch = log.epochs(
                 tracked,
-                settings.epochs * len(numbers),
-                before=settings.epochs * done,
+                retraining.epochs * len(seeds),
+                curve,
+                before=retraining.epochs * done,
                 part=f"seed {number}",
             )
-
-            def on_epoch(epoch: int, metrics: dict[str, float], curve: Any = curve, report: Any = report) -> None:
-                curve.append(metrics)
-                report(epoch, metrics)
-
             result = classifier
             if method != "none":
                 rng = derived_rng(seed, "retraining", number)
-                result = retrain(classifier, data.images, data.labels, triggers, settings, rng=rng, on_epoch=on_epoch)
+                result = retrain(classifier, data.images, data.labels, triggers, retraining, rng=rng, on_epoch=on_epoch)
             if triggers is not None:
-                share = _still_sent(result, data, triggers, target_class, derived_rng(seed, "own", number))
-                tracked.metrics({"own_trigger_success_rate": share}, settings.epochs)
+                rng = derived_rng(seed, "own", number)
+                share = _still_sent(result, data, triggers, target_class, rng)
+                tracked.metrics({"own_trigger_success_rate": share}, retraining.epochs)
         save_classifier(result, retrained / f"seed-{number}")
-    write_json(retrained / "retraining.json", {"method": method, "seeds": numbers, "curves": curves})
+    write_json(retrained / "retraining.json", {"method": method, "seeds": seeds, "curves": curves})
 
 
 def _still_sent(
@@ -79,5 +73,5 @@ def _still_sent(
 ) -> float:
     """Share of the defender's images of other classes that the method's own triggers still send to the target."""
     images = data.images[data.labels != target_class]
-    answers = predict_stamped(frozen(classifier), images, triggers(len(images), rng), rng).argmax(1)
+    answers = predict_stamped(frozen(classifier, images), images, triggers(len(images), rng), rng).argmax(1)
     return (answers == target_class).double().mean().item()

@@ -9,53 +9,72 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NewType
 
 from untrigger import __version__
 from untrigger.artifacts import write_json
+from untrigger.plugins import load_plugins
+from untrigger.storage.files import digest_of, files_below, sha256
+from untrigger.storage.sources import Kind
 
-if TYPE_CHECKING:
-    pass
+DatasetName = NewType("DatasetName", str)
 
+ModelName = NewType("ModelName", str)
+
+TriggerName = NewType("TriggerName", str)
+"""Parameters of a stage that name what it reads from outside: their content counts, not their spelling."""
 
 STORE = "UNTRIGGER_STAGES"
 """Environment variable: the folder that keeps the outputs of finished stages, to be reused by a later attempt."""
 
 
+_KINDS: dict[Any, Kind] = {DatasetName: "dataset", ModelName: "model", TriggerName: "trigger"}
+
+
 def kept_outputs(store: Path, name: str) -> Path | None:
     """The folder that keeps the outputs of the stage called `name`, the last used if there are several."""
-    marks = sorted(store.glob(f"{name}-*/stage.json"), key=lambda mark: mark.stat().st_mtime)
-    return marks[-1].parent if marks else None
+    mark = store / f".last-{name}"
+    return store / mark.read_text() if mark.exists() else None
 
 
-def kept_folder(name: str, inputs: Mapping[str, Any], parameters: Mapping[str, Any]) -> Path | None:
-    """Where the outputs of this very call are kept: named by version, inputs and parameters.
+def mark_last(kept: Path, name: str) -> None:
+    """Note that `kept` is the last used of the stage called `name`: clocks jump, so that no file's time tells."""
+    partial = kept.with_name(f".{uuid.uuid4().hex}")
+    partial.write_text(kept.name)
+    partial.replace(kept.with_name(f".last-{name}"))
 
-    Files that a parameter names by path are not looked into: a resumed run checks that they are the same.
+
+def kept_folder(
+    name: str, inputs: Mapping[str, Any], parameters: Mapping[str, Any], kinds: Mapping[str, Any]
+) -> Path | None:
+    """Where the outputs of this very call are kept: named by version, plug-ins, inputs and parameters.
+
+    `kinds` says of each parameter whether it names a source.
     """
     store = os.environ.get(STORE)
     if not store:
         return None
     described = {
         "version": __version__,
+        "plugins": [sha256(path) for path in load_plugins()],
         "inputs": {
-            key: [_digest(path) for path in (value if isinstance(value, tuple) else (value,))]
+            key: [
+                digest_of(folder, files_below(folder)) for folder in (value if isinstance(value, tuple) else (value,))
+            ]
             for key, value in inputs.items()
         },
-        "parameters": parameters,
+        "parameters": {key: _content(kinds[key], value) for key, value in parameters.items()},
     }
     fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
     return Path(store) / f"{name}-{fingerprint[:16]}"
 
 
-def _digest(folder: Path) -> str:
-    total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            total.update(f"{path.relative_to(folder)}\0{content}\n".encode())
-    return total.hexdigest()
+def _content(kind: Any, value: Any) -> Any:
+    if kind not in _KINDS or not value:
+        return value
+    from untrigger.datasets.sources import source_of
+
+    return source_of(_KINDS[kind], value).identity()
 
 
 def keep_outputs(outputs: Mapping[str, Path], kept: Path, name: str) -> None:
@@ -65,6 +84,7 @@ def keep_outputs(outputs: Mapping[str, Path], kept: Path, name: str) -> None:
     link_outputs(outputs, {output: partial / output for output in outputs})
     write_json(partial / "stage.json", {"stage": name, "outputs": sorted(outputs)})
     partial.rename(kept)
+    mark_last(kept, name)
 
 
 def link_outputs(sources: Mapping[str, Path], targets: Mapping[str, Path]) -> None:

@@ -1,7 +1,8 @@
 """What every stage has in common: threads, progress, tracking, errors, and reuse of finished work.
 
 A stage is a function decorated with `@stage`. The annotations of its keyword arguments say what they are: `InFolder`
-and `InFolders` are artifacts it reads, `OutFolder` are artifacts it writes, the rest are parameters.
+and `InFolders` are artifacts it reads, `OutFolder` are artifacts it writes, the rest are parameters. All of them are
+given as plain values, and become here what the annotations say.
 """
 
 from __future__ import annotations
@@ -11,69 +12,69 @@ import json
 import os
 import resource
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NewType, get_type_hints
+from typing import Any, NewType, get_type_hints
 
-from untrigger.errors import UserError
+from pydantic import create_model
+
+from untrigger.errors import UserError, UserNotice
+from untrigger.settings.base import Settings
+from untrigger.stages.identities import STAGES
 from untrigger.stages.log import Log
-from untrigger.stages.reuse import keep_outputs, kept_folder, link_outputs
+from untrigger.stages.reuse import keep_outputs, kept_folder, link_outputs, mark_last
 from untrigger.tracking.own_records import forwarding_own_records
 from untrigger.tracking.progress import Reporter
 
-if TYPE_CHECKING:
-    pass
-
-
 InFolder = NewType("InFolder", Path)
-
-
 InFolders = NewType("InFolders", tuple[Path, ...])
-
-
 OutFolder = NewType("OutFolder", Path)
-
 
 THREADS = "UNTRIGGER_THREADS"
 """Environment variable: a JSON object that gives the threads of stages by name; torch decides for the others."""
 
 
 def stage(
-    title: str, *, reusable: bool = True, requires_tracking: bool = False
+    name: str, *, reusable: bool = True, requires_tracking: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function of (log, **artifacts and parameters) a stage that a component or a test calls.
 
-    `title` may name parameters in braces ("retraining {method}"). `reusable`: its outputs depend on its arguments
-    alone, so a later attempt may reuse them. `requires_tracking`: it fails where MLflow is asked for and away, which
-    others wait for. Artifacts are given as paths or strings. A further argument `label` sets the stage apart from those
-    of the same title, in progress and tracking; its work never sees it. A UserError ends the process with one sentence
-    and status 2.
+    `reusable`: its outputs depend on its arguments alone, so a later attempt may reuse them. `requires_tracking`: it
+    fails where MLflow is asked for and away, which others wait for. A further
+    argument `label` sets the stage apart from those of the same title, in progress and tracking; its work never sees
+    it. A UserError ends the process with one sentence and status 2.
     """
 
     def decorate(work: Callable[..., None]) -> Callable[..., None]:
-        name = work.__module__.rpartition(".")[2]
-        kinds = {name: kind for name, kind in get_type_hints(work).items() if name not in ("log", "return")}
+        kinds = get_type_hints(work, include_extras=True)
+        fields: dict[str, Any] = {name: (kind, ...) for name, kind in kinds.items() if name not in ("log", "return")}
+        model = create_model(name, __base__=Settings, **fields)
 
         @functools.wraps(work)
-        def run(label: str = "", **arguments: Any) -> None:
-            arguments = {name: _as_kind(kinds[name], value) for name, value in arguments.items()}
+        def run(label: str = "", **given: Any) -> None:
+            identity = STAGES[name]
+            with _failures_reported(Reporter(identity.title)):
+                checked = model.of(given)
+            arguments = dict(checked)
             outputs = {name: value for name, value in arguments.items() if kinds[name] is OutFolder}
             inputs = {name: value for name, value in arguments.items() if kinds[name] in (InFolder, InFolders)}
-            parameters = {n: v for n, v in arguments.items() if n not in outputs and n not in inputs}
-            log = Log(title.format_map(arguments), parameters, label)
+            parameters = {n: v for n, v in checked.record().items() if n not in outputs and n not in inputs}
+            log = Log((identity.run_title or identity.title).format_map(parameters), parameters, label)
             with _failures_reported(log.reporter), forwarding_own_records(patiently=not requires_tracking):
-                kept = kept_folder(name, inputs, parameters) if reusable else None
+                kept = kept_folder(name, inputs, parameters, kinds) if reusable else None
                 if kept is not None and kept.exists():
                     link_outputs({name: kept / name for name in outputs}, outputs)
-                    (kept / "stage.json").touch()
+                    mark_last(kept, name)
                     log.reporter.say("reused")
                     return
                 log.reporter.say("started")
                 _limit_threads(name)
                 for folder in outputs.values():
                     folder.mkdir(parents=True, exist_ok=True)
-                work(log, **arguments)
+                with _notices_told(log.reporter):
+                    work(log, **arguments)
                 if kept is not None:
                     keep_outputs(outputs, kept, name)
             log.reporter.say("finished", f"with {_peak_memory()} of memory at most")
@@ -95,6 +96,22 @@ def _failures_reported(reporter: Reporter) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _notices_told(reporter: Reporter) -> Iterator[None]:
+    """What the library warns the user of stands among the stage's progress; other warnings go their usual way."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, UserNotice):
+                reporter.say("warning", str(message))
+            else:
+                shown(message, category, *where, **more)
+
+        warnings.showwarning = tell
+        yield
+
+
 def _peak_memory() -> str:
     """What this process has held at most, and of a GPU's memory where it used one: what such a stage must be given."""
     told = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6:,.0f} MB"
@@ -106,12 +123,6 @@ def _peak_memory() -> str:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-def _as_kind(kind: Any, value: Any) -> Any:
-    if kind in (InFolder, OutFolder):
-        return Path(value)
-    return tuple(Path(item) for item in value) if kind is InFolders else value
 
 
 def _limit_threads(name: str) -> None:

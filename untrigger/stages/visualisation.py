@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from untrigger.artifacts import write_tensors
@@ -17,7 +15,7 @@ from untrigger.staircase import load_staircase
 from untrigger.triggers import load_triggers
 
 
-@stage("t-SNE visualisation")
+@stage("visualisation")
 def run(
     log: Log,
     *,
@@ -25,7 +23,7 @@ def run(
     reversed_triggers: InFolder,
     true_trigger: InFolder,
     embedding: OutFolder,
-    visualisation: dict[str, Any],
+    visualisation: VisualisationSettings,
     seed: int,
 ) -> None:
     """Write the figure and, as tensors, the triggers, their group and their places.
@@ -33,10 +31,9 @@ def run(
     Groups: 0 .. stairs - 1 are samples of the stairs by rising beta, and those of `embedding` for the other triggers.
     The true trigger is left out when its size differs from the size that was looked for.
     """
-    settings = VisualisationSettings.of(visualisation)
     staircase = load_staircase(trigger_staircase)
     rng = derived_rng(seed, "visualisation")
-    samples = [part.sample(settings.samples_per_beta, rng) for part in staircase.generators]
+    samples = [part.sample(visualisation.samples_per_beta, rng) for part in staircase.generators]
     single, true = load_triggers(reversed_triggers), load_triggers(true_trigger)
     groups = [torch.full((len(part),), index) for index, part in enumerate(samples)]
     parts, groups = [*samples, single], [*groups, torch.full((len(single),), REVERSED_GROUP)]
@@ -44,7 +41,7 @@ def run(
         parts, groups = [*parts, true], [*groups, torch.full((1,), TRUE_GROUP)]
     with log.run() as tracked:
         triggers, group = torch.cat(parts), torch.cat(groups)
-        places = embed(triggers, settings.perplexity, seed=derived_seed(seed, "t-SNE"))
+        places = embed(triggers, visualisation.perplexity, seed=derived_seed(seed, "t-SNE"))
         write_tensors(embedding / "embedding.safetensors", {"triggers": triggers, "group": group, "places": places})
         draw_embedding(triggers, group, places, staircase.betas, embedding / "tsne.png")
         tracked.files(embedding / "tsne.png", "figures")

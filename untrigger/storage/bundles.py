@@ -6,7 +6,6 @@ same one is stored once, whoever stores it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 from untrigger.artifacts import FORMAT
 from untrigger.errors import UserError
+from untrigger.storage.files import content_digest
 from untrigger.storage.objects import Address, Checksums, ObjectStore, checksums
 
 MANIFEST = "manifest.json"
@@ -106,16 +106,15 @@ def put_content(
     known = {path: checksums(path) for path in paths}
     for path, content in known.items():
         manifest.add(path.relative_to(root).as_posix(), content)
-    address = base / FOLDERS[manifest.kind] / content_digest(manifest)
+    address = base / FOLDERS[manifest.kind] / digest_of_manifest(manifest)
     put_files(store, root, known, address, manifest, on_file, known)
     put_manifest(store, address, manifest)
     return address
 
 
-def content_digest(manifest: Manifest) -> str:
+def digest_of_manifest(manifest: Manifest) -> str:
     """What the names and contents of a bundle's files make: the same files, the same digest."""
-    lines = sorted(f"{name}\0{entry['sha256']}\n" for name, entry in manifest.files.items())
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
+    return content_digest({name: entry["sha256"] for name, entry in manifest.files.items()})
 
 
 def get_bundle(

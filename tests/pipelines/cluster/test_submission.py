@@ -19,9 +19,9 @@ from kfp_server_api import V2beta1Experiment, V2beta1Run
 from minio import Minio
 from PIL import Image
 
-from tests.reports.test_comparison import finished
 from tests.support.configs import tiny_config, tiny_sweep
 from tests.support.kubeflow import Kubeflow, running_kubeflow
+from tests.support.results import finished
 from tests.support.servers import RunningServers, running_servers
 from tests.support.waiting import wait_for
 from untrigger.artifacts import write_json

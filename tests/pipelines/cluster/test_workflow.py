@@ -8,7 +8,6 @@ from datetime import datetime
 import pytest
 
 from tests.support.recordings import RUNS, Recording, recording
-from untrigger.pipelines.cluster.states import stage_titles
 from untrigger.pipelines.cluster.workflow import Stage, Workflow
 
 ONE = [
@@ -86,7 +85,7 @@ EXPECTED: dict[str, dict[str, str]] = {
 def stages(run: Recording, moment: datetime | None = None) -> dict[str, Stage]:
     workflow = Workflow.read(run.manifest(moment))
     assert workflow is not None
-    found = workflow.stages(run.parameters, stage_titles())
+    found = workflow.stages(run.parameters)
     assert len({stage.stage for stage in found}) == len(found), "each by a name of its own"
     return {stage.stage: stage for stage in found}
 
@@ -136,7 +135,7 @@ def rebuilt(run: Recording, changes: dict[str, dict[str, object]]) -> dict[str, 
     for name, node in run.nodes.items():
         change = next((new for end, new in changes.items() if name.endswith(end)), {})
         nodes[name] = {**node, **change}
-    return {s.stage: s for s in Workflow(nodes, False, "mlpipeline").stages(run.parameters, stage_titles())}
+    return {s.stage: s for s in Workflow(nodes, False, "mlpipeline").stages(run.parameters)}
 
 
 @pytest.mark.parametrize(
@@ -164,5 +163,5 @@ def test_a_stage_that_is_tried_again_says_so() -> None:
     first = next(node for name, node in run.nodes.items() if name.endswith("clean-training(0).executor(0)"))
     second = {**first, "name": first["name"].removesuffix("(0)") + "(1)", "phase": "Running", "message": ""}
     workflow = Workflow({**run.nodes, second["name"]: second}, False, "")
-    found = {stage.stage: stage for stage in workflow.stages(run.parameters, stage_titles())}
+    found = {stage.stage: stage for stage in workflow.stages(run.parameters)}
     assert found["clean training"].line() == "clean training: started again, attempt 2"

@@ -14,7 +14,7 @@ from untrigger.runs.output_folder import OutputFolder
 @pytest.fixture
 def output(tmp_path: Path) -> OutputFolder:
     folder = OutputFolder(tmp_path / "run")
-    folder.open({}, [], resume=False, overwrite=False)
+    folder.open({}, {}, resume=False, overwrite=False)
     return folder
 
 

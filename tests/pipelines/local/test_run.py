@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from tests.datasets.test_sources import picture, write_shard
 from tests.support.configs import SMALL, tiny_config, tiny_sweep
+from tests.support.files import picture, write_shard
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.pipeline

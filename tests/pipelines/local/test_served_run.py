@@ -8,73 +8,27 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from minio import Minio
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
-from tests.support.configs import small_config
-from tests.support.servers import RunningServers, running_servers
+from tests.support.served import STORE, UNTRIGGER, Finished, tracked, untrigger
+from tests.support.served import config as config
+from tests.support.served import finished as finished
+from tests.support.served import running as running
+from tests.support.servers import RunningServers
 from tests.support.waiting import wait_for
 from untrigger.storage.objects import checksums
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.server]
-
-UNTRIGGER = str(Path(sys.executable).with_name("untrigger"))
-STORE = "s3://untrigger/team"
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServers]:
-    with running_servers(tmp_path_factory.mktemp("servers")) as servers:
-        yield servers
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("config") / "small.json"
-    path.write_text(json.dumps(small_config().record()))
-    return path
-
-
-@dataclass
-class Finished:
-    output: Path
-    run_id: str
-
-
-@pytest.fixture(scope="module")
-def finished(running: RunningServers, tmp_path_factory: pytest.TempPathFactory, config: Path) -> Finished:
-    """A run that publishes and tracks, with nothing in its way."""
-    output = tmp_path_factory.mktemp("runs") / "served"
-    ended = untrigger(running, "run", "--config", config, "--output", output, "--store", STORE)
-    assert ended.returncode == 0, ended.stderr + ended.stdout
-    return Finished(output, json.loads((output / "run.json").read_text())["run_id"])
-
-
-def untrigger(running: RunningServers, *words: object, **changes: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **running.environment, **changes}
-    return subprocess.run(
-        [UNTRIGGER, *map(str, words)], env=environment, capture_output=True, text=True, timeout=400, check=False
-    )
 
 
 def objects(running: RunningServers) -> Minio:
     environment = running.environment
     address = environment["AWS_ENDPOINT_URL"].removeprefix("http://")
     return Minio(address, environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], secure=False)
-
-
-def tracked(running: RunningServers, run_id: str) -> dict[str, Run]:
-    client = MlflowClient(running.environment["MLFLOW_TRACKING_URI"])
-    experiment = client.get_experiment_by_name("untrigger")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], f"tags.`untrigger.pipeline_run` = '{run_id}'")
-    return {str(run.info.run_name): run for run in runs}
 
 
 def stages_of(output: Path) -> set[str]:

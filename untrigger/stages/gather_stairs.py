@@ -1,4 +1,4 @@
-"""Staircase: gather the generators of the fan-out into one ensemble."""
+"""Gather stairs: the generators of the fan-out become one staircase, the ensemble."""
 
 from __future__ import annotations
 

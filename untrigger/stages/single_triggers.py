@@ -1,8 +1,6 @@
-"""Pixel SGD: the baseline reverses single triggers, one per restart."""
+"""Single triggers: the baseline, pixel SGD, reverses one per restart."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from untrigger.artifacts import write_json
 from untrigger.classifiers import frozen, load_classifier
@@ -17,20 +15,19 @@ from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.triggers import save_triggers
 
 
-@stage("pixel SGD")
+@stage("pixel_sgd")
 def run(
     log: Log,
     *,
     backdoored_classifier: InFolder,
     defender_data: InFolder,
     reversed_triggers: OutFolder,
-    pixel_sgd: dict[str, Any],
+    pixel_sgd: PixelSgdSettings,
     target_class: int,
-    trigger_size: list[int],
+    trigger_size: tuple[int, int],
     seed: int,
 ) -> None:
     """Write the reversed triggers, their loss per step, and their F and attack success rate on the defender's data."""
-    settings = PixelSgdSettings.of(pixel_sgd)
     classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
     losses: list[list[float]] = []
@@ -39,19 +36,19 @@ def run(
         def on_restart(restart: int, loss: list[float]) -> None:
             losses.append(loss)
             tracked.metrics({"loss": loss[-1]}, restart)
-            log.reporter.step("restart", restart, settings.restarts, f"loss {loss[-1]:.3f}")
+            log.reporter.step("restart", restart, pixel_sgd.restarts, f"loss {loss[-1]:.3f}")
 
         triggers = reverse_triggers(
             classifier,
             data.images,
             target_class,
-            (int(trigger_size[0]), int(trigger_size[1])),
-            settings,
+            trigger_size,
+            pixel_sgd,
             rng=derived_rng(seed, "pixel SGD"),
             on_restart=on_restart,
         )
         strengths, successes = testing_function(
-            frozen(classifier),
+            frozen(classifier, data.images),
             data.images,
             data.labels,
             triggers,

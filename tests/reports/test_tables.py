@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from tests.reports.test_sweep import FOUND, SWEEP
 from tests.support.configs import tiny_config
+from tests.support.results import FOUND, SWEEP
 from untrigger.metrics import Rates
 from untrigger.reports.results import defense_row, results
 from untrigger.reports.sweep import sweep_results

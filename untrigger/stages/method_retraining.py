@@ -1,10 +1,10 @@
-"""Retraining: one method of defence, once per seed. It is never handed the true trigger."""
+"""Method retraining: one method of defence, once per seed. It is never handed the true trigger."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from untrigger.errors import UserError
+from untrigger.settings.methods import RetrainingSettings
+from untrigger.settings.plans import Seeds, beta_of
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
@@ -12,7 +12,7 @@ from untrigger.staircase import Staircase, load_staircase
 from untrigger.triggers import TriggerSource, always, load_triggers
 
 
-@stage("retraining {method}")
+@stage("retraining")
 def run(
     log: Log,
     *,
@@ -22,12 +22,12 @@ def run(
     reversed_triggers: InFolder,
     retrained: OutFolder,
     method: str,
-    seeds: str,
-    retraining: dict[str, Any],
+    seeds: Seeds,
+    retraining: RetrainingSettings,
     target_class: int,
     seed: int,
 ) -> None:
-    """Retrain with `method` for each of `seeds` (numbers joined by commas).
+    """Retrain with `method` for each of `seeds`.
 
     Methods: `none` keeps the classifier as it is; `fine_tune` stamps nothing; `single_trigger` stamps the reversed
     trigger whose restart has the number of the seed; `beta=B` samples one stair; `ensemble` samples the staircase.
@@ -62,6 +62,6 @@ def run(
 def _samples(method: str, staircase: Staircase) -> TriggerSource:
     if method == "ensemble":
         return staircase.sample
-    if method.startswith("beta="):
-        return staircase.generator_of(float(method.removeprefix("beta="))).sample
+    if (beta := beta_of(method)) is not None:
+        return staircase.generator_of(beta).sample
     raise UserError(f"unknown retraining method {method!r}")

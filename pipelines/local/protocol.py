@@ -1,0 +1,95 @@
+"""A run on this machine from beginning to end: what is checked, opened, run, published and closed, in which order."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from untrigger.errors import UserError
+from untrigger.pipelines.arguments import last_stage
+from untrigger.pipelines.local.containers import ContainerOptions, check_engine
+from untrigger.pipelines.local.processes import StageProcesses, stage_processes
+from untrigger.pipelines.local.run import check_tracking, run_locally
+from untrigger.runs.inputs import RunInputs
+from untrigger.runs.output_folder import OutputFolder
+from untrigger.runs.publishing import RunPublisher, check_store, publishing
+from untrigger.settings.runs import DefenseConfig, SweepConfig
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a configuration is run: `containers` in place of processes; `store` is the address to publish below."""
+
+    output: Path
+    resume: bool = False
+    overwrite: bool = False
+    containers: ContainerOptions | None = None
+    store: str | None = None
+
+
+@dataclass
+class LocalRun:
+    """A run whose inputs, servers and output folder were found good."""
+
+    config: DefenseConfig | SweepConfig
+    folder: OutputFolder
+    publisher: RunPublisher | None
+    _stages: StageProcesses | ContainerOptions
+    _inputs: RunInputs
+    _finished: bool = field(default=False, init=False)
+
+    def execute(self) -> dict[str, Any]:
+        """Run all stages and bring the report to the top of the folder; its results.
+
+        Raises UserError that names the stages that failed.
+        """
+        with publishing(self.publisher):
+            run_locally(self.config, self.folder, self._stages, self._inputs.places)
+        results = self.folder.take_report(last_stage(self.config))
+        self._finished = True
+        return results
+
+    def close(self) -> None:
+        """Store what is not stored yet of a finished run, and let others use the folder.
+
+        Raises UserError that says how to store it later when the store stays away.
+        """
+        if self._finished and self.publisher is not None:
+            self.publisher.everything()
+        self.folder.close()
+
+
+@contextmanager
+def local_run(config: DefenseConfig | SweepConfig, options: RunOptions) -> Iterator[LocalRun]:
+    """Make a run ready, to be executed in the block; it is closed at the block's end.
+
+    UserError when anything that it needs is plainly not to be had: before the output folder is touched.
+    """
+    containers = options.containers
+    if containers is not None and config.data.download:
+        raise UserError("--download needs a network, which containers do not get: fetch the dataset without it first")
+    _check_temporary_folder()
+    with nullcontext(containers) if containers is not None else stage_processes() as stages:
+        inputs = RunInputs.of(config)
+        if containers is not None:
+            check_engine()
+        check_tracking()
+        base = check_store(options.store) if options.store else None
+        folder = OutputFolder(options.output)
+        folder.open(config.record(), inputs.contents, resume=options.resume, overwrite=options.overwrite)
+        run = LocalRun(config, folder, RunPublisher(folder, base) if base else None, stages, inputs)
+        try:
+            yield run
+        finally:
+            run.close()
+
+
+def _check_temporary_folder() -> None:
+    named = os.environ.get("TMPDIR")
+    if named and Path(tempfile.gettempdir()) != Path(named).absolute():
+        raise UserError(f"TMPDIR names {named}, where no file can be written: create that folder or unset TMPDIR")

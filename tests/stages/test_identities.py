@@ -1,0 +1,36 @@
+"""The table of stages, and whatever has to name them without reading it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from untrigger import __version__
+from untrigger.stages.identities import STAGES
+
+ROOT = Path(__file__).parents[2]
+TARGETS = {identity.target or identity.task for identity in STAGES.values()}
+SERVERS = {"mlflow-server", "seaweedfs"}
+
+
+def test_the_dockerfile_ends_in_one_target_for_each_image_of_a_stage() -> None:
+    text = (ROOT / "docker/Dockerfile").read_text()
+    targets = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+    built_upon = set(re.findall(r"^FROM (\S+) AS|--from=(\S+?) |from=(\S+?),", text, re.MULTILINE))
+    assert targets - {name for names in built_upon for name in names} == TARGETS | SERVERS
+
+
+def test_all_of_them_are_built_unless_targets_are_named() -> None:
+    listed = re.search(r'targets="([^"]+)"', (ROOT / "docker/build.sh").read_text())
+    assert listed is not None and sorted(listed[1].split()) == sorted(TARGETS | SERVERS)
+
+
+def test_every_stage_has_a_component_and_every_component_is_that_of_a_stage() -> None:
+    assert {path.parent.name for path in (ROOT / "components").glob("*/component.py")} == STAGES.keys()
+
+
+def test_names_titles_and_tasks_tell_stages_apart() -> None:
+    for names in ([s.title for s in STAGES.values()], [s.task for s in STAGES.values()]):
+        assert len(set(names)) == len(STAGES)
+    assert STAGES["pixel_sgd"].image == f"untrigger/pixel-sgd:{__version__}"
+    assert STAGES["ideal_retraining"].image == STAGES["retraining"].image

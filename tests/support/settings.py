@@ -1,0 +1,86 @@
+"""Valid settings of any kind, for hypothesis to draw."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from hypothesis import reject
+from hypothesis import strategies as st
+from pydantic.fields import FieldInfo
+
+from untrigger.errors import UserError
+from untrigger.settings.base import Settings
+from untrigger.settings.runs import METHODS, CommonConfig
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+AnyConfig = TypeVar("AnyConfig", bound=CommonConfig)
+
+NAMES = st.text("abé:./-_ 019", min_size=1, max_size=8).map(str.strip).filter(bool)
+SWEPT = [f"{kind}:{number}" for kind in ("binary", "colour") for number in range(51)]
+
+BOUNDS = ("ge", "gt", "le", "lt", "multiple_of")
+SPECIAL: dict[str, st.SearchStrategy[Any]] = {
+    "architecture": st.sampled_from(["resnet18", "small_resnet"]),
+    "betas": st.lists(st.floats(0.01, 0.99), min_size=1, max_size=4, unique=True),
+    "gammas": st.none(),
+    "images_per_trigger": st.just(1),
+    "methods": st.lists(st.sampled_from(METHODS), unique=True).map(
+        lambda some: list(dict.fromkeys([*some, "ensemble"]))
+    ),
+    "panels": st.just([]),
+    "perplexity": st.floats(2, 10),
+    "restarts": st.integers(10, 20),
+    "retraining_seeds": st.integers(1, 10),
+    "triggers": st.lists(st.sampled_from(SWEPT), min_size=1, max_size=4, unique=True),
+}
+"""Values of the settings that depend on each other, or on more than their own bounds."""
+
+
+def settings_of(kind: type[AnySettings]) -> st.SearchStrategy[AnySettings]:
+    """Any valid settings of one kind, some of them given and the others left at their defaults."""
+    return _values_of(kind).map(kind.of)
+
+
+@st.composite
+def configs_of(draw: st.DrawFn, kind: type[AnyConfig]) -> AnyConfig:
+    """Any valid configuration of a run."""
+    values = draw(_values_of(kind))
+    if "gammas" in values:
+        stairs = len(values.get("betas", kind.model_fields["betas"].default))
+        values["gammas"] = draw(st.lists(st.floats(0.01, 100), min_size=stairs, max_size=stairs))
+    try:
+        return kind.of(values)
+    except UserError as error:
+        assert "poisoning.epochs" in str(error), "all else should fit together"
+        reject()
+
+
+@cache
+def _values_of(kind: type[Settings]) -> st.SearchStrategy[dict[str, Any]]:
+    fields = kind.model_fields.items()
+    return st.fixed_dictionaries({}, optional={name: _values(name, field) for name, field in fields})
+
+
+def _values(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
+    if name in SPECIAL:
+        return SPECIAL[name]
+    if isinstance(field.default, Settings):
+        return _values_of(type(field.default))
+    kind = next((each for each in get_args(field.annotation) if each in (int, float, str)), field.annotation)
+    if get_origin(kind) is Literal:
+        return st.sampled_from(get_args(kind))
+    if kind in (int, float):
+        return _numbers(field, whole=kind is int)
+    return st.booleans() if kind is bool else NAMES
+
+
+def _numbers(field: FieldInfo, *, whole: bool) -> st.SearchStrategy[Any]:
+    """Numbers within the bounds of the field, up to 1000 where it has no upper one."""
+    bounds = {name: getattr(each, name) for each in field.metadata for name in BOUNDS if hasattr(each, name)}
+    low, high = bounds.get("ge", bounds.get("gt", 0)), bounds.get("le", bounds.get("lt", 1000))
+    if whole:
+        step = bounds.get("multiple_of", 1)
+        numbers = st.integers(-(-(low + ("gt" in bounds)) // step), (high - ("lt" in bounds)) // step)
+        return numbers.map(lambda number: number * step)
+    return st.floats(low, high, exclude_min="gt" in bounds, exclude_max="lt" in bounds, allow_subnormal=False)

@@ -1,0 +1,29 @@
+"""The ensemble of generators."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tests.support.generators import barely_trained
+from tests.support.training import seeded
+from untrigger.classifiers import Classifier
+from untrigger.datasets.images import ImageData
+from untrigger.staircase import build_staircase
+
+
+def test_the_ensemble_draws_its_stairs_by_weight(tiny_classifier: Classifier, tiny_images: ImageData) -> None:
+    stairs = []
+    for beta in (0.9, 0.5):
+        generator = barely_trained(tiny_classifier, tiny_images, beta, (3, 3))
+        with torch.no_grad():
+            generator.out.weight.zero_()
+            generator.out.bias.fill_(math.log(beta / (1 - beta)))
+        stairs.append((generator, beta))
+    staircase = build_staircase(stairs, gammas=(1.0, 3.0))
+    assert staircase.betas == (0.5, 0.9)
+    samples = staircase.sample(2000, seeded(2))
+    assert (samples[:, 0, 0, 0] > 0.7).double().mean().item() == pytest.approx(0.75, abs=0.04)
+    assert staircase.generator_of(0.9) is stairs[0][0]

@@ -1,0 +1,67 @@
+"""The networks that a classifier can have, by name. torch is imported when one is built, so that names are quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from untrigger.errors import UserError
+from untrigger.plugins import load_plugins
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from untrigger.settings.methods import ClassifierSettings
+
+    Build = Callable[[ClassifierSettings, int], nn.Module]
+    """From the settings and the number of classes to a network: float (n, 3, h, w), normalised, to (n, classes)."""
+
+
+def _resnet18(settings: ClassifierSettings, classes: int) -> nn.Module:
+    from torch import nn
+
+    from untrigger.networks.torchvision_import import models
+
+    network = models.resnet18(num_classes=classes)
+    network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    return network
+
+
+def _small_resnet(settings: ClassifierSettings, classes: int) -> nn.Module:
+    from untrigger.networks.small_resnet import SmallResNet
+
+    return SmallResNet(settings.width, classes)
+
+
+_BUILT_IN: dict[str, Build] = {"resnet18": _resnet18, "small_resnet": _small_resnet}
+_BUILDS = dict(_BUILT_IN)
+
+
+def register_architecture(name: str, build: Build) -> None:
+    """Let `classifier.architecture` be `name`: `build(settings, classes)` gives its network, untrained.
+
+    The network takes normalised images, float (n, 3, h, w), and gives logits, float (n, classes). A name of one's own
+    may be registered again; a built-in one is refused with a UserError. Stages are processes of their own: for
+    `untrigger run` the call stands in a module that UNTRIGGER_PLUGINS names.
+    """
+    if name in _BUILT_IN:
+        raise UserError(f"the architecture {name!r} is built in: register yours by another name")
+    _BUILDS[name] = build
+
+
+def check_architecture(name: str) -> None:
+    """UserError when no network of that name is registered."""
+    if name not in _BUILDS:
+        load_plugins()
+    if name not in _BUILDS:
+        raise UserError(
+            f"unknown classifier.architecture {name!r}: choose one of {', '.join(sorted(_BUILDS))}, or register yours "
+            "in a module that UNTRIGGER_PLUGINS names"
+        )
+
+
+def build_network(settings: ClassifierSettings, classes: int) -> nn.Module:
+    """An untrained network of the architecture in `settings`; UserError when there is none of that name."""
+    check_architecture(settings.architecture)
+    return _BUILDS[settings.architecture](settings, classes)

@@ -1,0 +1,81 @@
+"""Who the stages are: the one table that components, DAGs, images, progress and tracking take their names from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from untrigger import __version__
+
+OWN_IMAGES = "untrigger/"
+"""How the names of the images begin that this project builds."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a stage asks of a cluster. Requests are limits; `hours` end a stage that hangs; a local run ignores it all.
+
+    `cached`: an earlier run's outputs may be reused, since they depend on the inputs alone.
+    """
+
+    cpu: str
+    memory: str
+    hours: float
+    gpus: int = 0
+    shared_memory: str | None = None
+    cached: bool = True
+    reads_store: bool = False
+
+
+_BOOKKEEPING = Resources(cpu="250m", memory="512Mi", hours=0.25, cached=False)
+_GATHERING = Resources(cpu="1", memory="4Gi", hours=0.5)
+_GPU = Resources(cpu="4", memory="16Gi", hours=12, gpus=1, shared_memory="2Gi")
+
+
+@dataclass(frozen=True)
+class StageIdentity:
+    """`name` is the stage's in code and among kept outputs, `title` what a cluster's pages show.
+
+    `run_title` is what one run of it is called in progress and tracking, where that is not the title; it may name
+    parameters in braces. `target` of the Dockerfile builds its image, where that is not called like its task.
+    `per_trigger`: a sweep runs it for each trigger.
+    """
+
+    name: str
+    title: str
+    resources: Resources
+    run_title: str = ""
+    target: str = ""
+    per_trigger: bool = False
+
+    @property
+    def task(self) -> str:
+        """What its task is called in the compiled DAGs."""
+        return self.name.replace("_", "-")
+
+    @property
+    def image(self) -> str:
+        """Its image, which carries untrigger: nothing is installed at run time."""
+        return f"{OWN_IMAGES}{self.target or self.task}:{__version__}"
+
+
+# Evaluation and aggregation write to the tracking run of this very pipeline run, so they run every time.
+_ALL = (
+    StageIdentity("open_run", "open run", _BOOKKEEPING),
+    StageIdentity("close_run", "close run", _BOOKKEEPING),
+    StageIdentity("prepare_data", "prepare data", Resources(cpu="2", memory="8Gi", hours=2, reads_store=True)),
+    StageIdentity("clean_training", "clean training", replace(_GPU, reads_store=True)),
+    StageIdentity("poison_training", "poison training", replace(_GPU, reads_store=True), per_trigger=True),
+    StageIdentity("pixel_sgd", "pixel SGD", _GPU, per_trigger=True),
+    StageIdentity(
+        "generator_training", "generator training", _GPU, "generator beta={betas} seed={seed}", per_trigger=True
+    ),
+    StageIdentity("staircase", "staircase", _GATHERING, per_trigger=True),
+    StageIdentity("visualisation", "t-SNE visualisation", _GPU, per_trigger=True),
+    StageIdentity("retraining", "retraining", _GPU, "retraining {method}", per_trigger=True),
+    StageIdentity("ideal_retraining", "ideal retraining", _GPU, "retraining ideal", "retraining", per_trigger=True),
+    StageIdentity("evaluation", "evaluation", replace(_GPU, hours=4, cached=False), per_trigger=True),
+    StageIdentity("aggregation", "aggregation", replace(_GATHERING, cached=False)),
+)
+
+STAGES = {identity.name: identity for identity in _ALL}
+"""The stages by name."""

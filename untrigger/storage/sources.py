@@ -1,0 +1,124 @@
+"""What is given by name: a dataset, a classifier or a trigger that is built in, on this machine or in a store."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from untrigger.artifacts import read_json
+from untrigger.errors import UserError
+from untrigger.settings.base import home_expanded
+from untrigger.storage.downloads import fetched, kept_copy
+from untrigger.storage.files import digest_of, files_below, sha256
+
+Kind = Literal["dataset", "model", "trigger"]
+
+TRIGGER_SUFFIXES = (".png", ".safetensors")
+CLASSIFIER_FILES = ("classifier.json", "classifier.safetensors")
+
+
+def is_address(name: str) -> bool:
+    """Whether `name` is meant as an address in an object store."""
+    return name.startswith("s3://")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something given by name: on this machine (`path`), in a store (`stored`, the name is its address), or built in.
+
+    walk: says which files of a path belong to it; UserError when they are not to be had. content: what stands for its
+    content where that needs no look at the files.
+    """
+
+    kind: Kind
+    name: str
+    path: Path | None = None
+    walk: Callable[[Path], list[Path]] = files_below
+    content: str = ""
+
+    @classmethod
+    def of(cls, kind: Kind, name: str) -> Source:
+        """The source called `name`; UserError when it begins like an address and is none."""
+        walk = _classifier_files if kind == "model" else files_below
+        if is_address(name):
+            if not re.fullmatch(r"[0-9a-f]{32}", kept_copy(kind, name).name):
+                raise UserError(f"{name!r} is no {kind} in a store: give an address as `untrigger store put` prints it")
+            return cls(kind, name, walk=walk)
+        place = name.partition(":")[2] if kind == "dataset" else name
+        on_file = bool(place) and (kind != "trigger" or place.lower().endswith(TRIGGER_SUFFIXES))
+        return cls(kind, name, Path(home_expanded(place)) if on_file else None, walk=walk)
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is in an object store."""
+        return is_address(self.name)
+
+    @property
+    def reader(self) -> str:
+        """What reads the dataset: the word before the colon of its name, or what was noted as it was stored."""
+        if not self.stored:
+            return self.name.partition(":")[0]
+        return str(read_json(fetched(self.kind, self.name) / "manifest.json")["dataset"])
+
+    def local(self) -> Path | None:
+        """The file or folder that it is read from, fetched unless it is there; None for what is built in.
+
+        Raises UserError when the store holds no such thing or cannot be reached.
+        """
+        if not self.stored:
+            return self.path
+        folder = fetched(self.kind, self.name) / "files"
+        if self.kind != "trigger":
+            return folder
+        files = files_below(folder)
+        if len(files) != 1 or files[0].suffix.lower() not in TRIGGER_SUFFIXES:
+            raise UserError(f"{self.name} holds no trigger: it must be one .png or .safetensors file")
+        return files[0]
+
+    def files(self) -> list[Path]:
+        """The files that it is read from, on this machine."""
+        path = self.local()
+        return [] if path is None else self.walk(path)
+
+    def root(self) -> Path | None:
+        """The folder below which its files have their names."""
+        path = self.local()
+        return path.parent if path is not None and path.is_file() else path
+
+    def identity(self) -> str:
+        """What stands for its content: the same for the same files, whatever the path or address that names them."""
+        root = self.root()
+        if root is None or self.content:
+            return self.content or self.name
+        if self.kind == "trigger":
+            return sha256(self.files()[0])
+        return f"{self.reader if self.kind == 'dataset' else self.kind}:{digest_of(root, self.files())}"
+
+    def places(self) -> list[Path]:
+        """The files and folders that must be seen where it is read, those that its links lead to among them."""
+        if self.stored:
+            return [kept_copy(self.kind, self.name)]
+        files = self.files()
+        steps = {step for file in files for step in (file, *file.parents) if step.is_relative_to(self.path or file)}
+        links = sorted({step.resolve() for step in steps if step.is_symlink()})
+        return [Path(os.path.commonpath(files)), *links] if files else []
+
+
+def classifier_folder(name: str) -> Path:
+    """The folder with the classifier `name`; UserError when there is none, or its store cannot be reached."""
+    return Source.of("model", name).files()[0].parent
+
+
+def _classifier_files(folder: Path) -> list[Path]:
+    files = [folder / name for name in CLASSIFIER_FILES]
+    for file in files:
+        if not file.is_file():
+            raise UserError(
+                f"{folder} holds no classifier, {file.name} is missing: give the folder `classifier` of a run, "
+                "or an address as `untrigger store put` prints it"
+            )
+    return files
