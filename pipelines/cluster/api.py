@@ -252,7 +252,7 @@ class Cluster:
             root=(run.runtime_config and run.runtime_config.pipeline_root) or "",
             reason=(run.error and run.error.message) or "",
             stages=tuple(stages),
-            changed=workflow and workflow.last_change(),
+            changed=None if workflow is None else workflow.last_change(),
         )
 
     def _stages(self, run: Any, workflow: Workflow | None, names: dict[str, str]) -> list[Stage]:

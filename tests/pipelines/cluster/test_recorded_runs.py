@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 from minio import Minio
 
-from tests.pipelines.cluster.test_workflow import EXPECTED, stages
 from tests.support.kubeflow import Kubeflow, running_kubeflow
+from tests.support.recorded_stages import EXPECTED, stages
 from tests.support.recordings import RUNS, Recording, recording
 from tests.support.servers import RunningServers, running_servers
 from untrigger.cli import main

@@ -226,7 +226,7 @@ def test_stages_may_be_placed_on_processors(kubeflow: Kubeflow) -> None:
     resources = spec["deploymentSpec"]["executors"]["exec-retraining"]["container"]["resources"]
     assert "accelerator" not in resources and resources["resourceCpuLimit"] == "8"
     pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-retraining"]
-    assert pod["tolerations"] == []
+    assert pod["tolerations"] == [] and "env" not in spec["deploymentSpec"]["executors"]["exec-retraining"]["container"]
 
 
 @pytest.mark.server
@@ -299,6 +299,7 @@ def test_what_is_uploaded_carries_digests_and_the_placement_and_is_uploaded_once
     assert container["resources"]["accelerator"]["resourceType"] == "nvidia.com/mig-2g.20gb"
     assert container["resources"]["accelerator"]["resourceCount"] == "2"
     assert container["resources"]["resourceMemoryLimit"] == "24Gi"
+    assert {"name": "UNTRIGGER_GPUS", "value": "2"} in container["env"], "so that the stage can tell"
     kubernetes = platform["platforms"]["kubernetes"]
     pod = kubernetes["deploymentSpec"]["executors"]["exec-generator-training"]
     assert pod["nodeSelector"] == {"labels": {"pool": "a100"}}
