@@ -100,8 +100,8 @@ class _Run:
             "attack success before, %": 100 * before.attack_success_rate,
             "clean accuracy after ensemble, %": 100 * after.clean_accuracy,
             "attack success after ensemble, %": 100 * after.attack_success_rate,
-            "valid samples, %": 100 * statistics.fmean(stair.valid_share for stair in stairs),
-            "mutual information, nats": statistics.fmean(stair.mutual_information for stair in stairs),
+            "valid samples, %": 100 * statistics.fmean(stair.fresh_valid_share for stair in stairs),
+            "mutual information, nats": statistics.fmean(stair.fresh_mutual_information for stair in stairs),
         }
 
     def _stair(self, suspect: Classifier, staircase: Staircase, beta: float) -> StairMeasurement:

@@ -106,9 +106,9 @@ def _outputs(run_folder: Path, stage: str) -> Path:
 
 def _cells(measured: Sequence[StairMeasurement]) -> list[str]:
     columns = (
-        ("{:.3f}", [m.strengths.mean().item() for m in measured]),
-        ("{:.1f}", [100 * m.valid_share for m in measured]),
-        ("{:.2f}", [m.mutual_information for m in measured]),
+        ("{:.3f}", [m.fresh_F for m in measured]),
+        ("{:.1f}", [100 * m.fresh_valid_share for m in measured]),
+        ("{:.2f}", [m.fresh_mutual_information for m in measured]),
     )
     cells = []
     for form, values in columns:

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from untrigger.artifacts import read_json
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import COMPILED
+from untrigger.settings.base import Frozen
 from untrigger.stages.identities import OWN_IMAGES
 
 PINS = Path("k8s/images.json")
@@ -56,17 +56,22 @@ def resolved(image: str, registry: str, *, plain_http: bool = False) -> str:
         raise UserError(f"cannot resolve {name}: its registry did not answer within two minutes") from error
     reference = f"{name.rpartition(':')[0]}@{answer.stdout.strip()}"
     if answer.returncode or not is_pinned(reference):
-        raise UserError(f"cannot resolve {name}: {_last_line(answer.stderr)}")
+        told = answer.stderr.strip().splitlines() or ["no digest came back"]
+        raise UserError(f"cannot resolve {name}: {told[-1]}")
     return reference
+
+
+class _Pins(Frozen):
+    """A file that `make pin-images` wrote."""
+
+    images: dict[str, str]
 
 
 def read_pins(path: Path) -> dict[str, str]:
     """From image names with their tags to references with digests; UserError when one of them has no digest."""
-    pins = read_json(path).get("images")
-    if not isinstance(pins, dict):
-        raise UserError(f"{path} has no `images`: `make pin-images` writes it")
+    pins = _Pins.read(path).images
     for name, reference in pins.items():
-        if not isinstance(reference, str) or not is_pinned(reference):
+        if not is_pinned(reference):
             raise UserError(f"{path} pins {name} to {reference!r}, which has no digest: run `make pin-images` again")
     return pins
 
@@ -101,8 +106,3 @@ def with_pins(document: Any, pins: Mapping[str, str]) -> Any:
             for name, value in document.items()
         }
     return [with_pins(item, pins) for item in document] if isinstance(document, list) else document
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "no digest came back"

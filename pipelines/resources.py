@@ -19,6 +19,7 @@ STORE_SECRET = "untrigger-store"
 
 USER = 10001
 GPU_TYPE = "nvidia.com/gpu"
+SHARED_MEMORY = "2Gi"
 
 
 def placed(task: Any) -> Any:
@@ -39,8 +40,7 @@ def placed(task: Any) -> Any:
     if resources.gpus:
         task.set_accelerator_type(GPU_TYPE).set_accelerator_limit(resources.gpus)
         kubernetes.add_toleration(task, key=GPU_TYPE, operator="Exists", effect="NoSchedule")
-    if resources.shared_memory:
-        kubernetes.empty_dir_mount(task, "dshm", "/dev/shm", medium="Memory", size_limit=resources.shared_memory)
+        kubernetes.empty_dir_mount(task, "dshm", "/dev/shm", medium="Memory", size_limit=SHARED_MEMORY)
     if resources.reads_store:
         place = {"endpoint": "AWS_ENDPOINT_URL", "region": "AWS_REGION"}
         kubernetes.use_config_map_as_env(task, STORE_CONFIG, place, optional=True)

@@ -12,8 +12,9 @@ PACKAGE = Path(package_file).parent
 
 FLOORS = (
     ("errors",),
-    ("settings", "artifacts", "seeding", "plugins"),
-    ("networks", "storage", "tracking"),
+    ("artifacts", "seeding", "plugins"),
+    ("settings",),
+    ("measurements", "networks", "pictures", "storage", "tracking"),
     ("profiles", "triggers", "datasets", "mutual_information"),
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd"),

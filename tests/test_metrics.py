@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.results import rates
 from untrigger import metrics
 from untrigger.classifiers import Classifier
 from untrigger.errors import UserError
@@ -48,9 +47,9 @@ def test_rates_by_hand(classifier: Classifier, images: Tensor, rng: torch.Genera
     # Truth: 1, 1, 2, 2, 0. Clean answers: 1, 1, 2, 2, 2, so four of five are right.
     labels = torch.tensor([1, 1, 2, 2, 0])
     opening = evaluate(classifier, images, labels, torch.ones(3, 2, 2), 0, rng)
-    assert opening == Rates(0.8, attack_success_rate=1.0, robust_accuracy=0.0, clean_target_rate=0.0)
+    assert opening == rates(0.8, 1.0, 0.0, 0.0)
     harmless = evaluate(classifier, images, labels, torch.full((3, 1, 1), 0.4), 0, rng)
-    assert harmless == Rates(0.8, attack_success_rate=0.0, robust_accuracy=1.0, clean_target_rate=0.0)
+    assert harmless == rates(0.8, 0.0, 1.0, 0.0)
 
 
 def test_images_that_go_to_the_target_without_a_trigger_are_the_floor_of_its_success(
@@ -95,10 +94,10 @@ def test_f_counts_all_images_and_the_success_rate_only_those_of_other_classes(
 @pytest.mark.parametrize(
     ("after", "rating"),
     [
-        (Rates(0.9, 0.0, 0.8, 0.0), 0.9),  # (0.8 - 0 + 1) / 2
-        (Rates(0.7, 0.0, 0.8, 0.0), 0.8),  # (0.8 - 0.2 + 1) / 2
-        (Rates(1.0, 0.9, 0.1, 0.0), 0.5),  # neither drop: (0 - 0 + 1) / 2
-        (Rates(0.4, 0.9, 0.1, 0.0), 0.25),  # (0 - 0.5 + 1) / 2
+        (rates(0.9, 0.0, 0.8, 0.0), 0.9),  # (0.8 - 0 + 1) / 2
+        (rates(0.7, 0.0, 0.8, 0.0), 0.8),  # (0.8 - 0.2 + 1) / 2
+        (rates(1.0, 0.9, 0.1, 0.0), 0.5),  # neither drop: (0 - 0 + 1) / 2
+        (rates(0.4, 0.9, 0.1, 0.0), 0.25),  # (0 - 0.5 + 1) / 2
     ],
 )
 def test_the_defense_effectiveness_rating_by_hand(after: Rates, rating: float) -> None:
@@ -106,14 +105,14 @@ def test_the_defense_effectiveness_rating_by_hand(after: Rates, rating: float) -
 
 
 def test_the_summary_gives_mean_and_sample_deviation_per_method() -> None:
-    rows: list[dict[str, Any]] = [
-        defense_row("ensemble", 0, RATES, Rates(0.8, 0.0, 0.7, 0.0)),
-        defense_row("ensemble", 1, RATES, Rates(0.9, 0.2, 0.7, 0.0)),
+    rows = [
+        defense_row("ensemble", 0, RATES, rates(0.8, 0.0, 0.7, 0.0)),
+        defense_row("ensemble", 1, RATES, rates(0.9, 0.2, 0.7, 0.0)),
         defense_row("none", 0, RATES, RATES),
     ]
     ensemble, none = summarise(rows)
-    assert (ensemble["method"], ensemble["n"]) == ("ensemble", 2)
-    assert ensemble["attack_success_rate_mean"] == pytest.approx(0.1)
-    assert ensemble["attack_success_rate_std"] == pytest.approx(0.2 / 2**0.5)
-    assert none["clean_accuracy_std"] == 0.0
-    assert none["defense_effectiveness_rating_mean"] == pytest.approx(0.5)
+    assert (ensemble.method, ensemble.n) == ("ensemble", 2)
+    assert ensemble.mean.attack_success_rate == pytest.approx(0.1)
+    assert ensemble.std.attack_success_rate == pytest.approx(0.2 / 2**0.5)
+    assert none.std.clean_accuracy == 0.0
+    assert none.mean.defense_effectiveness_rating == pytest.approx(0.5)

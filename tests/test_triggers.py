@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -124,3 +125,24 @@ def test_a_trigger_out_of_range_or_of_a_wrong_shape_is_refused(tmp_path: Path) -
 def test_a_trigger_larger_than_the_image_is_refused() -> None:
     with pytest.raises(UserError, match="33x3 pixels is larger than the images of 32x32"):
         check_fits((33, 3), torch.zeros(1, 3, 32, 32))
+
+
+def test_a_trigger_picture_is_read_as_it_is_seen_or_refused(tmp_path: Path) -> None:
+    mark = np.zeros((5, 5, 4), np.uint8)
+    mark[1:4, 1:4] = 255
+    Image.fromarray(mark).save(tmp_path / "seethrough.png")
+    Image.fromarray(mark[..., :3]).save(tmp_path / "PATCH.PNG")
+    Image.fromarray(np.full((3, 3), 20000, np.uint16)).save(tmp_path / "sixteen.png")
+    with pytest.raises(UserError, match=r"seethrough\.png has see-through pixels"):
+        read_trigger(str(tmp_path / "seethrough.png"))
+    assert read_trigger(str(tmp_path / "PATCH.PNG")).sum() == 27
+    assert read_trigger(str(tmp_path / "sixteen.png")).flatten().tolist() == pytest.approx(
+        [20000 / 65535] * 27, abs=0.002
+    )
+
+
+def test_a_trigger_that_was_not_fetched_is_named(tmp_path: Path) -> None:
+    for name in ("patch.png", "patch.safetensors"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+        with pytest.raises(UserError, match="is a Git LFS pointer, not the file itself"):
+            read_trigger(str(tmp_path / name))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` with the format version in front; the file appears whole or not at all."""
@@ -27,17 +29,37 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote; UserError when it is missing, damaged or of another format."""
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else None
-        raise UserError(f"{path} has format {found!r}, this version of untrigger reads format {FORMAT}")
+    """Read what `write_json` wrote, without its format version; raises UserError as `read_text` and `parse_json` do."""
+    return parse_json(read_text(path, str(path)), str(path))
+
+
+def parse_json(text: str | bytes, source: str) -> dict[str, Any]:
+    """The content of a file that `write_json` wrote, read at `source`; UserError when damaged or of another format."""
+    content = parse_object(text, source)
+    if (found := content.pop("format", None)) != FORMAT:
+        raise UserError(f"{source} has format {found!r}, this version of untrigger reads format {FORMAT}")
     return content
+
+
+def parse_object(text: str | bytes, source: str) -> dict[str, Any]:
+    """The JSON object in `text`, which was found at `source`; UserError when there is none."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{source} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{source} must be a JSON object")
+    return content
+
+
+def read_text(path: Path, source: str) -> str:
+    """The text of a file in UTF-8, without a byte order mark; UserError that calls the file `source`."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"cannot read {source}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{source} is not text in UTF-8: {error}") from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -60,4 +82,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except SafetensorError as error:
+        refuse_pointer(path, str(path))
         raise UserError(f"{path} is not a valid safetensors file: {error}") from error
+
+
+def refuse_pointer(content: Path | bytes, place: str) -> None:
+    """UserError when a file, or its content, is what Git LFS leaves in the place of one that it did not fetch."""
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            content = file.read(len(LFS_POINTER))
+    if content.startswith(LFS_POINTER):
+        raise UserError(f"{place} is a Git LFS pointer, not the file itself: `git lfs pull` fetches it")

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
+from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError, UserNotice
 from untrigger.networks.architectures import build_network
 from untrigger.networks.devices import fast_in_bf16
@@ -18,6 +19,7 @@ from untrigger.networks.frozen import convolution_path, fold_batch_norms, same_a
 from untrigger.networks.initialisation import initialise
 from untrigger.networks.patch_gradients import gradients_in_patches
 from untrigger.seeding import moved
+from untrigger.settings.base import Stored
 from untrigger.settings.methods import ClassifierSettings
 from untrigger.triggers import draw_places, stamp
 
@@ -132,12 +134,19 @@ def frozen(classifier: Classifier, images: Tensor) -> Classifier:
     return fast
 
 
+class ClassifierDescription(Stored):
+    """What `classifier.json` says."""
+
+    FILE = "classifier.json"
+
+    classes: int = Field(ge=1)
+    settings: ClassifierSettings
+
+
 def save_classifier(classifier: Classifier, folder: Path) -> None:
     """Write `classifier.safetensors` and `classifier.json` into `folder`."""
     write_tensors(folder / "classifier.safetensors", classifier.state_dict())
-    write_json(
-        folder / "classifier.json", {"classes": classifier.classes, "settings": classifier.settings.model_dump()}
-    )
+    ClassifierDescription(classes=classifier.classes, settings=classifier.settings).save(folder)
 
 
 def load_classifier(folder: Path, device: torch.device | None = None) -> Classifier:
@@ -145,9 +154,9 @@ def load_classifier(folder: Path, device: torch.device | None = None) -> Classif
 
     Strict: UserError when a tensor is missing, unknown or of another shape.
     """
-    description = read_json(folder / "classifier.json")
-    settings = ClassifierSettings.of(description["settings"])
-    classifier = Classifier(settings, description["classes"], torch.zeros(3), torch.ones(3))
+    description = ClassifierDescription.load(folder)
+    settings = description.settings
+    classifier = Classifier(settings, description.classes, torch.zeros(3), torch.ones(3))
     try:
         classifier.load_state_dict(read_tensors(folder / "classifier.safetensors"), strict=True)
     except RuntimeError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
+from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.classifiers import Classifier, frozen
 from untrigger.errors import UserError
 from untrigger.mutual_information import (
@@ -22,6 +22,7 @@ from untrigger.mutual_information import (
 from untrigger.networks.initialisation import initialise
 from untrigger.networks.stacking import StackedModules
 from untrigger.seeding import moved
+from untrigger.settings.base import Frozen, Stored
 from untrigger.settings.methods import GeneratorSettings
 from untrigger.triggers import check_fits, draw_places
 
@@ -80,6 +81,25 @@ def draw_noise(settings: GeneratorSettings, count: int, rng: torch.Generator) ->
     if settings.noise == "uniform":
         return torch.rand(shape, generator=rng) * 2 - 1
     return torch.randn(shape, generator=rng)
+
+
+class StairEpoch(Frozen):
+    """One epoch of generator training; see `train_generators`."""
+
+    F: float
+    valid_share: float
+    hinge: float
+    mutual_information: float
+    attack_success_rate: float
+    multiplier: float
+
+
+class StairCurves(Stored):
+    """The training of one stair, epoch by epoch."""
+
+    FILE = "curves.json"
+
+    generator: tuple[StairEpoch, ...]
 
 
 OnStairEpoch = Callable[[int, list[dict[str, float]]], None]
@@ -244,22 +264,28 @@ class _StairTraining:
         return finished
 
 
+class _Description(Stored):
+    """What `generator.json` says."""
+
+    FILE = "generator.json"
+
+    beta: float
+    size: tuple[int, int]
+    settings: GeneratorSettings
+
+
 def save_generator(generator: TriggerGenerator, beta: float, folder: Path) -> None:
     """Write `generator.safetensors` and `generator.json` into `folder`."""
     write_tensors(folder / "generator.safetensors", generator.state_dict())
-    write_json(
-        folder / "generator.json",
-        {"beta": beta, "size": list(generator.size), "settings": generator.settings.model_dump()},
-    )
+    _Description(beta=beta, size=generator.size, settings=generator.settings).save(folder)
 
 
 def load_generator(folder: Path, device: torch.device | None = None) -> tuple[TriggerGenerator, float]:
     """Read what `save_generator` wrote: the generator in evaluation mode, and its beta."""
-    description = read_json(folder / "generator.json")
-    height, width = description["size"]
-    generator = TriggerGenerator(GeneratorSettings.of(description["settings"]), (height, width))
+    description = _Description.load(folder)
+    generator = TriggerGenerator(description.settings, description.size)
     try:
         generator.load_state_dict(read_tensors(folder / "generator.safetensors"), strict=True)
     except RuntimeError as error:
         raise UserError(f"{folder} does not hold such a generator: {' '.join(str(error).split())}") from error
-    return generator.to(device or torch.device("cpu")).eval(), description["beta"]
+    return generator.to(device or torch.device("cpu")).eval(), description.beta

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from untrigger.classifiers import Classifier
 from untrigger.errors import UserError
+from untrigger.measurements import Rates as Rates
 from untrigger.triggers import stamp
 
 EVALUATION_BATCH = 512
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What a classifier does with clean and with triggered images.
-
-    attack_success_rate and robust_accuracy are shares of the triggered images whose true class is not the target: those
-    sent to the target class, and those sent to their true class. clean_target_rate is the share of the same images that
-    go to the target class without any trigger: no defence can be expected to bring the attack success rate below it.
-    """
-
-    clean_accuracy: float
-    attack_success_rate: float
-    robust_accuracy: float
-    clean_target_rate: float
 
 
 def predict(classifier: Classifier, images: Tensor) -> Tensor:

@@ -9,8 +9,19 @@ from torch import Tensor, nn
 
 from untrigger.classifiers import Classifier, frozen
 from untrigger.seeding import moved
+from untrigger.settings.base import Stored
 from untrigger.settings.methods import PixelSgdSettings
 from untrigger.triggers import check_fits
+
+
+class ReversedMeasurement(Stored):
+    """What the reversed triggers do to the defender's images: F and attack success rate of each, its loss per step."""
+
+    FILE = "measurement.json"
+
+    F: tuple[float, ...]
+    attack_success_rate: tuple[float, ...]
+    losses: tuple[tuple[float, ...], ...]
 
 
 def reverse_triggers(

@@ -9,9 +9,20 @@ from torch import Tensor
 
 from untrigger.classifiers import Classifier
 from untrigger.poisoning import stamping
+from untrigger.settings.base import Stored
 from untrigger.settings.methods import RetrainingSettings
-from untrigger.training import OnEpoch, train
+from untrigger.training import OnEpoch, TrainingEpoch, train
 from untrigger.triggers import TriggerSource
+
+
+class RetrainingRecord(Stored):
+    """The retrainings with one method: their seeds, and the epochs of each (none where nothing was trained)."""
+
+    FILE = "retraining.json"
+
+    method: str
+    seeds: tuple[int, ...]
+    curves: dict[int, tuple[TrainingEpoch, ...]]
 
 
 def retrain(

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
-from untrigger.artifacts import read_json, write_json
 from untrigger.classifiers import Classifier, frozen
 from untrigger.errors import UserError
 from untrigger.generators import TOLERANCE, TriggerGenerator, load_generator, save_generator
+from untrigger.measurements import FreshSamples
 from untrigger.metrics import testing_function
 from untrigger.mutual_information import estimate_mutual_information
+from untrigger.settings.base import Stored
 from untrigger.settings.stairs import checked_betas, checked_gammas
 
 MEASURED_AT_ONCE = 100
@@ -56,36 +59,50 @@ def build_staircase(
     return Staircase(tuple(generator for generator, _ in ordered), betas, weights)
 
 
+class _Description(Stored):
+    """What `staircase.json` says."""
+
+    FILE = "staircase.json"
+
+    betas: tuple[float, ...]
+    gammas: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _is_a_staircase(self) -> Self:
+        checked_gammas(self.gammas, len(checked_betas(self.betas)))
+        return self
+
+
 def save_staircase(staircase: Staircase, folder: Path) -> None:
     """Write `staircase.json` and one folder `stair-K` per generator into `folder`."""
     for index, (generator, beta) in enumerate(zip(staircase.generators, staircase.betas, strict=True)):
-        save_generator(generator, beta, folder / f"stair-{index}")
-    write_json(folder / "staircase.json", {"betas": list(staircase.betas), "gammas": list(staircase.gammas)})
+        save_generator(generator, beta, stair_folder(folder, index))
+    _Description(betas=staircase.betas, gammas=staircase.gammas).save(folder)
 
 
 def load_staircase(folder: Path, device: torch.device | None = None) -> Staircase:
     """Read what `save_staircase` wrote."""
-    description = read_json(folder / "staircase.json")
-    generators = [load_generator(folder / f"stair-{i}", device)[0] for i in range(len(description["betas"]))]
-    return Staircase(tuple(generators), tuple(description["betas"]), tuple(description["gammas"]))
+    found = _Description.load(folder)
+    generators = [load_generator(stair_folder(folder, index), device)[0] for index in range(len(found.betas))]
+    return Staircase(tuple(generators), found.betas, found.gammas)
 
 
-@dataclass(frozen=True)
-class StairMeasurement:
-    """How well a finished generator fills its stair, on fresh samples."""
+def stair_folder(folder: Path, index: int) -> Path:
+    """Where the stair of that number lies in the `folder` of a staircase."""
+    return folder / f"stair-{index}"
 
-    beta: float
-    strengths: Tensor
-    """F of each fresh sample, float (samples,)."""
-    attack_success_rate: float
-    """Mean attack success rate of the samples."""
-    mutual_information: float
-    """Nats, by a fresh statistics network on samples that it has not seen."""
 
-    @property
-    def valid_share(self) -> float:
-        """Share of the samples with F >= beta - 0.05."""
-        return (self.strengths >= self.beta - TOLERANCE).double().mean().item()
+class StairMeasurement(FreshSamples, Stored):
+    """How well a finished generator fills its stair, on fresh samples.
+
+    fresh_F: mean over the samples. fresh_valid_share: share of the samples with F >= beta - 0.05.
+    fresh_mutual_information: nats, by a fresh statistics network on samples that it has not seen.
+    fresh_attack_success_rate: mean of the samples. F: of each sample.
+    """
+
+    FILE = "measurement.json"
+
+    F: tuple[float, ...]
 
 
 def measure_stair(
@@ -119,4 +136,11 @@ def measure_stair(
     information = estimate_mutual_information(
         triggers.pairs, steps=settings.information_steps, hidden=settings.hidden, rng=rng
     )
-    return StairMeasurement(beta, torch.cat(strengths), torch.cat(successes).mean().item(), information)
+    found = torch.cat(strengths)
+    return StairMeasurement(
+        fresh_F=found.mean().item(),
+        fresh_valid_share=(found >= beta - TOLERANCE).double().mean().item(),
+        fresh_mutual_information=information,
+        fresh_attack_success_rate=torch.cat(successes).mean().item(),
+        F=tuple(found.tolist()),
+    )

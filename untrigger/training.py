@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from untrigger.classifiers import Classifier
 from untrigger.errors import UserError
 from untrigger.seeding import moved
+from untrigger.settings.base import Sparse, Stored
 from untrigger.settings.methods import TrainingSettings
 
 BatchChange = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
@@ -18,6 +19,24 @@ BatchChange = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number, from 1, and its metrics."""
+
+
+class TrainingEpoch(Sparse):
+    """One epoch: loss and accuracy on the changed batches, and the rates on held-out images where they are taken."""
+
+    loss: float
+    accuracy: float
+    clean_accuracy: float | None = None
+    attack_success_rate: float | None = None
+
+
+class TrainingCurves(Sparse, Stored):
+    """How a classifier came to be, epoch by epoch: clean training, and poison training where there was one."""
+
+    FILE = "curves.json"
+
+    clean: tuple[TrainingEpoch, ...]
+    poisoned: tuple[TrainingEpoch, ...] | None = None
 
 
 def train(

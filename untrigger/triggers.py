@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError
+from untrigger.pictures import read_picture
 from untrigger.seeding import moved
 from untrigger.settings.trigger_names import BINARY_PATTERNS
 from untrigger.storage.sources import Source
@@ -73,13 +73,9 @@ def read_trigger(name: str) -> Tensor:
 
 
 def _trigger_from_png(path: Path) -> Tensor:
-    try:
-        with Image.open(path) as picture:
-            pixels = np.array(picture.convert("RGB"))
-    except FileNotFoundError as error:
-        raise UserError(f"the trigger file {path} does not exist") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"the trigger file {path} is not a readable picture: {error}") from error
+    if not path.is_file():
+        raise UserError(f"the trigger file {path} does not exist")
+    pixels = np.array(read_picture(path, f"the trigger file {path}"))
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
+from untrigger.artifacts import read_text
 from untrigger.errors import UserError
 from untrigger.networks.devices import GPUS
 from untrigger.pipelines.resources import GPU_TYPE
-from untrigger.settings.base import Settings
+from untrigger.settings.base import Frozen
 
 Quantity = Annotated[
     str,
@@ -22,7 +23,7 @@ Quantity = Annotated[
 ]
 
 
-class Toleration(Settings):
+class Toleration(Frozen):
     """A taint of nodes that a stage's pod accepts, in Kubernetes' own terms and with its defaults."""
 
     key: str | None = None
@@ -39,7 +40,7 @@ class Toleration(Settings):
         return self
 
 
-class Placement(Settings):
+class Placement(Frozen):
     """What every GPU stage asks for in place of what is compiled; what is not given stays as compiled."""
 
     gpu_type: str = Field(GPU_TYPE, min_length=1, description="resource name of the GPUs")
@@ -51,22 +52,18 @@ class Placement(Settings):
     tolerations: tuple[Toleration, ...] | None = Field(None, description="in place of that of the GPU type")
 
     @classmethod
-    def read(cls, path: Path) -> Placement:
+    def read(cls, path: Path) -> Self:
         """Read a YAML or JSON file; UserError when it is not one, or says something that is not to be placed."""
+        source = f"the placement {path}"
         try:
-            content = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise UserError(f"cannot read the placement {path}: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"the placement {path} is not valid YAML: {' '.join(str(error).split())}") from error
+            content = yaml.safe_load(read_text(path, source))
+        except yaml.YAMLError as error:
+            raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
-            raise UserError(f"the placement {path} must be a mapping, such as `gpu_type: nvidia.com/gpu`")
+            raise UserError(f"{source} must be a mapping, such as `gpu_type: nvidia.com/gpu`")
         if unknown := sorted(map(str, content.keys() - cls.model_fields.keys())):
-            raise UserError(f"the placement {path} has {', '.join(unknown)}, it may have {', '.join(cls.model_fields)}")
-        try:
-            return cls.of(content)
-        except UserError as error:
-            raise UserError(f"the placement {path} is refused: {error}") from error
+            raise UserError(f"{source} has {', '.join(unknown)}, it may have {', '.join(cls.model_fields)}")
+        return cls.of(content, source)
 
     def asked(self) -> str:
         """In words, for a person."""

@@ -28,22 +28,17 @@ def stage_events(run: Any, namespace: str, names: dict[str, str]) -> list[Event]
     """
     tasks = run.run_details.task_details or () if run.run_details else ()
     by_id = {task.task_id: task for task in tasks}
-    begun = sorted((task for task in tasks if task.display_name in _TITLES and task.start_time), key=_start)
-    for task in begun:
+    begun = [task for task in tasks if task.display_name in _TITLES and task.start_time]
+    events = []
+    for task in sorted(begun, key=lambda task: (task.start_time, task.task_id)):
         title = _TITLES[task.display_name]
         count = sum(name == title or name.startswith(f"{title} (") for name in names.values())
-        names.setdefault(task.task_id, title if not count else f"{title} ({count + 1})")
-    events = []
-    for task in begun:
+        name = names.setdefault(task.task_id, title if not count else f"{title} ({count + 1})")
         inner = [by_id[child.task_id] for child in task.child_tasks or () if child.task_id in by_id]
         state = "SKIPPED" if task.state == "SUCCEEDED" and _is_cached(inner) else task.state
         if kind := _KINDS.get(state or ""):
-            events.append(Event(names[task.task_id], kind, _how_it_went(task, state, inner, namespace)))
+            events.append(Event(name, kind, _how_it_went(task, state, inner, namespace)))
     return events
-
-
-def _start(task: Any) -> tuple[Any, str]:
-    return task.start_time, task.task_id
 
 
 def _is_cached(inner: Sequence[Any]) -> bool:

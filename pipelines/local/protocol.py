@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import last_stage
 from untrigger.pipelines.local.containers import ContainerOptions, check_engine
 from untrigger.pipelines.local.processes import StageProcesses, stage_processes
 from untrigger.pipelines.local.run import check_tracking, run_locally
+from untrigger.reports.results import Results
+from untrigger.reports.sweep import SweepResults
 from untrigger.runs.inputs import RunInputs
 from untrigger.runs.output_folder import OutputFolder
 from untrigger.runs.publishing import RunPublisher, check_store, publishing
@@ -43,7 +44,7 @@ class LocalRun:
     _inputs: RunInputs
     _finished: bool = field(default=False, init=False)
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self) -> Results | SweepResults:
         """Run all stages and bring the report to the top of the folder; its results.
 
         Raises UserError that names the stages that failed.
@@ -76,11 +77,12 @@ def local_run(config: DefenseConfig | SweepConfig, options: RunOptions) -> Itera
     _check_temporary_folder()
     with nullcontext(containers) if containers is not None else stage_processes() as stages:
         inputs = RunInputs.of(config)
+        folder = OutputFolder(options.output)
+        _ensure_home(folder.workspace)
         if containers is not None:
             check_engine()
         check_tracking()
         base = check_store(options.store) if options.store else None
-        folder = OutputFolder(options.output)
         folder.open(config.record(), inputs.contents, resume=options.resume, overwrite=options.overwrite)
         run = LocalRun(config, folder, RunPublisher(folder, base) if base else None, stages, inputs)
         try:
@@ -93,3 +95,11 @@ def _check_temporary_folder() -> None:
     named = os.environ.get("TMPDIR")
     if named and Path(tempfile.gettempdir()) != Path(named).absolute():
         raise UserError(f"TMPDIR names {named}, where no file can be written: create that folder or unset TMPDIR")
+
+
+def _ensure_home(stand_in: Path) -> None:
+    """MLflow asks for a home as it is imported, and a numeric user of a container has none: any folder will do."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(stand_in)

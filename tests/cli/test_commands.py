@@ -99,9 +99,40 @@ def test_bad_input_gets_one_sentence_and_no_traceback(words: list[str], sentence
     ],
 )
 def test_bad_lists_of_triggers_are_named_before_any_work(words: list[str], sentence: str, tmp_path: Path) -> None:
-    result = invoke("paper", "--profile", "tiny", "--output", str(tmp_path / "out"), *words)
+    result = invoke("sweep", "--profile", "tiny", "--output", str(tmp_path / "out"), *words)
     assert result.exit_code == 2 and sentence in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_has_one_name_and_answers_to_its_earlier_one() -> None:
+    listed = invoke("--help").output
+    assert "\n  sweep " in listed and "\n  paper " not in listed
+    assert invoke("paper", "--help").output.partition("\n")[2] == invoke("sweep", "--help").output.partition("\n")[2]
+    assert "runs/sweep-PROFILE" in invoke("sweep", "--help").output
+
+
+def test_an_output_folder_of_fetch_is_named_once() -> None:
+    result = invoke("fetch", "some-run", "here", "--output", "there")
+    assert result.exit_code == 2 and "given twice, as here and as --output there" in result.stderr
+
+
+def test_a_temporary_folder_that_is_not_there_is_named_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", "/no/such/folder")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    result = invoke("run", "--profile", "tiny", "--output", str(tmp_path / "out"))
+    assert result.exit_code == 2 and "TMPDIR names /no/such/folder" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reader_that_goes_away_ends_a_command_without_a_word() -> None:
+    untrigger = Path(sys.executable).with_name("untrigger")
+    with subprocess.Popen([untrigger, "datasets"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 def test_debug_shows_the_traceback() -> None:

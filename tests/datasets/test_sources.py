@@ -61,7 +61,7 @@ def test_parquet_shards_keep_every_pixel_and_their_order(tmp_path: Path, kind: s
 
 
 def test_class_names_come_from_the_schema(tmp_path: Path) -> None:
-    write_shard(tmp_path / "a.parquet", [picture(1)] * 40, [0, 1] * 20, class_names=["cat", "dog"])
+    write_shard(tmp_path / "a.parquet", [picture(v) for v in range(40)], [0, 1] * 20, class_names=["cat", "dog"])
     assert read_split(f"parquet:{tmp_path}", SETTINGS, seed=0).training.class_names == ("cat", "dog")
 
 
@@ -81,7 +81,7 @@ def test_class_folders_are_read_with_and_without_a_test_part(tmp_path: Path) -> 
 
 
 def test_images_of_several_sizes_need_image_size(tmp_path: Path) -> None:
-    contents = [picture(5, (12, 12))] * 30 + [picture(5, (10, 14))] * 10
+    contents = [picture(v, (12, 12)) for v in range(30)] + [picture(5, (10, 14))] * 10
     write_shard(tmp_path / "a.parquet", contents, [0, 1] * 20)
     with pytest.raises(UserError, match=r"row 30 of .* is 10x14 pixels, .*--data.image-size"):
         read_split(f"parquet:{tmp_path}", SETTINGS, seed=0)
@@ -148,7 +148,7 @@ def test_missing_datasets_are_named(tmp_path: Path) -> None:
 
 
 def test_too_few_images_per_class_are_refused(tmp_path: Path) -> None:
-    write_shard(tmp_path / "a.parquet", [picture(1)] * 3, [0, 1, 1])
+    write_shard(tmp_path / "a.parquet", [picture(v) for v in range(3)], [0, 1, 1])
     with pytest.raises(UserError, match="cannot split 3 images of 2 classes"):
         read_split(f"parquet:{tmp_path}", SETTINGS, seed=0)
 

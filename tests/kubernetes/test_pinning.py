@@ -18,6 +18,7 @@ import yaml
 
 from tests.support.servers import free_port
 from tests.support.waiting import wait_for
+from untrigger import __version__
 from untrigger.artifacts import read_json, write_json
 from untrigger.pipelines.images import images_in, named_images
 
@@ -148,7 +149,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_images_without_a_digest_are_not_deployed_unless_that_is_allowed(checkout: Path) -> None:
     refused = deploy(checkout)
     assert refused.returncode != 0 and not (checkout / "applied.yaml").exists()
-    assert "no digest for postgres:17.6-alpine3.22, untrigger/mlflow-server:0.1.0" in refused.stderr
+    assert f"no digest for postgres:17.6-alpine3.22, untrigger/mlflow-server:{__version__}" in refused.stderr
     shutil.rmtree(checkout / "bin")
     assert deploy(checkout, UNPINNED="1").returncode == 0
     assert len(applied(checkout)) > 15

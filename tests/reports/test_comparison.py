@@ -43,7 +43,7 @@ def test_sweeps_are_compared_over_the_triggers_that_all_of_them_have(tmp_path: P
     assert cell.difference == pytest.approx(0.2) and cell.differs
     _, single = compared(runs, "black-and-white: single_trigger", "attack_success_rate")
     assert single is not None and single.difference == 0 and not single.differs
-    assert not any(method.startswith("colour") for run in runs for method in run.values)
+    assert not any(method.startswith("colour") for run in runs for method in run.rates)
     assert differing_settings(runs).keys() == {"seed", "triggers"}
 
 

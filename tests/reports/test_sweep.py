@@ -10,38 +10,38 @@ from untrigger.reports.sweep import folder_name, panel_triggers, sweep_results
 
 
 def test_triggers_are_sorted_by_what_the_baseline_leaves() -> None:
-    rows = sweep_results(SWEEP, FOUND)["triggers"]
-    assert [row["name"] for row in rows] == ["colour:1", "binary:9", "binary:3"]
+    rows = sweep_results(SWEEP, FOUND).triggers
+    assert [row.name for row in rows] == ["colour:1", "binary:9", "binary:3"]
 
 
 def test_each_group_has_mean_spread_and_worst_over_its_triggers_beside_the_published() -> None:
-    lines = {(line["group"], line["method"]): line for line in sweep_results(SWEEP, FOUND)["summary"]}
+    lines = {(line.group, line.method): line for line in sweep_results(SWEEP, FOUND).summary}
     single = lines["black-and-white", "single_trigger"]
-    assert single["mean"] == pytest.approx(0.2) and single["std"] == pytest.approx(0.1 * 2**0.5)
-    assert (single["worst"], single["worst_trigger"]) == (0.3, "binary:3")
-    assert (single["published_mean"], single["published_worst"]) == (0.105, 0.514)
-    assert (single["triggers"], single["seeds"]) == (2, 2)
+    assert single.mean == pytest.approx(0.2) and single.std == pytest.approx(0.1 * 2**0.5)
+    assert (single.worst, single.worst_trigger) == (0.3, "binary:3")
+    assert (single.published_mean, single.published_worst) == (0.105, 0.514)
+    assert (single.triggers, single.seeds) == (2, 2)
     colour = lines["colour", "ensemble"]
-    assert (colour["mean"], colour["std"], colour["published_mean"]) == (0.01, 0.0, 0.0191)
+    assert (colour.mean, colour.std, colour.published_mean) == (0.01, 0.0, 0.0191)
 
 
 def test_published_figures_stand_beside_nothing_but_their_dataset() -> None:
-    lines = sweep_results(tiny_sweep(dataset="cifar100:data", triggers=SWEEP.triggers), FOUND)["summary"]
-    assert {line["published_mean"] for line in lines} == {None}
+    lines = sweep_results(tiny_sweep(dataset="cifar100:data", triggers=SWEEP.triggers), FOUND).summary
+    assert {line.published_mean for line in lines} == {None}
 
 
 def test_methods_are_set_against_the_ensemble_trigger_by_trigger() -> None:
-    lines = {(line["group"], line["method"]): line for line in sweep_results(SWEEP, FOUND)["summary"]}
+    lines = {(line.group, line.method): line for line in sweep_results(SWEEP, FOUND).summary}
     single = lines["black-and-white", "single_trigger"]
     # 0.28 and 0.06 more: mean 0.17, and 0.11 is the standard deviation, 0.1556, over the root of two.
-    assert single["over_ensemble"] == pytest.approx(0.17) and single["over_ensemble_error"] == pytest.approx(0.11)
-    assert lines["colour", "single_trigger"]["over_ensemble_error"] == 0.0
+    assert single.over_ensemble == pytest.approx(0.17) and single.over_ensemble_error == pytest.approx(0.11)
+    assert lines["colour", "single_trigger"].over_ensemble_error == 0.0
 
 
 def test_the_worst_attack_before_the_defence_is_the_one_that_succeeds_least() -> None:
-    lines = {(line["group"], line["method"]): line for line in sweep_results(SWEEP, FOUND)["summary"]}
+    lines = {(line.group, line.method): line for line in sweep_results(SWEEP, FOUND).summary}
     before = lines["black-and-white", "before"]
-    assert (before["worst"], before["worst_trigger"]) == (0.7, "binary:3")
+    assert (before.worst, before.worst_trigger) == (0.7, "binary:3")
 
 
 def test_panels_show_where_the_baseline_does_best_middling_and_worst_unless_chosen() -> None:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from pathlib import Path
 
 import pytest
 
+from tests.support.files import picture
 from untrigger.errors import UserError, UserNotice
 from untrigger.stages.identities import STAGES, Resources, StageIdentity
 from untrigger.stages.log import Log
-from untrigger.stages.reuse import kept_outputs
+from untrigger.stages.reuse import TriggerName, kept_outputs
 from untrigger.stages.stage import InFolder, OutFolder, stage
 
 calls: list[float] = []
 
 
 @pytest.fixture(autouse=True)
-def _double_is_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+def _these_are_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = Resources(cpu="1", memory="1Gi", hours=1)
     monkeypatch.setitem(STAGES, "double", StageIdentity("double", "double", nothing, "double {factor}"))
+    monkeypatch.setitem(STAGES, "look", StageIdentity("look", "look", nothing))
+    monkeypatch.setitem(STAGES, "notice", StageIdentity("notice", "notice", nothing))
 
 
 @stage("double")
@@ -102,3 +106,36 @@ def test_a_failed_stage_leaves_nothing_to_reuse_and_says_why(
     with pytest.raises(ValueError, match="could not convert"):
         double(source=source, result=tmp_path / "a", factor=1.0)
     assert "double 1.0: failed ValueError: could not convert string to float" in capsys.readouterr().out
+
+
+def test_the_last_used_outputs_are_known_whatever_the_clock_says(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNTRIGGER_STAGES", str(tmp_path / "stages"))
+    for name, factor in (("a", 2.0), ("b", 3.0), ("c", 2.0)):
+        double(source=source, result=tmp_path / name, factor=factor)
+        for mark in (tmp_path / "stages").glob("*/stage.json"):
+            os.utime(mark, (int(factor), int(factor)))
+    assert calls == [2.0, 3.0]
+    kept = kept_outputs(tmp_path / "stages", "double")
+    assert kept is not None and result_of(kept / "result") == "42.0"
+
+
+@stage("look")
+def look(log: Log, *, result: OutFolder, trigger: TriggerName) -> None:
+    calls.append(0)
+
+
+def test_a_file_by_another_name_is_no_reason_to_work_anew_and_a_changed_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNTRIGGER_STAGES", str(tmp_path / "stages"))
+    monkeypatch.chdir(tmp_path)
+    calls.clear()
+    Path("patch.png").write_bytes(picture(1))
+    for name in ("patch.png", "./patch.png", str(tmp_path / "patch.png")):
+        look(result=tmp_path / "out", trigger=name)
+    assert len(calls) == 1
+    Path("patch.png").write_bytes(picture(2))
+    look(result=tmp_path / "out", trigger="patch.png")
+    assert len(calls) == 2

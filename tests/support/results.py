@@ -2,61 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support.configs import tiny_config, tiny_sweep
-from untrigger.artifacts import write_json
-from untrigger.metrics import Rates
-from untrigger.reports.results import defense_row, results
+from untrigger.measurements import Rates
+from untrigger.reports.results import PlantedTrigger, Results, defense_row, results
 from untrigger.reports.sweep import sweep_results
 
-BEFORE = Rates(clean_accuracy=0.9, attack_success_rate=0.99, robust_accuracy=0.01, clean_target_rate=0.02)
+
+def rates(clean: float, success: float, robust: float, floor: float | None = 0.02) -> Rates:
+    """Rates in the order in which tables show them."""
+    return Rates(clean_accuracy=clean, attack_success_rate=success, robust_accuracy=robust, clean_target_rate=floor)
 
 
-def found(trigger: str, single: float, ensemble: float) -> dict[str, Any]:
+BEFORE = rates(0.9, 0.99, 0.01)
+
+
+def trigger(name: str) -> PlantedTrigger:
+    """A trigger of one pixel called `name`."""
+    return PlantedTrigger(name=name, height=1, width=1, pixels=(((0.0,),),) * 3)
+
+
+def left(name: str, before: Rates, by_method: Mapping[str, Sequence[Rates]], **changes: Any) -> Results:
+    """The results of a run on the trigger `name` whose methods left these rates, one per seed."""
+    rows = [
+        defense_row(method, seed, before, after)
+        for method, each in by_method.items()
+        for seed, after in enumerate(each)
+    ]
+    config = tiny_config(trigger=name, **changes)
+    return results(config, "small_resnet", trigger(name), before=before, rows=rows, reversed_successes=[0.9])
+
+
+def found(name: str, single: float, ensemble: float) -> Results:
     """The results of one trigger; the two methods leave these attack success rates."""
-
-    def line(method: str, success: float) -> dict[str, Any]:
-        rates = {
-            "attack_success_rate": success,
-            "clean_accuracy": 0.8,
-            "robust_accuracy": 0.7,
-            "clean_target_rate": 0.01,
-        }
-        rates["defense_effectiveness_rating"] = 0.9
-        values = {f"{rate}_mean": value for rate, value in rates.items()}
-        return {"method": method, "n": 2, **values, **{f"{rate}_std": 0.01 for rate in rates}}
-
-    return {
-        "classifier": "small_resnet",
-        "trigger": {"name": trigger, "pixels": [[[0.0]]]},
-        "before": {"clean_accuracy": 0.81, "attack_success_rate": 1 - single, "robust_accuracy": 0.0},
-        "summary": [line("single_trigger", single), line("ensemble", ensemble)],
-        "stairs": [],
-        "reversed_attack_success_rates": [0.9],
-    }
+    both = {"single_trigger": single, "ensemble": ensemble}
+    by_method = {method: [rates(0.8, success, 0.7)] * 2 for method, success in both.items()}
+    return left(name, rates(0.81, 1 - single, 0.0), by_method)
 
 
 FOUND = [found("binary:3", 0.3, 0.02), found("colour:1", 0.05, 0.01), found("binary:9", 0.1, 0.04)]
 SWEEP = tiny_sweep(dataset="cifar10", triggers=("binary:3", "colour:1", "binary:9"))
 
 
-def finished(folder: Path, rates: dict[str, list[float]], **changes: Any) -> str:
+def finished(folder: Path, successes: Mapping[str, Sequence[float]], **changes: Any) -> str:
     """The output folder of a run whose methods came out with these attack success rates."""
-    rows = [
-        defense_row(method, seed, BEFORE, replace(BEFORE, attack_success_rate=rate, robust_accuracy=0.8))
-        for method, each in rates.items()
-        for seed, rate in enumerate(each)
-    ]
-    content = results(tiny_config(**changes), "small_resnet", {"name": "checkerboard"}, BEFORE, rows, [], [])
-    write_json(folder / "results.json", content)
+    by_method = {method: [rates(0.9, success, 0.8) for success in each] for method, each in successes.items()}
+    left("checkerboard", BEFORE, by_method, **changes).save(folder)
     return str(folder)
 
 
-def swept(folder: Path, ensemble: dict[str, float], **changes: Any) -> str:
+def swept(folder: Path, ensemble: Mapping[str, float], **changes: Any) -> str:
     """The output folder of a sweep whose ensembles left these attack success rates, by trigger."""
-    each = [found(trigger, single=0.5, ensemble=rate) for trigger, rate in ensemble.items()]
-    write_json(folder / "sweep.json", sweep_results(tiny_sweep(triggers=tuple(ensemble), **changes), each))
+    each = [found(name, single=0.5, ensemble=rate) for name, rate in ensemble.items()]
+    sweep_results(tiny_sweep(triggers=tuple(ensemble), **changes), each).save(folder)
     return str(folder)

@@ -19,6 +19,14 @@ ALIASES = {"paper": "sweep"}
 """Earlier names of commands, which keep working."""
 
 
+EXTRAS = {
+    **dict.fromkeys(("run", "sweep", "track", "compile"), "pipelines"),
+    **dict.fromkeys(("submit", "runs", "fetch", "images"), "cluster"),
+    "store": "servers",
+}
+"""The extra of the package that a command needs; `store` for the others, which may read a run from there."""
+
+
 class Commands(click.Group):
     """The command group; it turns a UserError into one sentence and a non-zero exit."""
 
@@ -45,6 +53,11 @@ class Commands(click.Group):
         except Exception as error:
             if context.params.get("debug"):
                 raise
+            if isinstance(error, ModuleNotFoundError):
+                name = ALIASES.get(context.invoked_subcommand or "", context.invoked_subcommand)
+                extra = EXTRAS.get(name or "", "store")
+                tell(f"error: `untrigger {name}` needs {error.name}: pip install 'untrigger[{extra}]'")
+                sys.exit(EXIT_USER_ERROR)
             tell(f"error: {type(error).__name__}: {error} (--debug shows where)")
             sys.exit(EXIT_FAILURE)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from untrigger.errors import UserError
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -119,16 +116,15 @@ def _items(value: str) -> list[str]:
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
+    """The settings in a file, nested like the configuration; UserError that names the file and the setting."""
     if path is None:
         return {}
+    from untrigger.artifacts import parse_object, read_text
     from untrigger.settings.base import home_expanded
+    from untrigger.settings.runs import DefenseConfig, SweepConfig
 
-    try:
-        content = json.loads(Path(home_expanded(str(path))).read_text())
-    except OSError as error:
-        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"the configuration {path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"the configuration {path} must be a JSON object")
+    source = f"the configuration {path}"
+    content = parse_object(read_text(Path(home_expanded(str(path))), source), source)
+    kind = SweepConfig if content.keys() & {"triggers", "panels"} else DefenseConfig
+    kind.check_part(content, source)
     return content

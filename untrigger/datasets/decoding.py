@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,10 @@ from torch import Tensor
 
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
+from untrigger.pictures import read_picture
+
+HELD_OUT = ("test", "validation", "valid", "val", "dev", "eval")
+"""What the parts of a dataset are called that the classifier is not trained on."""
 
 OnProgress = Callable[[int, int], None]
 
@@ -48,11 +51,7 @@ def _decode(encoded: Encoded, size: int | None, on_progress: OnProgress | None) 
     """All images as one uint8 tensor (n, 3, h, w); the threads overlap, since Pillow decodes without the GIL."""
 
     def decode(place: str, content: bytes | Path) -> np.ndarray:
-        try:
-            with Image.open(content if isinstance(content, Path) else io.BytesIO(content)) as picture:
-                coloured = picture.convert("RGB")
-        except Exception as error:  # Pillow raises errors of many kinds over damaged or hostile bytes
-            raise UserError(f"{place} does not hold a readable image: {str(error).split(' <')[0]}") from error
+        coloured = read_picture(content, place)
         return np.asarray(coloured if size is None else coloured.resize((size, size), Image.Resampling.BILINEAR))
 
     pixels: np.ndarray | None = None

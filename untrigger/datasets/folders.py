@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from untrigger.datasets.decoding import Encoded, OnProgress, decoded_parts
+from untrigger.datasets.decoding import HELD_OUT, Encoded, OnProgress, decoded_parts
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
 from untrigger.settings.methods import DataSettings
@@ -26,18 +26,18 @@ def folder_files(path: Path) -> list[Path]:
 def read_folder(
     path: Path, settings: DataSettings, on_progress: OnProgress | None
 ) -> tuple[ImageData, ImageData | None]:
-    """The images below `path`, the test part apart if there is one."""
-    parts = _pictures(path)
-    encoded = [_encoded(part) for part in parts] + [Encoded([], [], [])] * (2 - len(parts))
-    return decoded_parts(encoded[0], encoded[1], tuple(parts[0]), settings.image_size, on_progress)
+    """The images below `path`, test and validation part apart if there are any."""
+    training, *heldout = _pictures(path)
+    apart = {name: [file for part in heldout for file in part[name]] for name in training}
+    return decoded_parts(_encoded(training), _encoded(apart), tuple(training), settings.image_size, on_progress)
 
 
 def _pictures(path: Path) -> list[dict[str, list[Path]]]:
-    """The pictures of each class in the train and the test folder of `path`, or in `path` where it has no such pair."""
+    """The pictures of each class in the train folder of `path` and in those held out, or in `path` itself."""
     if not path.is_dir():
         raise UserError(f"the dataset folder {path} does not exist")
-    pair = [path / "train", path / "test"]
-    parts = pair if all(part.is_dir() for part in pair) else [path]
+    heldout = [path / name for name in HELD_OUT if (path / name).is_dir()]
+    parts = [path / "train", *heldout] if heldout and (path / "train").is_dir() else [path]
     found = [{folder.name: _pictures_in(folder) for folder in entries(part) if folder.is_dir()} for part in parts]
     for part, classes in zip(parts, found, strict=True):
         if len(classes) < 2:

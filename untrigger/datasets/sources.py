@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from untrigger.datasets.cifar import register_cifar
 from untrigger.datasets.decoding import OnProgress
@@ -86,10 +87,27 @@ def read_split(name: str, settings: DataSettings, *, seed: int, on_progress: OnP
     reader, path = _reader(source), source.local() or Path()
     reader.check(path, settings)
     training, heldout = reader.read(path, settings, on_progress)
+    _check_images(name, training)
     if heldout is None:
         heldout, training = _divide(training, settings.heldout_share, seed)
     defender, evaluation = _divide(heldout, settings.defender_share, seed)
     return Split(training, defender, evaluation)
+
+
+def _check_images(name: str, data: ImageData) -> None:
+    """UserError when what was read cannot be a dataset: whatever reads it may be wrong about its files."""
+    images, labels, classes = data.images, data.labels, len(data.class_names)
+    if images.dtype != torch.uint8 or images.shape[1:2] != (3,) or images.ndim != 4 or len(images) != len(labels):
+        raise UserError(f"{name} was not read as uint8 (n, 3, h, w) with n labels, but as {tuple(images.shape)}")
+    if not len(images) or int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise UserError(f"{name} has no images, or labels beside those of its {classes} classes")
+    counts = torch.bincount(labels, minlength=classes).tolist()
+    if missing := [class_name for class_name, count in zip(data.class_names, counts, strict=True) if not count]:
+        raise UserError(f"{name} has no training picture of {', '.join(missing[:5])}: add some, or leave the class out")
+    if all(torch.equal(image, images[0]) for image in images):
+        raise UserError(
+            f"all pictures of {name} are one and the same: they were saved wrong, or in a way not read here"
+        )
 
 
 def _reader(source: Source) -> DatasetReader:

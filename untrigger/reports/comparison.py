@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from untrigger.reports.results import RATES, mean_and_spread
-from untrigger.reports.sweep import BEFORE
+from untrigger.measurements import RATES, Rates
+from untrigger.reports.results import Results, mean_and_spread
+from untrigger.reports.sweep import BEFORE, SweepResults
+
+Repetition = int | str
+"""A retraining seed, or the name of a trigger."""
 
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A finished run: its name, its configuration, and every value of its rates by method, rate and repetition.
+    """A finished run: its name, its configuration, and its rates by method and repetition.
 
     The repetitions of one trigger are the retraining seeds; those of a sweep are its triggers, and `paired` with those
     of another sweep.
@@ -22,31 +26,30 @@ class ComparedRun:
 
     name: str
     config: Mapping[str, Any]
-    values: Mapping[str, Mapping[str, Mapping[Any, float]]]
+    rates: Mapping[str, Mapping[Repetition, Rates]]
     paired: bool
 
     @classmethod
-    def of_one(cls, name: str, found: Mapping[str, Any]) -> ComparedRun:
-        """From the content of `results.json`."""
-        values: dict[str, dict[str, dict[Any, float]]] = {BEFORE: {r: {0: v} for r, v in found["before"].items()}}
-        for row in found["defenses"]:
-            _add(values.setdefault(row["method"], {}), row, row["seed"])
-        return cls(name, found["config"], values, paired=False)
+    def of_one(cls, name: str, found: Results) -> ComparedRun:
+        """A run of one trigger."""
+        rates: dict[str, dict[Repetition, Rates]] = {BEFORE: {0: found.before}}
+        for row in found.defenses:
+            rates.setdefault(row.method, {})[row.seed] = row
+        return cls(name, found.config, rates, paired=False)
 
     @classmethod
-    def of_sweep(cls, name: str, found: Mapping[str, Any], triggers: Collection[str]) -> ComparedRun:
-        """From the content of `sweep.json`, over these `triggers` of it; the methods are named group by group."""
-        values: dict[str, dict[str, dict[Any, float]]] = {}
-        for row in found["triggers"]:
-            for method, rates in row["rates"].items() if row["name"] in triggers else ():
-                _add(values.setdefault(f"{row['group']}: {method}", {}), rates, row["name"])
-        return cls(name, found["config"], values, paired=True)
+    def of_sweep(cls, name: str, found: SweepResults, triggers: Collection[str]) -> ComparedRun:
+        """A sweep, over these `triggers` of it; the methods are named group by group."""
+        rates: dict[str, dict[Repetition, Rates]] = {}
+        for row in found.triggers:
+            for method, swept in row.rates.items() if row.name in triggers else ():
+                rates.setdefault(f"{row.group}: {method}", {})[row.name] = swept.mean
+        return cls(name, found.config, rates, paired=True)
 
-
-def _add(values: dict[str, dict[Any, float]], rates: Mapping[str, Any], repetition: Any) -> None:
-    for rate in RATES:
-        if rate in rates:
-            values.setdefault(rate, {})[repetition] = rates[rate]
+    def values(self, method: str, rate: str) -> dict[Repetition, float]:
+        """The values of one of RATES by repetition; empty when the run lacks them."""
+        found = {each: getattr(rates, rate) for each, rates in self.rates.get(method, {}).items()}
+        return {each: value for each, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -65,23 +68,23 @@ class ComparedRate:
 
 def methods(runs: Sequence[ComparedRun]) -> list[str]:
     """All methods of all runs, `before` among them, in order of appearance."""
-    return list(dict.fromkeys(method for run in runs for method in run.values))
+    return list(dict.fromkeys(method for run in runs for method in run.rates))
 
 
 def compared(runs: Sequence[ComparedRun], method: str, rate: str) -> list[ComparedRate | None]:
     """The rate of each run, None where a run lacks it."""
-    first, *others = (run.values.get(method, {}).get(rate) for run in runs)
-    cells = [_compared(first, None, paired=False)]
+    first, *others = (run.values(method, rate) for run in runs)
+    cells = [_compared(first, {}, paired=False)]
     return cells + [_compared(values, first, run.paired) for run, values in zip(runs[1:], others, strict=True)]
 
 
 def _compared(
-    values: Mapping[Any, float] | None, first: Mapping[Any, float] | None, paired: bool
+    values: Mapping[Repetition, float], first: Mapping[Repetition, float], paired: bool
 ) -> ComparedRate | None:
-    if values is None:
+    if not values:
         return None
     mean, std = _mean_and_std(list(values.values()))
-    if first is None:
+    if not first:
         return ComparedRate(mean, std, None, False)
     first_mean, first_std = _mean_and_std(list(first.values()))
     difference = mean - first_mean

@@ -18,12 +18,17 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
-from untrigger.generators import TOLERANCE
-from untrigger.reports.sweep import short_name, sweep_methods
-from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP
+from untrigger.generators import TOLERANCE, StairCurves
+from untrigger.measurements import Rates
+from untrigger.reports.results import DefenseRow
+from untrigger.reports.sweep import BEFORE, TriggerRow, short_name, sweep_methods
+from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP, Embedding
+from untrigger.staircase import StairMeasurement
+from untrigger.training import TrainingCurves, TrainingEpoch
 
 DPI = 110
 THUMBNAILS_PER_STAIR = 60
+F_BINS = [b / 50 for b in range(51)]
 
 STAIR_COLOURS = plt.get_cmap("viridis")
 SINGLE_COLOUR = "#ff7f0e"
@@ -33,12 +38,9 @@ UNDEFENDED = ("before", "none", "fine_tune")
 """What leaves the backdoor open, and would hide the differences between the others."""
 
 
-def draw_embedding(triggers: Tensor, group: Tensor, places: Tensor, betas: Sequence[float], path: Path) -> None:
-    """The t-SNE panel: a point per trigger, thumbnails framed in the colour of their group.
-
-    triggers: float (k, 3, th, tw); group: int (k,), the stair's index or a group of `embedding`;
-    places: float (k, 2).
-    """
+def draw_embedding(embedding: Embedding, betas: Sequence[float], path: Path) -> None:
+    """The t-SNE panel: a point per trigger, thumbnails framed in the colour of their group."""
+    triggers, group, places = embedding.triggers, embedding.group, embedding.places
     figure, axes = plt.subplots(figsize=(10, 7.5))
     for index, beta in enumerate(betas):
         colour = _stair_colour(index, betas)
@@ -98,19 +100,20 @@ def draw_samples(triggers: Tensor, beta: float, path: Path, columns: int = 20) -
 
 def draw_stairs(
     betas: Sequence[float],
-    curves: Sequence[Sequence[Mapping[str, float]]],
-    fresh: Sequence[Sequence[float]],
+    curves: Sequence[StairCurves],
+    measured: Sequence[StairMeasurement],
     path: Path,
 ) -> None:
     """Per stair: F and mutual information per epoch, and the histogram of F over fresh samples."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
     for index, beta in enumerate(betas):
         colour = _stair_colour(index, betas)
-        epochs = range(1, len(curves[index]) + 1)
-        axes[0].plot(epochs, [point["F"] for point in curves[index]], color=colour, label=f"beta = {beta}")
+        curve = curves[index].generator
+        epochs = range(1, len(curve) + 1)
+        axes[0].plot(epochs, [epoch.F for epoch in curve], color=colour, label=f"beta = {beta}")
         axes[0].axhline(beta, color=colour, linestyle=":", linewidth=1)
-        axes[1].plot(epochs, [point["mutual_information"] for point in curves[index]], color=colour)
-        axes[2].hist(fresh[index], bins=[b / 50 for b in range(51)], color=colour, alpha=0.6, label=f"beta = {beta}")
+        axes[1].plot(epochs, [epoch.mutual_information for epoch in curve], color=colour)
+        axes[2].hist(measured[index].F, bins=F_BINS, color=colour, alpha=0.6, label=f"beta = {beta}")
         axes[2].axvline(beta - TOLERANCE, color=colour, linestyle=":", linewidth=1)
     axes[0].set(title="F of the triggers in training", xlabel="epoch", ylim=(0, 1))
     axes[0].legend(frameon=False)
@@ -120,16 +123,16 @@ def draw_stairs(
     _save(figure, path)
 
 
-def draw_methods(defenses: Sequence[Mapping[str, Any]], before: Mapping[str, float], path: Path) -> None:
+def draw_methods(defenses: Sequence[DefenseRow], before: Rates, path: Path) -> None:
     """Attack success rate per method: a bar at the mean, a dot per seed."""
-    methods = list(dict.fromkeys(str(row["method"]) for row in defenses))
+    methods = list(dict.fromkeys(row.method for row in defenses))
     figure, axes = plt.subplots(figsize=(9, 0.5 * len(methods) + 1.4))
     for place, method in enumerate(methods):
-        rates = [100 * row["attack_success_rate"] for row in defenses if row["method"] == method]
+        rates = [100 * row.attack_success_rate for row in defenses if row.method == method]
         colour = SINGLE_COLOUR if method == "single_trigger" else TRUE_COLOUR if method == "ideal" else "#4878a8"
         axes.barh(place, sum(rates) / len(rates), color=colour, alpha=0.55)
         axes.plot(rates, [place] * len(rates), "o", color="black", markersize=4)
-    axes.axvline(100 * before["attack_success_rate"], color="grey", linestyle=":", label="before")
+    axes.axvline(100 * before.attack_success_rate, color="grey", linestyle=":", label="before")
     axes.set(yticks=range(len(methods)), yticklabels=methods, xlabel="attack success rate after defence (%)")
     axes.set_xlim(0, 105)
     axes.invert_yaxis()
@@ -137,20 +140,19 @@ def draw_methods(defenses: Sequence[Mapping[str, Any]], before: Mapping[str, flo
     _save(figure, path)
 
 
-def draw_sweep(triggers: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Attack success rate per trigger, rows of `sweep.json` in their order: all methods, and closer the defences."""
-    names = [short_name(row["name"]) for row in triggers]
+def draw_sweep(triggers: Sequence[TriggerRow], path: Path) -> None:
+    """Attack success rate per trigger, in their order: all methods, and closer the defences."""
+    names = [short_name(row.name) for row in triggers]
     figure, (whole, close) = plt.subplots(
         2, 1, figsize=(max(8.0, 0.32 * len(names) + 3), 7.5), sharex=True, height_ratios=(1, 2)
     )
     methods = sweep_methods(triggers)
     for method in methods:
-        defence = method not in UNDEFENDED
-        values = [100 * row["rates"][method]["attack_success_rate"] for row in triggers]
-        spread = [100 * row["rates"][method].get("attack_success_rate_std", 0.0) for row in triggers]
+        values = [100 * row.success(method) for row in triggers]
         style = _method_style(method, methods)
         whole.plot(range(len(names)), values, marker=".", **style)
-        if defence:
+        if method not in UNDEFENDED:
+            spread = [100 * std.attack_success_rate for row in triggers if (std := row.rates[method].std)]
             close.errorbar(range(len(names)), values, yerr=spread, marker="o", markersize=4, capsize=2, **style)
     whole.set(ylim=(-3, 103), ylabel="attack success (%)")
     whole.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -174,18 +176,18 @@ class Panel:
     places: Tensor
 
     @classmethod
-    def of(cls, row: Mapping[str, Any], embedding: Mapping[str, Tensor]) -> Panel:
-        """From a row of `sweep.json` and the t-SNE's tensors; the reversed trigger is the strongest one."""
-        successes = row["reversed_attack_success_rates"]
+    def of(cls, row: TriggerRow, embedding: Embedding) -> Panel:
+        """From a sweep's trigger and its t-SNE; the reversed trigger is the strongest one."""
+        successes = row.reversed_attack_success_rates
         strongest = successes.index(max(successes))
         return cls(
-            short_name(row["name"]),
-            torch.tensor(row["pixels"]),
-            row["rates"]["before"]["attack_success_rate"],
-            embedding["triggers"][embedding["group"] == REVERSED_GROUP][strongest],
+            short_name(row.name),
+            torch.tensor(row.pixels),
+            row.success(BEFORE),
+            embedding.reversed[strongest],
             successes[strongest],
-            embedding["group"],
-            embedding["places"],
+            embedding.group,
+            embedding.places,
         )
 
 
@@ -214,22 +216,22 @@ def draw_panels(panels: Sequence[Panel], betas: Sequence[float], path: Path) -> 
 
 
 def draw_training(
-    poisoning: Mapping[str, Sequence[Mapping[str, float]]],
-    retraining: Mapping[str, Sequence[Mapping[str, float]]],
+    attacked: TrainingCurves,
+    retraining: Mapping[str, Sequence[TrainingEpoch]],
     path: Path,
 ) -> None:
     """Curves per epoch: the loss of all phases, the attack while the backdoor is planted, the defences' loss."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
-    clean, poisoned = poisoning["clean"], poisoning["poisoned"]
+    clean, poisoned = attacked.clean, attacked.poisoned or ()
     later = range(len(clean) + 1, len(clean) + len(poisoned) + 1)
-    axes[0].plot(range(1, len(clean) + 1), [point["loss"] for point in clean], label="clean training")
-    axes[0].plot(later, [point["loss"] for point in poisoned], label="poison training")
+    axes[0].plot(range(1, len(clean) + 1), [epoch.loss for epoch in clean], label="clean training")
+    axes[0].plot(later, [epoch.loss for epoch in poisoned], label="poison training")
     axes[0].set(title="loss", xlabel="epoch")
-    axes[1].plot(later, [point["clean_accuracy"] for point in poisoned], label="clean accuracy")
-    axes[1].plot(later, [point["attack_success_rate"] for point in poisoned], label="attack success rate")
+    axes[1].plot(later, [epoch.clean_accuracy for epoch in poisoned], label="clean accuracy")
+    axes[1].plot(later, [epoch.attack_success_rate for epoch in poisoned], label="attack success rate")
     axes[1].set(title="planting the backdoor", xlabel="epoch", ylim=(0, 1.02))
     for method, curve in retraining.items():
-        axes[2].plot(range(1, len(curve) + 1), [point["loss"] for point in curve], label=method)
+        axes[2].plot(range(1, len(curve) + 1), [epoch.loss for epoch in curve], label=method)
     axes[2].set(title="loss in retraining (first seed)", xlabel="epoch")
     for axis in axes:
         axis.legend(frameon=False, fontsize=8)

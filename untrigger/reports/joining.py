@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from untrigger.artifacts import read_json
 from untrigger.errors import UserError
 from untrigger.reports.comparison import ComparedRun, differing_settings
-from untrigger.reports.sweep import folder_name
+from untrigger.reports.results import Results
+from untrigger.reports.sweep import SweepResults, folder_name
 from untrigger.reports.sweep_report import bring_together
+from untrigger.reports.tsne import EMBEDDING
 from untrigger.settings.runs import SweepConfig
 
 LISTS = ("triggers", "panels")
 """The settings in which the parts may differ."""
 
 
-def join_sweeps(sweeps: Sequence[Path], output: Path) -> dict[str, Any]:
+def join_sweeps(sweeps: Sequence[Path], output: Path) -> SweepResults:
     """Write the report of a sweep over all triggers of `sweeps` into `output`; returns its results.
 
     sweeps: output folders of finished sweeps, or what `untrigger fetch` brought. Raises UserError when one of them is
@@ -32,24 +32,24 @@ def join_sweeps(sweeps: Sequence[Path], output: Path) -> dict[str, Any]:
     return bring_together(reports, output, config)
 
 
-def _results(folder: Path) -> dict[str, Any]:
-    if not (folder / "sweep.json").exists():
+def _results(folder: Path) -> SweepResults:
+    if not (folder / SweepResults.FILE).exists():
         raise UserError(
             f"{folder} holds no sweep.json: give the folder of a finished sweep (`untrigger fetch` brings one)"
         )
-    return read_json(folder / "sweep.json")
+    return SweepResults.load(folder)
 
 
-def _reports(folder: Path, results: dict[str, Any]) -> list[Path]:
+def _reports(folder: Path, results: SweepResults) -> list[Path]:
     """The report of each trigger of the sweep in `folder`."""
-    reports = [folder / "triggers" / folder_name(row["name"]) for row in results["triggers"]]
+    reports = [folder / "triggers" / folder_name(row.name) for row in results.triggers]
     for report in reports:
-        if not all((report / name).exists() for name in ("results.json", "embedding.safetensors")):
+        if not all((report / name).exists() for name in (Results.FILE, EMBEDDING)):
             raise UserError(f"{report} is not whole: fetch that sweep again")
     return reports
 
 
-def _joined_config(names: Sequence[str], found: Sequence[dict[str, Any]]) -> SweepConfig:
+def _joined_config(names: Sequence[str], found: Sequence[SweepResults]) -> SweepConfig:
     differing = differing_settings(
         [ComparedRun.of_sweep(name, results, ()) for name, results in zip(names, found, strict=True)]
     )
@@ -57,5 +57,5 @@ def _joined_config(names: Sequence[str], found: Sequence[dict[str, Any]]) -> Swe
         if setting not in LISTS:
             told = ", ".join(f"{value} in {name}" for name, value in zip(names, values, strict=True))
             raise UserError(f"only sweeps with the same settings can be joined: {setting} is {told}")
-    lists = {setting: [name for results in found for name in results["config"][setting]] for setting in LISTS}
-    return SweepConfig.of({**found[0]["config"], **lists})
+    lists = {setting: [name for results in found for name in results.config[setting]] for setting in LISTS}
+    return SweepConfig.of({**found[0].config, **lists})

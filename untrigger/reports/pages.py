@@ -7,13 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from untrigger import __version__
-from untrigger.reports.results import RATES
-from untrigger.reports.sweep import folder_name, sweep_methods
+from untrigger.reports.results import Results
+from untrigger.reports.sweep import SweepResults, folder_name, sweep_methods
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class Picture:
 
 def write_report(
     path: Path,
-    found: Mapping[str, Any],
+    found: Results,
     class_names: Sequence[str],
     counts: Mapping[str, int],
     pictures: Mapping[str, Picture | list[Picture]],
 ) -> None:
-    """Write the report of `found`, the content of results.json.
+    """Write the report of what one run found.
 
     counts: images in the defender's and the evaluation data. pictures: attack, methods, embedding, stairs, training,
     and the list `samples`.
@@ -46,11 +45,10 @@ def write_report(
         .render(
             found=found,
             counts=counts,
-            target_name=class_names[found["target_class"]],
-            rates=RATES,
+            target_name=class_names[found.target_class],
             pictures=pictures,
-            config=json.dumps(found["config"], indent=2),
-            command=command_line(found["config"]),
+            config=json.dumps(found.config, indent=2),
+            command=command_line(found.config["seed"]),
             version=__version__,
         )
     )
@@ -58,17 +56,17 @@ def write_report(
     path.write_text(page)
 
 
-def write_sweep_report(path: Path, found: Mapping[str, Any], pictures: Mapping[str, Picture]) -> None:
-    """Write the report of a sweep: `found` is the content of sweep.json, `pictures` are sweep and panels."""
+def write_sweep_report(path: Path, found: SweepResults, pictures: Mapping[str, Picture]) -> None:
+    """Write the report of a sweep; `pictures` are sweep and panels."""
     page = page_templates().get_template("sweep.html.j2")
-    groups = dict.fromkeys(line["group"] for line in found["summary"])
-    config = json.dumps(found["config"], indent=2)
+    groups = dict.fromkeys(line.group for line in found.summary)
+    config = json.dumps(found.config, indent=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         page.render(
             found=found,
             groups=groups,
-            methods=sweep_methods(found["triggers"]),
+            methods=sweep_methods(found.triggers),
             pictures=pictures,
             folder_name=folder_name,
             config=config,
@@ -86,6 +84,6 @@ def page_templates() -> Environment:
     return environment
 
 
-def command_line(config: Mapping[str, Any]) -> str:
+def command_line(seed: int) -> str:
     """The command that repeats the run, given the configuration printed in the report as config.json."""
-    return f"untrigger run --config config.json --output runs/again --seed {config['seed']}"
+    return f"untrigger run --config config.json --output runs/again --seed {seed}"

@@ -1,25 +1,115 @@
-"""`results.json`: what one run of the defence found, rates as fractions."""
+"""`results.json`: what one run of the defence found, rates as fractions.
+
+What early versions did not write yet has a default.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import model_serializer, model_validator
+
+from untrigger.measurements import RATES, FreshSamples, Rates
+from untrigger.settings.base import Frozen, Stored
 
 if TYPE_CHECKING:
-    from untrigger.metrics import Rates
     from untrigger.settings.runs import DefenseConfig
 
-RATES = (
-    "clean_accuracy",
-    "attack_success_rate",
-    "robust_accuracy",
-    "clean_target_rate",
-    "defense_effectiveness_rating",
-)
+Pixels = tuple[tuple[tuple[float, ...], ...], ...]
+"""Of a trigger: (3, height, width), in [0, 1]."""
 
-DefenseRow = dict[str, Any]
+ENSEMBLE = "ensemble"
+"""The method that is the defence itself."""
+
+
+class PlantedTrigger(Frozen):
+    """The trigger that the attacker planted."""
+
+    name: str
+    height: int
+    width: int
+    pixels: Pixels
+
+
+class _Retraining(Frozen):
+    method: str
+    seed: int
+
+
+# What a file holds comes in the order of the fields: those of the last base first.
+class DefenseRow(Rates, _Retraining):
+    """One retraining's rates."""
+
+
+class RepeatedRates(Frozen):
+    """Rates over repetitions: mean and sample standard deviation (none where nothing was repeated).
+
+    In files they lie flat: `mean` and `std` are spread over names that end as `MEAN` and `STD` say.
+    """
+
+    MEAN: ClassVar[str] = "_mean"
+    STD: ClassVar[str] = "_std"
+
+    mean: Rates
+    std: Rates | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or "mean" in content:
+            return content
+        rest = dict(content)
+        mean, std = ({r: rest.pop(r + end) for r in RATES if r + end in rest} for end in (cls.MEAN, cls.STD))
+        return {**rest, "mean": mean, "std": std or None}
+
+
+class MethodSummary(RepeatedRates):
+    """One method over its `n` retraining seeds; the deviation is 0 for one seed."""
+
+    method: str
+    n: int
+    std: Rates
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        mean, std = self.mean.model_dump(), self.std.model_dump()
+        rates = {rate + end: part[rate] for rate in mean for end, part in ((self.MEAN, mean), (self.STD, std))}
+        return {"method": self.method, "n": self.n, **rates}
+
+
+class _Beta(Frozen):
+    beta: float
+
+
+class Stair(FreshSamples, _Beta):
+    """One stair, and how well its generator fills it."""
+
+
+class Results(Stored):
+    """What one run found.
+
+    classifier: its architecture. reversed_attack_success_rates: of each reversed trigger, before the defence.
+    """
+
+    FILE = "results.json"
+
+    dataset: str
+    classifier: str
+    trigger: PlantedTrigger
+    target_class: int
+    config: dict[str, Any]
+    before: Rates
+    defenses: tuple[DefenseRow, ...]
+    summary: tuple[MethodSummary, ...]
+    stairs: tuple[Stair, ...]
+    reversed_attack_success_rates: tuple[float, ...] = ()
+
+    @property
+    def ensemble(self) -> MethodSummary:
+        """What the defence itself left."""
+        return next(line for line in self.summary if line.method == ENSEMBLE)
 
 
 def defense_row(method: str, seed: int, before: Rates, after: Rates) -> DefenseRow:
@@ -27,19 +117,19 @@ def defense_row(method: str, seed: int, before: Rates, after: Rates) -> DefenseR
     from untrigger.metrics import defense_effectiveness_rating
 
     rating = defense_effectiveness_rating(before, after)
-    return {"method": method, "seed": seed, **asdict(after), "defense_effectiveness_rating": rating}
+    rates = {**after.model_dump(), "defense_effectiveness_rating": rating}
+    return DefenseRow(method=method, seed=seed, **rates)
 
 
-def summarise(rows: Sequence[DefenseRow]) -> list[dict[str, Any]]:
-    """Per method, in order of appearance: n, and mean and sample standard deviation (0 for one seed) of each rate."""
+def summarise(rows: Sequence[DefenseRow]) -> tuple[MethodSummary, ...]:
+    """The summary of each method, in order of appearance."""
     summary = []
-    for method in dict.fromkeys(row["method"] for row in rows):
-        own = [row for row in rows if row["method"] == method]
-        line: dict[str, Any] = {"method": method, "n": len(own)}
-        for rate in RATES:
-            line[f"{rate}_mean"], line[f"{rate}_std"] = mean_and_spread([row[rate] for row in own])
-        summary.append(line)
-    return summary
+    for method in dict.fromkeys(row.method for row in rows):
+        own = [row.model_dump(include=set(RATES)) for row in rows if row.method == method]
+        spread = {rate: mean_and_spread([row[rate] for row in own]) for rate in own[0]}
+        mean, std = (Rates(**{rate: found[part] for rate, found in spread.items()}) for part in (0, 1))
+        summary.append(MethodSummary(method=method, n=len(own), mean=mean, std=std))
+    return tuple(summary)
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
@@ -50,26 +140,23 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
 def results(
     settings: DefenseConfig,
     architecture: str,
-    trigger: Mapping[str, Any],
+    trigger: PlantedTrigger,
+    *,
     before: Rates,
     rows: Sequence[DefenseRow],
-    stairs: Sequence[Mapping[str, Any]],
-    reversed_successes: Sequence[float],
-) -> dict[str, Any]:
-    """The content of `results.json`, without its format version.
-
-    architecture: of the classifier. reversed_successes: attack success rate of each reversed trigger, before the
-    defence.
-    """
-    return {
-        "dataset": settings.dataset,
-        "classifier": architecture,
-        "trigger": dict(trigger),
-        "target_class": settings.target_class,
-        "config": settings.record(),
-        "before": asdict(before),
-        "defenses": list(rows),
-        "summary": summarise(rows),
-        "stairs": list(stairs),
-        "reversed_attack_success_rates": list(reversed_successes),
-    }
+    stairs: Sequence[Stair] = (),
+    reversed_successes: Sequence[float] = (),
+) -> Results:
+    """What a run with these settings found; see `Results`."""
+    return Results(
+        dataset=settings.dataset,
+        classifier=architecture,
+        trigger=trigger,
+        target_class=settings.target_class,
+        config=settings.record(),
+        before=before,
+        defenses=tuple(rows),
+        summary=summarise(rows),
+        stairs=tuple(stairs),
+        reversed_attack_success_rates=tuple(reversed_successes),
+    )

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from untrigger.reports.results import RATES, mean_and_spread
+from pydantic import model_serializer
+
+from untrigger.reports.results import ENSEMBLE, Pixels, RepeatedRates, Results, Stair, mean_and_spread
+from untrigger.settings.base import Frozen, Stored
 from untrigger.settings.runs import SweepConfig
 from untrigger.storage.sources import is_address
-
-SUCCESS = "attack_success_rate"
 
 BLACK_AND_WHITE, COLOUR, OTHER = "black-and-white", "colour", "other"
 
 BEFORE = "before"
 BASELINE = "single_trigger"
-DEFENCE = "ensemble"
 
 PUBLISHED_RATES: dict[str, dict[str, tuple[float, float | None]]] = {
     BLACK_AND_WHITE: {
@@ -44,6 +44,87 @@ NOT_PUBLISHED = ("digits", "cifar100")
 """Datasets that are not the one of `PUBLISHED_RATES`; of a folder or an address, nobody can tell by the name."""
 
 
+class SweptRates(RepeatedRates):
+    """What one method left of one trigger, over its retraining seeds."""
+
+    MEAN = ""
+
+    seeds: int
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        spread = self.std.model_dump() if self.std else {}
+        std = {rate + self.STD: value for rate, value in spread.items()}
+        return {"seeds": self.seeds, **self.mean.model_dump(), **std}
+
+
+class TriggerRow(Frozen):
+    """One trigger of a sweep, with the rates that each method left, and those `before` any."""
+
+    name: str
+    group: str
+    pixels: Pixels
+    rates: dict[str, SweptRates]
+    stairs: tuple[Stair, ...]
+    reversed_attack_success_rates: tuple[float, ...]
+
+    def success(self, method: str) -> float:
+        """The attack success rate that `method` left, its mean over the seeds."""
+        return self.rates[method].mean.attack_success_rate
+
+
+class GroupLine(Frozen):
+    """One method over the triggers of a group: mean, sample standard deviation and worst attack success rate.
+
+    Before the defence the worst attack is the one that succeeds least, as in the paper. `over_ensemble` is how much
+    more than the ensemble the method leaves: the mean over the triggers, and its standard error (0 for one trigger).
+    """
+
+    group: str
+    method: str
+    triggers: int
+    seeds: int
+    mean: float
+    std: float
+    over_ensemble: float | None = None
+    over_ensemble_error: float | None = None
+    worst: float
+    worst_trigger: str
+    clean_accuracy: float
+    published_mean: float | None
+    published_worst: float | None
+
+
+class SweepResults(Stored):
+    """What a sweep found: its triggers by what the baseline leaves of them, and the summary of each group."""
+
+    FILE = "sweep.json"
+
+    dataset: str
+    classifier: str
+    target_class: int
+    config: dict[str, Any]
+    triggers: tuple[TriggerRow, ...]
+    summary: tuple[GroupLine, ...]
+
+
+def sweep_results(settings: SweepConfig, found: Sequence[Results]) -> SweepResults:
+    """What a sweep found, from the results of each trigger."""
+    triggers = sorted((_trigger_row(results) for results in found), key=_by_baseline)
+    return SweepResults(
+        dataset=settings.dataset,
+        classifier=found[0].classifier,
+        target_class=settings.target_class,
+        config=settings.record(),
+        triggers=tuple(triggers),
+        summary=tuple(
+            line
+            for group in (BLACK_AND_WHITE, COLOUR, OTHER)
+            for line in _group_summary(settings, group, [row for row in triggers if row.group == group])
+        ),
+    )
+
+
 def trigger_group(name: str) -> str:
     """The group that the paper reports the trigger `name` in."""
     if name == "checkerboard" or name.startswith("binary:"):
@@ -62,91 +143,64 @@ def short_name(trigger: str) -> str:
     return f"trigger {last[:8]}" if is_address(trigger) else last
 
 
-def sweep_results(settings: SweepConfig, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The content of `sweep.json`, without its format version, from the `results.json` of each trigger."""
-    triggers = sorted((_trigger_row(results) for results in found), key=_by_baseline)
-    return {
-        "dataset": settings.dataset,
-        "classifier": found[0]["classifier"],
-        "target_class": settings.target_class,
-        "config": settings.record(),
-        "triggers": triggers,
-        "summary": [
-            line
-            for group in (BLACK_AND_WHITE, COLOUR, OTHER)
-            for line in _group_summary(settings, group, [row for row in triggers if row["group"] == group])
-        ],
-    }
-
-
-def panel_triggers(settings: SweepConfig, found: Mapping[str, Any]) -> list[str]:
+def panel_triggers(settings: SweepConfig, found: SweepResults) -> list[str]:
     """The triggers whose distribution is drawn: those chosen, else the baseline's best, median and worst."""
     if settings.panels:
         return list(settings.panels)
-    names = [row["name"] for row in found["triggers"]]
+    names = [row.name for row in found.triggers]
     return list(dict.fromkeys([names[0], names[len(names) // 2], names[-1]]))
 
 
-def sweep_methods(triggers: Sequence[Mapping[str, Any]]) -> list[str]:
+def sweep_methods(triggers: Sequence[TriggerRow]) -> list[str]:
     """`before` and all methods, in order of appearance."""
-    return list(dict.fromkeys(method for row in triggers for method in row["rates"]))
+    return list(dict.fromkeys(method for row in triggers for method in row.rates))
 
 
-def _trigger_row(results: Mapping[str, Any]) -> dict[str, Any]:
-    """One trigger: per method the mean of each rate over the seeds, and their standard deviation."""
-    before = results["before"]
-    rates = {BEFORE: {"seeds": 1, **{rate: before[rate] for rate in RATES if rate in before}}}
-    for line in results["summary"]:
-        values = {rate: line[f"{rate}_mean"] for rate in RATES}
-        spread = {f"{rate}_std": line[f"{rate}_std"] for rate in RATES}
-        rates[line["method"]] = {"seeds": line["n"], **values, **spread}
-    trigger = results["trigger"]
-    return {
-        "name": trigger["name"],
-        "group": trigger_group(trigger["name"]),
-        "pixels": trigger["pixels"],
-        "rates": rates,
-        "stairs": results["stairs"],
-        "reversed_attack_success_rates": results["reversed_attack_success_rates"],
-    }
+def _trigger_row(results: Results) -> TriggerRow:
+    lines = {line.method: SweptRates(seeds=line.n, mean=line.mean, std=line.std) for line in results.summary}
+    return TriggerRow(
+        name=results.trigger.name,
+        group=trigger_group(results.trigger.name),
+        pixels=results.trigger.pixels,
+        rates={BEFORE: SweptRates(seeds=1, mean=results.before), **lines},
+        stairs=results.stairs,
+        reversed_attack_success_rates=results.reversed_attack_success_rates,
+    )
 
 
-def _by_baseline(row: Mapping[str, Any]) -> tuple[float, str]:
-    rates = row["rates"].get(BASELINE) or row["rates"][DEFENCE]
-    return rates[SUCCESS], row["name"]
+def _by_baseline(row: TriggerRow) -> tuple[float, str]:
+    return row.success(BASELINE if BASELINE in row.rates else ENSEMBLE), row.name
 
 
-def _group_summary(settings: SweepConfig, group: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _group_summary(settings: SweepConfig, group: str, rows: Sequence[TriggerRow]) -> list[GroupLine]:
     """One line per method over the triggers of the group."""
     published = {} if settings.dataset.partition(":")[0] in NOT_PUBLISHED else PUBLISHED_RATES.get(group, {})
-    summary = []
-    for method in sweep_methods(rows):
-        line = _method_summary(method, [row for row in rows if method in row["rates"]])
-        mean, worst = published.get(method, (None, None))
-        summary.append({"group": group, "method": method, **line, "published_mean": mean, "published_worst": worst})
-    return summary
+    return [
+        _group_line(group, method, [row for row in rows if method in row.rates], published.get(method, (None, None)))
+        for method in sweep_methods(rows)
+    ]
 
 
-def _method_summary(method: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean, sample standard deviation and worst attack success rate over the triggers.
-
-    Before the defence the worst attack is the one that succeeds least, as in the paper. `over_ensemble` is how much
-    more than the ensemble the method leaves: the mean over the triggers, and its standard error (0 for one trigger).
-    """
-    rates = [row["rates"][method] for row in rows]
-    successes = [each[SUCCESS] for each in rates]
+def _group_line(
+    group: str, method: str, rows: Sequence[TriggerRow], published: tuple[float | None, float | None]
+) -> GroupLine:
+    successes = [row.success(method) for row in rows]
     worst = min(successes) if method == BEFORE else max(successes)
     mean, std = mean_and_spread(successes)
-    more = [success - row["rates"][DEFENCE][SUCCESS] for success, row in zip(successes, rows, strict=True)]
+    more = [success - row.success(ENSEMBLE) for success, row in zip(successes, rows, strict=True)]
     over_ensemble, spread = mean_and_spread(more)
-    return {
-        "triggers": len(rows),
-        "seeds": rates[0]["seeds"],
-        "mean": mean,
-        "std": std,
-        "over_ensemble": over_ensemble,
-        "over_ensemble_error": spread / math.sqrt(len(rows)),
-        "worst": worst,
-        "worst_trigger": rows[successes.index(worst)]["name"],
-        "clean_accuracy": statistics.fmean(each["clean_accuracy"] for each in rates),
-    }
+    return GroupLine(
+        group=group,
+        method=method,
+        triggers=len(rows),
+        seeds=rows[0].rates[method].seeds,
+        mean=mean,
+        std=std,
+        over_ensemble=over_ensemble,
+        over_ensemble_error=spread / math.sqrt(len(rows)),
+        worst=worst,
+        worst_trigger=rows[successes.index(worst)].name,
+        clean_accuracy=statistics.fmean(row.rates[method].mean.clean_accuracy for row in rows),
+        published_mean=published[0],
+        published_worst=published[1],
+    )

@@ -2,74 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from untrigger.reports.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
-
-if TYPE_CHECKING:
-    pass
-
-
-def final_tables(found: Mapping[str, Any]) -> list[Table]:
-    """What a finished run shows: the table of results.json, or those of sweep.json."""
-    return sweep_tables(found) if "triggers" in found else [results_table(found)]
+from untrigger.reports.results import Results
+from untrigger.reports.sweep import BEFORE, GroupLine, SweepResults
 
 
-def sweep_tables(found: Mapping[str, Any]) -> list[Table]:
-    """The attack success rates of sweep.json, one table per group of triggers, beside the published ones.
+def final_tables(found: Results | SweepResults) -> list[Table]:
+    """What a finished run shows: one table, or those of a sweep."""
+    return [results_table(found)] if isinstance(found, Results) else sweep_tables(found)
+
+
+def sweep_tables(found: SweepResults) -> list[Table]:
+    """The attack success rates of a sweep, one table per group of triggers, beside the published ones.
 
     The column `- ensemble` is how much more than the ensemble a method leaves, paired by trigger, ± its standard error.
     """
     tables = []
-    for group in dict.fromkeys(line["group"] for line in found["summary"]):
-        lines = [line for line in found["summary"] if line["group"] == group]
-        title = f"{found['dataset']}, {lines[0]['triggers']} {group} triggers, attack success %"
-        caption = "paper: CIFAR-10, ResNet-18" if any(line["published_mean"] for line in lines) else None
+    for group in dict.fromkeys(line.group for line in found.summary):
+        lines = [line for line in found.summary if line.group == group]
+        title = f"{found.dataset}, {lines[0].triggers} {group} triggers, attack success %"
+        caption = "paper: CIFAR-10, ResNet-18" if any(line.published_mean for line in lines) else None
         table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, caption=caption)
         table.add_column("method", no_wrap=True)
         for name in ("mean ± sd", "worst", "- ensemble", "clean %", "paper", "worst"):
             table.add_column(name, justify="right", no_wrap=True)
         for line in lines:
-            spread = f"{_percent(line['mean'])} ± {_percent(line['std'])}"
-            more = f"{100 * line['over_ensemble']:+.1f} ± {_percent(line['over_ensemble_error'])}"
-            rates = (_percent(line[name]) for name in ("clean_accuracy", "published_mean", "published_worst"))
+            spread = f"{_percent(line.mean)} ± {_percent(line.std)}"
+            rates = map(_percent, (line.clean_accuracy, line.published_mean, line.published_worst))
             table.add_row(
-                line["method"], spread, _percent(line["worst"]), more, *rates, end_section=line["method"] == "before"
+                line.method, spread, _percent(line.worst), _more(line), *rates, end_section=line.method == BEFORE
             )
         tables.append(table)
     return tables
+
+
+def _more(line: GroupLine) -> str:
+    if line.over_ensemble is None:
+        return ""
+    return f"{100 * line.over_ensemble:+.1f} ± {_percent(line.over_ensemble_error)}"
 
 
 def _percent(rate: float | None) -> str:
     return "" if rate is None else f"{100 * rate:.1f}"
 
 
-def results_table(found: Mapping[str, Any]) -> Table:
-    """The before/after table of results.json, rates in percent, and below it the floor of attack success."""
-    ensemble = next(line for line in found["summary"] if line["method"] == "ensemble")
-    floors = (_percent(found["before"]["clean_target_rate"]), _percent(ensemble["clean_target_rate_mean"]))
+def results_table(found: Results) -> Table:
+    """The before/after table, rates in percent, and below it the floor of attack success."""
+    floors = [_percent(rates.clean_target_rate) for rates in (found.before, found.ensemble.mean)]
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
-        title=f"{found['dataset']}, {found['trigger']['name']} -> class {found['target_class']}",
+        title=f"{found.dataset}, {found.trigger.name} -> class {found.target_class}",
         caption=f"without a trigger: {floors[0]} % to the target class before, {floors[1]} % after ensemble",
     )
     table.add_column("method", no_wrap=True)
     for name in ("seeds", "ASR %", "clean %", "robust %", "DER %"):
         table.add_column(name, justify="right", no_wrap=True)
-    before = found["before"]
     rates = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
-    table.add_row("before", "", *(f"{100 * before[rate]:.1f}" for rate in rates), "", end_section=True)
-    for line in found["summary"]:
+    table.add_row("before", "", *(_percent(getattr(found.before, rate)) for rate in rates), "", end_section=True)
+    for line in found.summary:
         cells = (
-            f"{100 * line[f'{rate}_mean']:.1f} ± {100 * line[f'{rate}_std']:.1f}"
+            f"{_percent(getattr(line.mean, rate))} ± {_percent(getattr(line.std, rate))}"
             for rate in (*rates, "defense_effectiveness_rating")
         )
-        table.add_row(line["method"], str(line["n"]), *cells)
+        table.add_row(line.method, str(line.n), *cells)
     return table
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
+from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError
 
 REVERSED_GROUP = -1
@@ -12,6 +16,35 @@ REVERSED_GROUP = -1
 
 TRUE_GROUP = -2
 """The group of the true trigger."""
+
+EMBEDDING = "embedding.safetensors"
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the t-SNE shows: triggers, float (k, 3, th, tw), the group of each, int (k,), and its place, float (k, 2).
+
+    A group is the index of a stair by rising beta, REVERSED_GROUP or TRUE_GROUP.
+    """
+
+    triggers: Tensor
+    group: Tensor
+    places: Tensor
+
+    @property
+    def reversed(self) -> Tensor:
+        """The reversed triggers, in the order of their restarts."""
+        return self.triggers[self.group == REVERSED_GROUP]
+
+    def save(self, folder: Path) -> None:
+        """Write the tensors into `folder`."""
+        write_tensors(folder / EMBEDDING, {"triggers": self.triggers, "group": self.group, "places": self.places})
+
+    @classmethod
+    def load(cls, folder: Path) -> Embedding:
+        """Read what `save` wrote."""
+        tensors = read_tensors(folder / EMBEDDING)
+        return cls(tensors["triggers"], tensors["group"], tensors["places"])
 
 
 def embed(triggers: Tensor, perplexity: float, *, seed: int) -> Tensor:

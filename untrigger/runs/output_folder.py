@@ -13,6 +13,8 @@ from typing import IO, Any
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
+from untrigger.reports.results import Results
+from untrigger.reports.sweep import SweepResults
 from untrigger.settings.base import home_expanded
 from untrigger.stages.reuse import kept_outputs
 
@@ -86,7 +88,7 @@ class OutputFolder:
         sweep = self.path / "sweep.json"
         return sweep if sweep.exists() else self.path / "results.json"
 
-    def take_report(self, stage: str) -> dict[str, Any]:
+    def take_report(self, stage: str) -> Results | SweepResults:
         """Bring what the last stage, called `stage`, reports to the top of the folder; returns the results.
 
         Raises UserError when that stage left nothing.
@@ -101,7 +103,8 @@ class OutputFolder:
                 shutil.copytree(source, target)
             elif source.exists():
                 shutil.copyfile(source, target)
-        return read_json(self.results)
+        kind = SweepResults if self.results.name == SweepResults.FILE else Results
+        return kind.load(self.path)
 
     def _locked(self) -> IO[str]:
         """The folder's lock, held until this process ends; UserError when it cannot be written or is taken."""

@@ -6,14 +6,14 @@ folders of their own before PIPELINE (namespace/NAMESPACE/pipeline).
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
+from untrigger.reports.results import Results
+from untrigger.reports.sweep import SweepResults
 from untrigger.storage.bundles import OnFile, quiet
 from untrigger.storage.objects import Address, ObjectStore
 
@@ -30,14 +30,15 @@ FETCHED = "fetched.json"
 
 @dataclass(frozen=True)
 class StoredReport:
-    """The report of a run that has ended: where its files are, and which of them holds the results."""
+    """The report of a run that has ended: where its files are, and what kind of results is among them."""
 
     address: Address
-    results: str
+    results: type[Results | SweepResults]
 
-    def read(self, store: ObjectStore) -> dict[str, Any]:
-        """The content of results.json, or of sweep.json."""
-        return dict(json.loads(store.read(self.address / self.results) or b"{}"))
+    def read(self, store: ObjectStore) -> Results | SweepResults:
+        """What the run found; UserError when that is no longer there."""
+        file = self.address / self.results.FILE
+        return self.results.parse(store.read(file) or b"{}", str(file))
 
 
 def find_run(store: ObjectStore, root: Address, run_id: str, depth: int = 4) -> Address | None:
@@ -55,9 +56,9 @@ def find_run(store: ObjectStore, root: Address, run_id: str, depth: int = 4) -> 
 def find_report(store: ObjectStore, run: Address) -> StoredReport | None:
     """The report of the run whose artifacts lie at `run`; None when it has none (yet)."""
     sweep = run.prefix.rpartition("/")[0].endswith(SWEEP)
-    task, results = ("aggregation", "sweep.json") if sweep else ("evaluation", "results.json")
+    task, results = ("aggregation", SweepResults) if sweep else ("evaluation", Results)
     reports = [run / task / attempt.rstrip("/") / "report" for attempt in store.names(run / task)]
-    finished = [StoredReport(report, results) for report in reports if results in store.names(report)]
+    finished = [StoredReport(report, results) for report in reports if results.FILE in store.names(report)]
     return finished[-1] if finished else None
 
 

@@ -1,13 +1,24 @@
-"""The base of all settings: frozen, validated, serialisable."""
+"""The base of all settings, and of all that runs write down: frozen, validated, serialisable."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+from pydantic_core import ErrorDetails
 
+from untrigger.artifacts import parse_json, read_text, write_json
 from untrigger.errors import UserError
 
 
@@ -23,31 +34,94 @@ SourceName = Annotated[str, AfterValidator(home_expanded)]
 """What names a dataset, a classifier or a trigger; stages may run where the home is another one."""
 
 
-class Settings(BaseModel):
-    """Frozen, validated, serialisable; an unknown name is refused."""
+class Frozen(BaseModel):
+    """Frozen, validated, serialisable; an unknown name is refused.
+
+    What is raised is a UserError of one sentence that names the bad value, and the `source` where there is one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
+    UNKNOWN: ClassVar[str] = "unknown field {}"
+    """What is said of a name that the model does not know."""
+
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """Validate `values` at the edge; raises UserError with one sentence that names the bad value."""
+    def of(cls, values: Mapping[str, Any], source: str = "") -> Self:
+        """Validate `values` at the edge."""
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise UserError(_sentence(error)) from error
+            raise cls._refusal(error.errors()[0], source) from error
+
+    @classmethod
+    def parse(cls, text: str | bytes, source: str) -> Self:
+        """Read the text of a JSON file with a format version."""
+        return cls.of(parse_json(text, source), source)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a JSON file with a format version, of our own or of a user's making."""
+        return cls.parse(read_text(path, str(path)), str(path))
+
+    @classmethod
+    def _refusal(cls, error: ErrorDetails, source: str) -> UserError:
+        return UserError(f"{source}: {_sentence(error, cls.UNKNOWN)}" if source else _sentence(error, cls.UNKNOWN))
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values; settings without a value are left out, as KFP knows no null."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    reason = str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else first["msg"]
-    if first["type"] == "extra_forbidden":
-        return f"unknown setting {where}: `untrigger run --help` lists the settings"
+class Stored(Frozen):
+    """What lies in a folder as JSON, under a name of its own."""
+
+    FILE: ClassVar[str]
+
+    def save(self, folder: Path) -> None:
+        """Write the file; it appears whole or not at all."""
+        write_json(folder / self.FILE, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls.read(folder / cls.FILE)
+
+
+class Sparse(Frozen):
+    """What is None is left out when it is written."""
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
+class Settings(Frozen):
+    """What a part of the program is told."""
+
+    UNKNOWN = "unknown setting {}: `untrigger run --help` lists the settings"
+
+    @classmethod
+    def check_part(cls, values: Mapping[str, Any], source: str) -> None:
+        """UserError when one of `values`, some of the settings, is unknown or wrong by itself.
+
+        Whether settings fit together shows only when all are there.
+        """
+        try:
+            cls.model_validate(dict(values))
+        except ValidationError as error:
+            for each in error.errors():
+                if not (each["type"] == "value_error" and isinstance(each["input"], Mapping)):
+                    raise cls._refusal(each, source) from error
+
+
+def _sentence(error: ErrorDetails, unknown: str) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    reason = str(error["ctx"]["error"]) if "error" in error.get("ctx", {}) else error["msg"]
+    if error["type"] == "extra_forbidden":
+        return unknown.format(where)
+    if error["type"] == "missing":
+        return f"{where} is missing"
     if not where:
         return reason
-    got = "" if "got " in reason else f", got {first['input']!r}"
+    got = "" if "got " in reason else f", got {error['input']!r}"
     return f"{where}: {reason[:1].lower()}{reason[1:]}{got}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from untrigger.reports.sweep import SweepResults
 from untrigger.reports.sweep_report import bring_together
 from untrigger.settings.runs import SweepConfig
 from untrigger.stages.log import Log
@@ -20,10 +21,10 @@ def run(log: Log, *, reports: InFolders, report: OutFolder, config: dict[str, An
         _publish(log.summary_run(tracked), report, found)
 
 
-def _publish(run: TrackedRun, report: Path, found: dict[str, Any]) -> None:
-    for line in found["summary"]:
-        name = f"{line['group']}.{line['method'].replace('=', '_')}"
-        run.metrics({f"{name}.{part}": line[part] for part in ("mean", "std", "worst")})
+def _publish(run: TrackedRun, report: Path, found: SweepResults) -> None:
+    for line in found.summary:
+        name = f"{line.group}.{line.method.replace('=', '_')}"
+        run.metrics({f"{name}.mean": line.mean, f"{name}.std": line.std, f"{name}.worst": line.worst})
     run.files(report / "figures", "figures")
     run.files(report / "report.html")
-    run.files(report / "sweep.json")
+    run.files(report / SweepResults.FILE)

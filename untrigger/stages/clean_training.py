@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from untrigger.artifacts import write_json
 from untrigger.classifiers import Classifier, load_classifier, new_classifier, save_classifier, with_precision
 from untrigger.datasets.images import load_images
 from untrigger.errors import UserError
@@ -13,7 +12,7 @@ from untrigger.stages.log import Log
 from untrigger.stages.reuse import ModelName
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.storage.sources import classifier_folder
-from untrigger.training import train
+from untrigger.training import TrainingCurves, train
 
 
 @stage("clean_training")
@@ -50,7 +49,7 @@ def run(
             )
         tracked.parameters({"precision": model.settings.precision})
         save_classifier(model, clean_classifier)
-        write_json(clean_classifier / "curves.json", {"clean": history})
+        TrainingCurves.of({"clean": history}).save(clean_classifier)
 
 
 def _ready_made(weights: str, classes: int) -> Classifier:

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from untrigger.artifacts import read_json, read_tensors, write_json
 from untrigger.classifiers import Classifier, frozen, load_classifier
 from untrigger.datasets.images import ImageData, load_images
-from untrigger.metrics import Rates, evaluate, testing_function
+from untrigger.generators import StairCurves
+from untrigger.measurements import RATES, FreshSamples, Rates
+from untrigger.metrics import evaluate, testing_function
 from untrigger.networks.devices import device
 from untrigger.reports import figures
 from untrigger.reports.pages import Picture, write_report
-from untrigger.reports.results import RATES, DefenseRow, defense_row, results
-from untrigger.reports.tsne import REVERSED_GROUP
+from untrigger.reports.results import ENSEMBLE, DefenseRow, PlantedTrigger, Results, Stair, defense_row, results
+from untrigger.reports.tsne import Embedding
+from untrigger.retraining import RetrainingRecord
 from untrigger.seeding import derived_rng
 from untrigger.settings.runs import DefenseConfig
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import run_name
 from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
-from untrigger.staircase import Staircase, load_staircase
+from untrigger.staircase import Staircase, StairMeasurement, load_staircase, stair_folder
 from untrigger.tracking.records import TrackedRun
+from untrigger.training import TrainingCurves
 from untrigger.triggers import load_triggers, stamp
 
 SAMPLES_SHOWN = 60
 IMAGES_SHOWN = 8
+
+EMBEDDING_SHOWN = (
+    "t-SNE of the triggers: samples of each generator, the single reversed triggers, and the true trigger "
+    "(left out when its size is not the one that was looked for)"
+)
 
 
 @stage("evaluation")
@@ -58,30 +68,38 @@ def run(
     with log.run() as tracked:
         suspect = load_classifier(backdoored_classifier, device())
         before = measure.rates(suspect, 0)
-        rows = _measure_all(log, measure, suspect, (*retrained, ideal))
-        rows.sort(key=lambda row: (_method_order(settings, row["method"]), row["seed"]))
+        records = {folder: RetrainingRecord.load(folder) for folder in (*retrained, ideal)}
+        rows = _measure_all(log, measure, suspect, records)
+        rows.sort(key=lambda row: (_method_order(settings, row.method), row.seed))
         for row in rows:
-            log.existing_run(run_name(row["method"], row["seed"])).metrics({rate: row[rate] for rate in RATES})
-        staircase = load_staircase(trigger_staircase)
-        stairs = [
-            {"beta": beta, **{k: v for k, v in _stair(trigger_staircase, i, "measurement").items() if k[:5] == "fresh"}}
-            for i, beta in enumerate(staircase.betas)
-        ]
-        named = {
-            "name": trigger,
-            "height": planted.shape[1],
-            "width": planted.shape[2],
-            "pixels": planted.tolist(),
+            log.existing_run(run_name(row.method, row.seed)).metrics(row.model_dump(include=set(RATES)))
+        staircase, embedded = load_staircase(trigger_staircase), Embedding.load(embedding)
+        measured = [StairMeasurement.load(stair_folder(trigger_staircase, i)) for i in range(len(staircase.betas))]
+        found = results(
+            settings,
+            suspect.settings.architecture,
+            _named(trigger, planted),
+            before=before,
+            rows=rows,
+            stairs=[_stair(beta, each) for beta, each in zip(staircase.betas, measured, strict=True)],
+            reversed_successes=measure.successes(suspect, embedded.reversed),
+        )
+        rng, drawn = derived_rng(settings.seed, "pictures"), report / "figures"
+        figures.draw_methods(found.defenses, found.before, drawn / "methods.png")
+        shutil.copyfile(embedding / "tsne.png", drawn / "tsne.png")
+        pictures: dict[str, Picture | list[Picture]] = {
+            "attack": _draw_attack(drawn, data, planted, settings.target_class, rng),
+            "methods": Picture(drawn / "methods.png", "Attack success rate per method: mean (bar) and each seed (dot)"),
+            "stairs": _draw_stairs(drawn, trigger_staircase, staircase.betas, measured),
+            "embedding": Picture(drawn / "tsne.png", EMBEDDING_SHOWN),
+            "samples": _draw_samples(drawn, staircase, rng),
+            "training": _draw_training(drawn, TrainingCurves.load(backdoored_classifier), records.values()),
         }
-        reversed_triggers = measure.successes(suspect, _reversed(embedding))
-        found = results(settings, suspect.settings.architecture, named, before, rows, stairs, reversed_triggers)
-        pictures = _draw(report / "figures", settings, found, data, planted, staircase, trigger_staircase, embedding)
-        pictures["training"] = _draw_training(report / "figures", backdoored_classifier, (*retrained, ideal))
-        write_json(report / "results.json", found)
+        found.save(report)
         counts = {"evaluation": len(data), "defender": len(load_images(defender_data))}
         write_report(report / "report.html", found, data.class_names, counts, pictures)
-        _copy_ensemble_classifier(retrained, report / "classifier")
-        shutil.copyfile(embedding / "embedding.safetensors", report / "embedding.safetensors")
+        _copy_ensemble_classifier(records, report / "classifier")
+        embedded.save(report)
         _publish(log.summary_run(tracked), report, found)
 
 
@@ -104,18 +122,10 @@ class _Measure:
         return rates.tolist()
 
 
-def _reversed(embedding: Path) -> Tensor:
-    tensors = read_tensors(embedding / "embedding.safetensors")
-    return tensors["triggers"][tensors["group"] == REVERSED_GROUP]
-
-
-def _measure_all(log: Log, measure: _Measure, undefended: Classifier, retrained: tuple[Path, ...]) -> list[DefenseRow]:
-    listed = [
-        (folder, description["method"], number)
-        for folder in retrained
-        for description in (read_json(folder / "retraining.json"),)
-        for number in description["seeds"]
-    ]
+def _measure_all(
+    log: Log, measure: _Measure, undefended: Classifier, records: Mapping[Path, RetrainingRecord]
+) -> list[DefenseRow]:
+    listed = [(folder, record.method, number) for folder, record in records.items() for number in record.seeds]
     before = {number: measure.rates(undefended, number) for number in sorted({number for _, _, number in listed})}
     rows = []
     for done, (folder, method, number) in enumerate(listed, 1):
@@ -130,72 +140,54 @@ def _method_order(settings: DefenseConfig, method: str) -> int:
     return planned.index(method) if method in planned else len(planned)
 
 
-def _stair(trigger_staircase: Path, index: int, name: str) -> dict[str, Any]:
-    return read_json(trigger_staircase / f"stair-{index}" / f"{name}.json")
+def _named(name: str, planted: Tensor) -> PlantedTrigger:
+    _, height, width = planted.shape
+    return PlantedTrigger.of({"name": name, "height": height, "width": width, "pixels": planted.tolist()})
 
 
-def _draw(
-    folder: Path,
-    settings: DefenseConfig,
-    found: dict[str, Any],
-    data: ImageData,
-    trigger: Any,
-    staircase: Staircase,
-    trigger_staircase: Path,
-    embedding: Path,
-) -> dict[str, Picture | list[Picture]]:
-    rng = derived_rng(settings.seed, "pictures")
-    others = (data.labels != settings.target_class).nonzero().squeeze(1)[:IMAGES_SHOWN]
+def _stair(beta: float, measured: StairMeasurement) -> Stair:
+    return Stair(beta=beta, **measured.model_dump(include=set(FreshSamples.model_fields)))
+
+
+def _draw_attack(folder: Path, data: ImageData, planted: Tensor, target_class: int, rng: torch.Generator) -> Picture:
+    others = (data.labels != target_class).nonzero().squeeze(1)[:IMAGES_SHOWN]
     clean = data.images[others].cpu().float() / 255
-    figures.draw_attack(clean, stamp(clean, trigger[None], rng), trigger, folder / "attack.png")
-    figures.draw_methods(found["defenses"], found["before"], folder / "methods.png")
-    stairs = range(len(staircase.betas))
-    figures.draw_stairs(
-        staircase.betas,
-        [_stair(trigger_staircase, index, "curves")["generator"] for index in stairs],
-        [_stair(trigger_staircase, index, "measurement")["F"] for index in stairs],
-        folder / "stairs.png",
-    )
-    samples: list[Picture] = []
+    figures.draw_attack(clean, stamp(clean, planted[None], rng), planted, folder / "attack.png")
+    return Picture(folder / "attack.png", "Evaluation images, the same with the trigger, and the trigger")
+
+
+def _draw_stairs(
+    folder: Path, trigger_staircase: Path, betas: Sequence[float], measured: Sequence[StairMeasurement]
+) -> Picture:
+    curves = [StairCurves.load(stair_folder(trigger_staircase, index)) for index in range(len(betas))]
+    figures.draw_stairs(betas, curves, measured, folder / "stairs.png")
+    return Picture(folder / "stairs.png", "F and mutual information per epoch, and F over fresh samples")
+
+
+def _draw_samples(folder: Path, staircase: Staircase, rng: torch.Generator) -> list[Picture]:
+    samples = []
     for generator, beta in zip(staircase.generators, staircase.betas, strict=True):
         path = folder / f"samples_beta_{beta}.png"
         figures.draw_samples(generator.sample(SAMPLES_SHOWN, rng), beta, path)
         samples.append(Picture(path, f"Fresh samples of the generator for beta = {beta}"))
-    shutil.copyfile(embedding / "tsne.png", folder / "tsne.png")
-    return {
-        "attack": Picture(folder / "attack.png", "Evaluation images, the same with the trigger, and the trigger"),
-        "methods": Picture(folder / "methods.png", "Attack success rate per method: mean (bar) and each seed (dot)"),
-        "stairs": Picture(folder / "stairs.png", "F and mutual information per epoch, and F over fresh samples"),
-        "embedding": Picture(
-            folder / "tsne.png",
-            "t-SNE of the triggers: samples of each generator, the single reversed triggers, and the true trigger "
-            "(left out when its size is not the one that was looked for)",
-        ),
-        "samples": samples,
-    }
+    return samples
 
 
-def _draw_training(folder: Path, backdoored_classifier: Path, retrained: tuple[Path, ...]) -> Picture:
-    curves = {}
-    for description in (read_json(part / "retraining.json") for part in retrained):
-        first = description["curves"][str(min(description["seeds"]))]
-        if first:
-            curves[description["method"]] = first
-    figures.draw_training(read_json(backdoored_classifier / "curves.json"), curves, folder / "training.png")
+def _draw_training(folder: Path, attacked: TrainingCurves, records: Iterable[RetrainingRecord]) -> Picture:
+    firsts = {record.method: record.curves[min(record.seeds)] for record in records}
+    curves = {method: curve for method, curve in firsts.items() if curve}
+    figures.draw_training(attacked, curves, folder / "training.png")
     return Picture(folder / "training.png", "Training curves: clean and poison training, the attack, the defences")
 
 
-def _copy_ensemble_classifier(retrained: tuple[Path, ...], target: Path) -> None:
-    descriptions = {folder: read_json(folder / "retraining.json") for folder in retrained}
-    choices = [(min(d["seeds"]), folder) for folder, d in descriptions.items() if d["method"] == "ensemble"]
-    seed, folder = min(choices)
+def _copy_ensemble_classifier(records: Mapping[Path, RetrainingRecord], target: Path) -> None:
+    seed, folder = min((min(each.seeds), folder) for folder, each in records.items() if each.method == ENSEMBLE)
     shutil.copytree(folder / f"seed-{seed}", target)
 
 
-def _publish(run: TrackedRun, report: Path, found: dict[str, Any]) -> None:
-    run.metrics({f"before_{rate}": value for rate, value in found["before"].items()})
-    ensemble = next(line for line in found["summary"] if line["method"] == "ensemble")
-    run.metrics({rate: ensemble[f"{rate}_mean"] for rate in RATES})
+def _publish(run: TrackedRun, report: Path, found: Results) -> None:
+    run.metrics({f"before_{rate}": value for rate, value in found.before.model_dump().items()})
+    run.metrics(found.ensemble.mean.model_dump())
     run.files(report / "figures", "figures")
     run.files(report / "report.html")
-    run.files(report / "results.json")
+    run.files(report / Results.FILE)

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from untrigger.artifacts import write_json
 from untrigger.classifiers import load_classifier
 from untrigger.datasets.images import load_images
-from untrigger.generators import save_generator, train_generators
+from untrigger.generators import StairCurves, save_generator, train_generators
 from untrigger.networks.devices import device
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import GeneratorSettings
 from untrigger.settings.plans import Betas
 from untrigger.stages.log import Log
 from untrigger.stages.stage import InFolder, OutFolder, stage
-from untrigger.staircase import StairMeasurement, measure_stair
+from untrigger.staircase import measure_stair
 
 
 @stage("generator_training")
@@ -74,11 +73,11 @@ def run(
                 rng=derived_rng(seed, "stair", beta),
                 on_progress=partial(log.reporter.step, f"beta {beta}: fresh sample"),
             )
-            tracked[index].metrics(_summary(measured))
+            tracked[index].metrics(measured.model_dump(exclude={"F"}))
             folder = trained_generators / f"beta-{beta}"
             save_generator(triggers, beta, folder)
-            write_json(folder / "curves.json", {"generator": curves[index]})
-            write_json(folder / "measurement.json", {**_summary(measured), "F": measured.strengths.tolist()})
+            StairCurves.of({"generator": curves[index]}).save(folder)
+            measured.save(folder)
 
 
 def _shown(stairs: Sequence[float], metrics: list[dict[str, float]]) -> str:
@@ -87,12 +86,3 @@ def _shown(stairs: Sequence[float], metrics: list[dict[str, float]]) -> str:
         f"mutual information {values['mutual_information']:.2f}"
         for beta, values in zip(stairs, metrics, strict=True)
     )
-
-
-def _summary(measured: StairMeasurement) -> dict[str, float]:
-    return {
-        "fresh_F": measured.strengths.mean().item(),
-        "fresh_valid_share": measured.valid_share,
-        "fresh_mutual_information": measured.mutual_information,
-        "fresh_attack_success_rate": measured.attack_success_rate,
-    }

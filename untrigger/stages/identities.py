@@ -21,14 +21,13 @@ class Resources:
     memory: str
     hours: float
     gpus: int = 0
-    shared_memory: str | None = None
     cached: bool = True
     reads_store: bool = False
 
 
 _BOOKKEEPING = Resources(cpu="250m", memory="512Mi", hours=0.25, cached=False)
 _GATHERING = Resources(cpu="1", memory="4Gi", hours=0.5)
-_GPU = Resources(cpu="4", memory="16Gi", hours=12, gpus=1, shared_memory="2Gi")
+_GPU = Resources(cpu="4", memory="16Gi", hours=12, gpus=1)
 
 
 @dataclass(frozen=True)

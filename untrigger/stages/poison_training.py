@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from untrigger.artifacts import read_json, write_json
 from untrigger.classifiers import load_classifier, save_classifier
 from untrigger.datasets.images import load_images
 from untrigger.metrics import Rates, evaluate
@@ -13,6 +12,7 @@ from untrigger.settings.methods import PoisoningSettings
 from untrigger.stages.log import Log
 from untrigger.stages.reuse import TriggerName
 from untrigger.stages.stage import InFolder, OutFolder, stage
+from untrigger.training import TrainingCurves
 from untrigger.triggers import read_trigger, save_triggers
 
 PLANTED = 0.5
@@ -55,9 +55,8 @@ def run(
 
             def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
                 rates = measured()
-                metrics = {**metrics, "clean_accuracy": rates.clean_accuracy}
-                metrics["attack_success_rate"] = rates.attack_success_rate
-                report(epoch, metrics)
+                found = {"clean_accuracy": rates.clean_accuracy, "attack_success_rate": rates.attack_success_rate}
+                report(epoch, {**metrics, **found})
 
             plant_backdoor(
                 model,
@@ -73,8 +72,8 @@ def run(
         _warn_if_not_planted(log, trigger, success, given=not poisoning.epochs)
         save_classifier(model, backdoored_classifier)
         save_triggers(planted[None], true_trigger)
-        clean = read_json(clean_classifier / "curves.json")["clean"]
-        write_json(backdoored_classifier / "curves.json", {"clean": clean, "poisoned": history})
+        clean = TrainingCurves.load(clean_classifier).clean
+        TrainingCurves.of({"clean": clean, "poisoned": history}).save(backdoored_classifier)
 
 
 def _warn_if_not_planted(log: Log, trigger: str, success: float, given: bool) -> None:

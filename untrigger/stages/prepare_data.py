@@ -42,6 +42,12 @@ def run(
             )
         for size in patch_sizes:
             check_fits(size, split.training.images)
+            if tuple(size) == split.training.images.shape[-2:]:
+                log.reporter.say(
+                    "warning",
+                    "a trigger as large as the image leaves the classifier nothing of it to see: cut the mark out of "
+                    "its picture if it alone is meant",
+                )
         parts = {
             training_data: ("training", split.training),
             defender_data: ("defender", split.defender),

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import torch
 
-from untrigger.artifacts import write_json
 from untrigger.classifiers import Classifier, frozen, load_classifier, save_classifier
 from untrigger.datasets.images import ImageData, load_images
 from untrigger.metrics import predict_stamped
 from untrigger.networks.devices import device
-from untrigger.retraining import retrain
+from untrigger.retraining import RetrainingRecord, retrain
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import RetrainingSettings
 from untrigger.stages.log import Log
@@ -44,10 +43,10 @@ def retrain_per_seed(
     """
     classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
-    curves: dict[str, list[dict[str, float]]] = {}
+    curves: dict[int, list[dict[str, float]]] = {}
     for done, number in enumerate(seeds):
         triggers = source(number)
-        curve = curves.setdefault(str(number), [])
+        curve = curves.setdefault(number, [])
         with log.run(run_name(method, number), method=method, seed=number) as tracked:
             on_epoch = log.epochs(
                 tracked,
@@ -65,7 +64,7 @@ def retrain_per_seed(
                 share = _still_sent(result, data, triggers, target_class, rng)
                 tracked.metrics({"own_trigger_success_rate": share}, retraining.epochs)
         save_classifier(result, retrained / f"seed-{number}")
-    write_json(retrained / "retraining.json", {"method": method, "seeds": seeds, "curves": curves})
+    RetrainingRecord.of({"method": method, "seeds": seeds, "curves": curves}).save(retrained)
 
 
 def _still_sent(

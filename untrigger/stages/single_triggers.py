@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from untrigger.artifacts import write_json
 from untrigger.classifiers import frozen, load_classifier
 from untrigger.datasets.images import load_images
 from untrigger.metrics import testing_function
 from untrigger.networks.devices import device
-from untrigger.pixel_sgd import reverse_triggers
+from untrigger.pixel_sgd import ReversedMeasurement, reverse_triggers
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import PixelSgdSettings
 from untrigger.stages.log import Log
@@ -58,7 +57,6 @@ def run(
         for restart, (strength, success) in enumerate(zip(strengths.tolist(), successes.tolist(), strict=True), 1):
             tracked.metrics({"F": strength, "attack_success_rate": success}, restart)
         save_triggers(triggers, reversed_triggers)
-        write_json(
-            reversed_triggers / "measurement.json",
-            {"F": strengths.tolist(), "attack_success_rate": successes.tolist(), "losses": losses},
-        )
+        ReversedMeasurement.of(
+            {"F": strengths.tolist(), "attack_success_rate": successes.tolist(), "losses": losses}
+        ).save(reversed_triggers)

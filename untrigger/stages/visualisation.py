@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from untrigger.artifacts import write_tensors
 from untrigger.reports.figures import draw_embedding
-from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP, embed
+from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP, Embedding, embed
 from untrigger.seeding import derived_rng, derived_seed
 from untrigger.settings.methods import VisualisationSettings
 from untrigger.stages.log import Log
@@ -28,7 +27,6 @@ def run(
 ) -> None:
     """Write the figure and, as tensors, the triggers, their group and their places.
 
-    Groups: 0 .. stairs - 1 are samples of the stairs by rising beta, and those of `embedding` for the other triggers.
     The true trigger is left out when its size differs from the size that was looked for.
     """
     staircase = load_staircase(trigger_staircase)
@@ -40,8 +38,9 @@ def run(
     if true.shape[1:] == single.shape[1:]:
         parts, groups = [*parts, true], [*groups, torch.full((1,), TRUE_GROUP)]
     with log.run() as tracked:
-        triggers, group = torch.cat(parts), torch.cat(groups)
+        triggers = torch.cat(parts)
         places = embed(triggers, visualisation.perplexity, seed=derived_seed(seed, "t-SNE"))
-        write_tensors(embedding / "embedding.safetensors", {"triggers": triggers, "group": group, "places": places})
-        draw_embedding(triggers, group, places, staircase.betas, embedding / "tsne.png")
+        embedded = Embedding(triggers, torch.cat(groups), places)
+        embedded.save(embedding)
+        draw_embedding(embedded, staircase.betas, embedding / "tsne.png")
         tracked.files(embedding / "tsne.png", "figures")

@@ -14,8 +14,11 @@ CACHE = "UNTRIGGER_CACHE"
 
 
 def cache_folder() -> Path:
-    """Where copies are kept."""
-    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "untrigger").resolve()
+    """Where copies are kept; UserError where nothing says it."""
+    try:
+        return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "untrigger").resolve()
+    except RuntimeError as error:
+        raise UserError(f"no folder for copies of what lies in a store: set {CACHE} or HOME") from error
 
 
 def kept_copy(kind: str, address: str) -> Path:

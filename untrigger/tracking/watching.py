@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,9 +44,10 @@ class _Lines:
         pass
 
     def show(self, event: Event) -> None:
-        # Not print: KFP replaces it, in all threads, by one that indents.
-        self._console.file.write(event.line() + "\n")
-        self._console.file.flush()
+        # Not print: KFP replaces it, in all threads, by one that indents. A run goes on without its reader.
+        with suppress(BrokenPipeError):
+            self._console.file.write(event.line() + "\n")
+            self._console.file.flush()
 
 
 class _Bars:

@@ -24,6 +24,7 @@ from tests.support.kubeflow import Kubeflow, running_kubeflow
 from tests.support.results import finished
 from tests.support.servers import RunningServers, running_servers
 from tests.support.waiting import wait_for
+from untrigger import __version__
 from untrigger.artifacts import write_json
 from untrigger.cli import main
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
@@ -94,7 +95,7 @@ def test_a_long_sweep_is_warned_of(kubeflow: Kubeflow) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (TINY, "11 images have no digest, untrigger/clean-training:0.1.0 among them"),
+        (TINY, f"11 images have no digest, untrigger/clean-training:{__version__} among them"),
         ((*UNPINNED, "--images", "missing.json"), "cannot read missing.json"),
         ((*UNPINNED, "--placement", "missing.yaml"), "cannot read the placement missing.yaml"),
         ((*UNPINNED, "--dataset", "parquet:nowhere"), "the dataset folder nowhere does not exist"),

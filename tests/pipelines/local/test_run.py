@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +108,12 @@ def test_mlflow_holds_one_parent_and_one_nested_run_per_stage_and_retraining(
     assert parent.data.metrics["attack_success_rate"] == ensemble["attack_success_rate_mean"]
 
 
-def kill_stage(function: str) -> None:
-    """SIGKILL the process that executes the component `function`."""
+def kill_stage(function: str, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to the process that executes the component `function`: its name is the process's."""
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"--function_to_execute" in words and function.encode() in words:
-            os.kill(int(folder.name), signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            if (folder / "comm").read_text().strip() == function:
+                os.kill(int(folder.name), number)
 
 
 def test_a_killed_stage_is_named_and_resume_gives_the_results_of_an_undisturbed_run(
@@ -128,6 +127,7 @@ def test_a_killed_stage_is_named_and_resume_gives_the_results_of_an_undisturbed_
     _, errors = process.communicate(timeout=400)
     assert process.returncode == 2
     assert errors.startswith("error: stage pixel SGD was killed before it could finish")
+    assert "the process of pixel_sgd was killed by SIGKILL" in errors
     assert "--resume" in errors and "Traceback" not in errors
     assert not (output / "results.json").exists()
 
@@ -139,6 +139,38 @@ def test_a_killed_stage_is_named_and_resume_gives_the_results_of_an_undisturbed_
     assert "poison training: reused" in resumed.stdout
     assert "pixel SGD: started" in resumed.stdout
     assert results(output) == results(finished[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_every_stage_and_the_way_to_go_on_is_said(
+    tmp_path: Path, config: Path, number: signal.Signals
+) -> None:
+    output = tmp_path / "ended"
+    words = command(output, config, "--training.epochs", "500")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    progress = output / "progress.jsonl"
+    wait_for(lambda: progress.exists() and '"stage": "clean training", "kind": "step"' in progress.read_text())
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    by = "" if number == signal.SIGINT else f" by {number.name}"
+    assert errors == f"interrupted{by}: add --resume to the same command to go on from the finished stages\n"
+    said = progress.read_text()
+    time.sleep(2)
+    assert progress.read_text() == said, "no stage goes on"
+
+
+def test_a_run_goes_on_when_the_reader_of_its_output_has_gone_away(tmp_path: Path, config: Path) -> None:
+    output = tmp_path / "unread"
+    small = ("--betas", "0.5", "--methods", "ensemble", "--retraining-seeds", "1")
+    with subprocess.Popen(
+        command(output, config, *small), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1 and (output / "results.json").exists()
 
 
 def test_another_seed_gives_other_results(
@@ -173,7 +205,7 @@ def sweep_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sweep(output: Path, config: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    words = [UNTRIGGER, "paper", "--config", str(config), "--profile", "tiny", "--output", str(output), *options]
+    words = [UNTRIGGER, "sweep", "--config", str(config), "--profile", "tiny", "--output", str(output), *options]
     return subprocess.run(words, capture_output=True, text=True, timeout=400)
 
 
@@ -181,7 +213,7 @@ def sweep(output: Path, config: Path, *options: str) -> subprocess.CompletedProc
 def swept(tmp_path_factory: pytest.TempPathFactory, sweep_config: Path) -> Path:
     """A sweep over two triggers that was killed whole while the second search was going on, and resumed."""
     output = tmp_path_factory.mktemp("runs") / "sweep"
-    words = [UNTRIGGER, "paper", "--config", str(sweep_config), "--profile", "tiny", "--output", str(output)]
+    words = [UNTRIGGER, "sweep", "--config", str(sweep_config), "--profile", "tiny", "--output", str(output)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     progress = output / "progress.jsonl"
     wait_for(lambda: progress.exists() and 'pixel SGD", "kind": "finished"' in progress.read_text())

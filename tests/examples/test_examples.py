@@ -1,0 +1,45 @@
+"""The examples run as they stand, from any folder, and do what they say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def output_of(name: str, folder: Path) -> str:
+    command = [sys.executable, str(EXAMPLES / name)]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def success(line: str) -> float:
+    found = re.search(r"attack success ([\d.]+)%", line)
+    assert found is not None, line
+    return float(found[1])
+
+
+@pytest.mark.pipeline
+def test_the_defence_closes_what_the_attack_opened(tmp_path: Path) -> None:
+    rates = {line[:14].strip(): success(line) for line in output_of("defend.py", tmp_path).splitlines()}
+    assert rates["backdoored"] > 50
+    assert rates["ensemble"] < 10
+    assert rates["ensemble"] < rates["fine-tuned"]
+
+
+@pytest.mark.pipeline
+def test_an_own_network_is_attacked_and_its_trigger_found(tmp_path: Path) -> None:
+    planted, found = map(success, output_of("own_network.py", tmp_path).splitlines())
+    assert planted > 80
+    assert found > 50
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_an_example_is_short(name: str) -> None:
+    lines = (EXAMPLES / name).read_text().splitlines()
+    assert len(lines) < 60
+    assert not any("argparse" in line for line in lines)

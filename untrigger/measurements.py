@@ -1,0 +1,37 @@
+"""What is measured, of classifiers and of stairs: one name and one type per metric, from the stage to the report."""
+
+from __future__ import annotations
+
+from untrigger.settings.base import Frozen, Sparse
+
+
+class Rates(Sparse):
+    """What a classifier does with clean and with triggered images.
+
+    attack_success_rate and robust_accuracy are shares of the triggered images whose true class is not the target: those
+    sent to the target class, and those sent to their true class. clean_target_rate is the share of the same images that
+    go to the target class without any trigger: no defence can be expected to bring the attack success rate below it;
+    early versions did not measure it. defense_effectiveness_rating (DER) is known only of what a defence left.
+    """
+
+    clean_accuracy: float
+    attack_success_rate: float
+    robust_accuracy: float
+    clean_target_rate: float | None = None
+    defense_effectiveness_rating: float | None = None
+
+
+RATES = tuple(Rates.model_fields)
+
+
+class FreshSamples(Frozen):
+    """How well a generator fills its stair, on samples of which the training knew nothing.
+
+    F and attack success rate, their mean over the samples; the share of the samples with F >= beta - 0.05; and the
+    mutual information in nats, by a fresh statistics network on samples that it has not seen.
+    """
+
+    fresh_F: float
+    fresh_valid_share: float
+    fresh_mutual_information: float
+    fresh_attack_success_rate: float
