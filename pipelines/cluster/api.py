@@ -7,9 +7,9 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from packaging.version import InvalidVersion, Version
 from urllib3.exceptions import HTTPError
 
 from untrigger.errors import UserError, without_credentials
+from untrigger.pipelines.cluster.namespace import Namespace, NoAccess
 from untrigger.pipelines.cluster.states import stage_events
+from untrigger.pipelines.cluster.workflow import Stage, Workflow
 from untrigger.runs.stored_reports import RUN_ID
 from untrigger.tracking.progress import Event, duration
 
@@ -32,22 +34,26 @@ PATIENCE = "UNTRIGGER_KFP_PATIENCE"
 OLDEST = Version("2.16")
 """Older servers refuse the platform spec of the compiled DAGs: they do not know its security context."""
 
-POLL_SECONDS = 3.0
+POLL_SECONDS = 5.0
 TIMEOUT_SECONDS = (5, 60)
 """For a connection, and for an answer."""
 
 PAGE = 200
 """The most that a server lists at once."""
 
-ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
+UNCHANGED_SECONDS = 120.0
+"""After so long without a change the workflow of a run is looked for, and then again after as long."""
+
+GOING_ON = ("", "PENDING", "RUNNING", "CANCELING", "PAUSED", "RUNTIME_STATE_UNSPECIFIED")
 
 
 @dataclass(frozen=True)
 class ClusterRun:
     """A run as its server knows it; `created` is in UTC.
 
-    `root` is the pipeline root if it has one of its own, `reason` says why it failed where the server knows, `events`
-    what became of each stage so far, which a listing does not tell.
+    `state` is KFP's, or TERMINATED where somebody ended the run, which KFP calls failed. `root` is the pipeline root if
+    it has one of its own, `reason` says why it failed where the server knows. A listing tells neither `stages`, what
+    became of each so far, nor `changed`, when that last changed.
     """
 
     id: str
@@ -56,7 +62,8 @@ class ClusterRun:
     name: str
     root: str
     reason: str
-    events: tuple[Event, ...]
+    stages: tuple[Stage, ...]
+    changed: datetime | None
 
 
 class Cluster:
@@ -67,8 +74,10 @@ class Cluster:
         self._namespace = namespace
         self._patience = _seconds(PATIENCE, 600)
         token = os.environ.get(TOKEN)
-        self._health = self._read_health(endpoint.rstrip("/"), token)
-        settings = kfp_server_api.Configuration(host=endpoint.rstrip("/"))
+        self._endpoint = endpoint.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._health = self._read_health()
+        settings = kfp_server_api.Configuration(host=self._endpoint)
         if token:
             settings.api_key, settings.api_key_prefix = {"authorization": token}, {"authorization": "Bearer"}
         client = kfp_server_api.ApiClient(settings)
@@ -140,7 +149,13 @@ class Cluster:
 
     def run(self, run_id: str) -> ClusterRun:
         """The run with this id, with its stages."""
-        return self._described(self._ask(f"find the run {run_id}", self._runs.run_service_get_run, run_id=run_id))
+        what = f"find the run {run_id}"
+        run = self._ask(what, self._runs.run_service_get_run, run_id=run_id)
+        try:
+            workflow = self._workflow(run_id)
+        except requests.RequestException as error:
+            raise self._refusal(what, error) from error
+        return self._described(run, self._stages(run, workflow, {}), workflow)
 
     def find_run(self, name: str) -> ClusterRun:
         """The run with this id or name; UserError when there is none, or when several share the name."""
@@ -167,12 +182,14 @@ class Cluster:
 
         A lost connection is sought again for as long as PATIENCE says; then UserError.
         """
-        told, names, lost = set[tuple[str, str]](), dict[str, str](), False
-        deadline = 0.0
+        told, names, lost = set[tuple[str, str, str]](), dict[str, str](), False
+        deadline, changed = 0.0, time.monotonic()
         while True:
             try:
                 run = self._runs.run_service_get_run(run_id=run_id, _request_timeout=TIMEOUT_SECONDS)
-            except (kfp_server_api.ApiException, HTTPError) as error:
+                workflow = self._workflow(run_id)
+                stages = self._stages(run, workflow, names)
+            except (kfp_server_api.ApiException, HTTPError, requests.RequestException) as error:
                 if not _is_passing(error):
                     raise self._refusal(f"follow the run {run_id}", error) from error
                 if not lost:
@@ -187,35 +204,84 @@ class Cluster:
                 if lost:
                     lost = False
                     show(Event(self.shown, "warning", "answers again"))
-                described = self._described(run, names)
-                for event in described.events:
-                    if (event.stage, event.kind) not in told:
-                        told.add((event.stage, event.kind))
-                        show(event)
-                if described.state in ENDED:
+                described = self._described(run, stages, workflow)
+                for stage in stages:
+                    if (stage.stage, stage.kind, stage.text) not in told:
+                        told.add((stage.stage, stage.kind, stage.text))
+                        changed = time.monotonic()
+                        if not stage.routine:
+                            show(stage)
+                if described.state not in GOING_ON:
                     return described
+                if time.monotonic() - changed > UNCHANGED_SECONDS:
+                    changed = time.monotonic()
+                    if still := self.stillness(described):
+                        show(Event(described.name, "warning", still))
             time.sleep(POLL_SECONDS)
 
-    def _described(self, run: Any, names: dict[str, str] | None = None) -> ClusterRun:
-        """The run without KFP's objects; `names` are those that `stage_events` keeps."""
+    def stillness(self, run: ClusterRun) -> str | None:
+        """What is to be said of a run that KFP calls running: nothing, or since when nothing has changed.
+
+        UserError when its workflow was deleted: KFP will call it running for ever.
+        """
+        if run.state not in GOING_ON or run.changed is None:
+            return None
+        still = (datetime.now(UTC) - run.changed).total_seconds()
+        if still < UNCHANGED_SECONDS:
+            return None
+        told = f"nothing has changed since {run.changed:%Y-%m-%d %H:%M} UTC ({duration(still)})"
+        try:
+            namespace = Namespace(self._namespace)
+            if namespace.has_workflow(run.id):
+                return f"{told}; its workflow is there"
+        except NoAccess as error:
+            return f"{told}; whether its workflow is still there was not looked for, no Kubernetes API: {error}"
+        raise UserError(
+            f"the run {run.id} will never end: {told}, and the cluster at {namespace.host} has no workflow of it any "
+            f"more in the namespace {namespace.name}: somebody deleted it; submit it again"
+        )
+
+    def _described(self, run: Any, stages: Iterable[Stage] = (), workflow: Workflow | None = None) -> ClusterRun:
+        """The run without KFP's objects."""
+        canceled = any(each.state == "CANCELING" for each in run.state_history or ())
         return ClusterRun(
             id=str(run.run_id),
-            state=run.state or "",
+            state="TERMINATED" if canceled and run.state in ("FAILED", "CANCELED") else run.state or "",
             created=run.created_at,
             name=run.display_name or "",
             root=(run.runtime_config and run.runtime_config.pipeline_root) or "",
             reason=(run.error and run.error.message) or "",
-            events=tuple(stage_events(run, self._namespace, {} if names is None else names)),
+            stages=tuple(stages),
+            changed=None if workflow is None else workflow.last_change(),
         )
 
-    def _read_health(self, endpoint: str, token: str | None) -> dict[str, Any]:
+    def _stages(self, run: Any, workflow: Workflow | None, names: dict[str, str]) -> list[Stage]:
+        """From the workflow, else from KFP's own list of tasks; `names` are those that `stage_events` keeps."""
+        if workflow is not None:
+            return workflow.stages((run.runtime_config and run.runtime_config.parameters) or {})
+        return [Stage(**vars(event)) for event in stage_events(run, self._namespace, names)]
+
+    def _workflow(self, run_id: str) -> Workflow | None:
+        """The workflow of a run, which only the older API tells of; None where the server does not."""
+        answer = requests.get(
+            f"{self._endpoint}/apis/v1beta1/runs/{run_id}", headers=self._headers, timeout=TIMEOUT_SECONDS
+        )
+        if answer.status_code >= 500:
+            answer.raise_for_status()
+        if not _is_json(answer):
+            return None
+        return Workflow.read((answer.json().get("pipeline_runtime") or {}).get("workflow_manifest") or "")
+
+    def _read_health(self) -> dict[str, Any]:
         """What the server says of itself, in the older and in the newer API."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         health: dict[str, Any] = {}
         for api in ("v2beta1", "v1beta1"):
             try:
                 answer = requests.get(
-                    f"{endpoint}/apis/{api}/healthz", headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
+                    f"{self._endpoint}/apis/{api}/healthz",
+                    headers=self._headers,
+                    timeout=TIMEOUT_SECONDS,
+                    allow_redirects=False,
                 )
             except requests.RequestException as error:
                 raise self._away() from error

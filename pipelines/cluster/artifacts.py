@@ -1,9 +1,10 @@
-"""Where the artifacts of a run on a cluster lie."""
+"""What a run on a cluster leaves in the store: its artifacts, and the logs of its stages."""
 
 from __future__ import annotations
 
 from untrigger.errors import UserError
 from untrigger.pipelines.cluster.api import ClusterRun
+from untrigger.pipelines.cluster.workflow import Stage
 from untrigger.runs.stored_reports import find_run
 from untrigger.storage.objects import Address, ObjectStore
 
@@ -16,3 +17,20 @@ def run_artifacts(store: ObjectStore, run: ClusterRun) -> Address:
     if found is None:
         raise UserError(f"{run.root} in the store at {store.shown} holds nothing of the run {run.id}")
     return found
+
+
+def stage_log(store: ObjectStore, stage: Stage) -> str | None:
+    """All that the latest container of a stage wrote; None when the store has nothing of it."""
+    for address in stage.logs:
+        try:
+            content = store.read(address)
+        except UserError:  # Argo's logs may lie in a bucket of another store.
+            continue
+        if content is not None:
+            return content.decode(errors="replace")
+    return None
+
+
+def last_lines(log: str, count: int = 5) -> list[str]:
+    """The last lines of a log that say something."""
+    return [line for line in log.splitlines() if line.strip()][-count:]

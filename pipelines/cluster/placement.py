@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from untrigger.artifacts import read_text
 from untrigger.errors import UserError
+from untrigger.networks.devices import GPUS
 from untrigger.pipelines.resources import GPU_TYPE
 from untrigger.settings.base import Frozen
 
@@ -85,7 +86,11 @@ def with_placement(documents: Sequence[dict[str, Any]], placement: Placement) ->
     executors = spec["deploymentSpec"]["executors"]
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for name in gpu_executors(spec):
-        _place(executors[name]["container"]["resources"], pods[name], placement)
+        container = executors[name]["container"]
+        _place(container["resources"], pods[name], placement)
+        if placement.gpus:
+            # So that the stage can tell that it should find some: no cache key holds what the environment says.
+            container.setdefault("env", []).append({"name": GPUS, "value": str(placement.gpus)})
     return [spec, platform]
 
 

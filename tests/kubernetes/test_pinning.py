@@ -159,7 +159,7 @@ def applied(checkout: Path) -> list[Any]:
     return [item for item in yaml.safe_load_all((checkout / "applied.yaml").read_text()) if item]
 
 
-def annotations(checkout: Path) -> dict[str, str]:
+def settings_of(checkout: Path) -> dict[str, str]:
     """What the pod templates of the servers say of their settings."""
     templates = {
         item["metadata"]["name"]: item["spec"]["template"]
@@ -188,7 +188,7 @@ def test_other_settings_roll_the_servers_over_and_the_same_ones_do_not(checkout:
         (checkout / "applied.yaml").unlink(missing_ok=True)
         assert deploy(checkout, UNPINNED="1").returncode == 0
         shutil.rmtree(checkout / "bin")
-        seen.append(annotations(checkout))
+        seen.append(settings_of(checkout))
     assert seen[0] == seen[1] and seen[0]["mlflow"].startswith("sha256-")
     assert all(seen[0][name] != seen[2][name] for name in ("mlflow", "minio"))
 

@@ -43,7 +43,16 @@ def postgres() -> Iterator[int]:
         for path in (folder, folder / "password"):
             shutil.chown(path, user)
     data = folder / "data"
-    made = [programs / "initdb", "-D", data, "-U", "mlflow", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}"]
+    made = [
+        str(programs / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "mlflow",
+        "-A",
+        "scram-sha-256",
+        f"--pwfile={folder / 'password'}",
+    ]
     subprocess.run(made, user=user, cwd=folder, stdout=subprocess.DEVNULL, check=True)
     settings = ["-c", "fsync=off", "-c", f"unix_socket_directories={folder}", "-c", "listen_addresses=127.0.0.1"]
     server = subprocess.Popen(
@@ -146,7 +155,7 @@ def test_the_tracking_server_comes_up_on_its_database_and_writes_below_its_prefi
     finally:
         os.killpg(server.pid, 15)
         server.wait(30)
-    words = [sys.executable, ROOT / "docker/check_store.py"]
+    words = [sys.executable, str(ROOT / "docker/check_store.py")]
     assert not subprocess.run([*words, "s3://mlpipeline/untrigger/mlflow"], env=_store_environment(store)).returncode
 
 
@@ -169,7 +178,7 @@ def test_the_check_of_the_store_writes_and_reads_and_leaves_nothing(store: Runni
         address, store.environment["AWS_ACCESS_KEY_ID"], store.environment["AWS_SECRET_ACCESS_KEY"], secure=False
     )
     arguments, environment = container("k8s/check/job/job.yaml", store, bucket="untrigger", trackingBucket="mlflow")
-    words = [sys.executable, ROOT / "docker/check_store.py", *arguments]
+    words = [sys.executable, str(ROOT / "docker/check_store.py"), *arguments]
     checked = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert "s3://untrigger/untrigger at http://" in checked.stdout and "s3://mlflow/untrigger/mlflow" in checked.stdout

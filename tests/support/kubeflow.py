@@ -1,7 +1,8 @@
 """A Kubeflow Pipelines server for the tests: its published v2beta1 API over HTTP, with runs that a test lets go on.
 
-Answers are made of the models that the API's own package publishes. What is uploaded is parsed as strictly as the real
-server parses it. The few objects of the Kubernetes API that `submit` looks for are served beside it.
+Answers are made of the models that the API's own package publishes, and of the workflow that KFP would make of the DAG.
+Recorded runs are played back. What is uploaded is parsed as strictly as the real server parses it. The
+few objects of the Kubernetes API that `submit` looks for are served beside it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +26,8 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from tests.support.argo import Imitation
+from tests.support.recordings import Recording, packed
 from tests.support.servers import free_port
 
 SETTINGS = {
@@ -37,8 +41,11 @@ BEGAN = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 class Kubeflow:
     """The server's state, and what a test does to it.
 
-    `course` is what a started run goes through, one entry a look: the state of the run, and of its tasks by name, in
-    the order of their start. The task of a stage is CACHED where its outputs come from the cache. `deployed` is
+    `course` is what a started run goes through, one entry a look: the state of the run, and of its tasks by name, `#2`
+    behind it for the second item of a loop. The task of a stage is CACHED where its outputs come from the cache, and
+    `messages` are what Argo says of tasks. `replayed` are recorded runs as they are at one look after the other;
+    `workflows` are the ids of the runs whose workflow Kubernetes has; `tells_workflows` is off for a server without the
+    older API. `deployed` is
     what the objects of the namespace `untrigger` hold, by kind and name; nobody may read them when it is `forbidden`.
     `kfp_secret` is what KFP's own secret for its store holds.
     """
@@ -53,6 +60,10 @@ class Kubeflow:
         self.forbidden = False
         self.kfp_secret: dict[str, str] = {}
         self.course: list[tuple[str, dict[str, str]]] = [("SUCCEEDED", {"poison-training": "SUCCEEDED"})]
+        self.messages: dict[str, str] = {}
+        self.replayed: dict[str, list[tuple[Any, Any]]] = {}
+        self.workflows: set[str] = set()
+        self.tells_workflows = True
         self.on_start: Callable[[api.V2beta1Run], None] = lambda run: None
         self.experiments: dict[str, api.V2beta1Experiment] = {}
         self.pipelines: dict[str, api.V2beta1Pipeline] = {}
@@ -62,6 +73,7 @@ class Kubeflow:
         self.requests: list[str] = []
         self.port = free_port()
         self._looks: dict[str, int] = {}
+        self._manifests: dict[str, str] = {}
         self._server: BaseWSGIServer | None = None
 
     @property
@@ -127,11 +139,63 @@ class Kubeflow:
         position = self._looks.get(run.run_id, 0)
         self._looks[run.run_id] = position + 1
         run.state, tasks = self.course[min(position, len(self.course) - 1)]
-        details = [detail for each in enumerate(tasks.items()) for detail in _tasks(*each)]
-        run.run_details = api.V2beta1RunDetails(task_details=details)
         if run.state in ("SUCCEEDED", "FAILED", "CANCELED"):
             run.finished_at = run.created_at + timedelta(minutes=5)
+        if run.pipeline_version_reference is None:
+            return run
+        nodes = self._workflow_of(run, tasks).build()
+        status = packed(nodes)
+        # KFP's agent reports no task any more once Argo compresses the nodes.
+        if "nodes" in status:
+            run.run_details = api.V2beta1RunDetails(task_details=[_task(run, node) for node in nodes.values()])
+        store = {"artifactRepository": {"s3": {"bucket": "mlpipeline"}}}
+        self._manifests[run.run_id] = json.dumps(
+            {
+                "metadata": {"labels": {"pipeline/runid": run.run_id}},
+                "spec": {},
+                "status": {**status, "artifactRepositoryRef": store},
+            }
+        )
         return run
+
+    def workflow(self, run_id: str) -> dict[str, Any]:
+        """What the older API answers of a run: its workflow as it was at the last look of the newer one."""
+        if run_id in self.replayed:
+            return dict(self.replayed[run_id][0][1])
+        if not self.tells_workflows or run_id not in self._manifests:
+            raise Refused(404, f"Run {run_id} not found")
+        return {"run": {"id": run_id}, "pipeline_runtime": {"workflow_manifest": self._manifests[run_id]}}
+
+    def looked_at(self, run_id: str) -> int:
+        """How often a recorded run was looked at before."""
+        self._looks[run_id] = self._looks.get(run_id, -1) + 1
+        return self._looks[run_id]
+
+    def replay(self, recorded: Recording, moments: Iterable[datetime]) -> str:
+        """Let a recorded run be looked at, first at these moments, then as it ended; its id."""
+        self.replayed[recorded.run_id] = [recorded.answers(moment) for moment in (*moments, None)]
+        return recorded.run_id
+
+    def _workflow_of(self, run: api.V2beta1Run, tasks: dict[str, str]) -> Imitation:
+        spec, platform = self.packages[run.pipeline_version_reference.pipeline_version_id]
+        seen: Counter[str] = Counter()
+
+        def outcome(name: str) -> str | None:
+            seen[name] += 1
+            return tasks.get(name if seen[name] == 1 else f"{name}#{seen[name]}")
+
+        given, name = run.runtime_config, f"{spec['pipelineInfo']['name']}-{run.run_id[:5]}"
+        return Imitation(
+            spec,
+            platform,
+            given.parameters,
+            run.run_id,
+            name,
+            given.pipeline_root,
+            outcome,
+            run.created_at,
+            self.messages,
+        )
 
 
 class Refused(Exception):
@@ -152,31 +216,19 @@ def running_kubeflow(version: str = "2.17.1") -> Iterator[Kubeflow]:
         server.down()
 
 
-def _tasks(number: int, named: tuple[str, str]) -> list[api.V2beta1PipelineTaskDetail]:
-    """The task of a stage and the container inside it, as the API tells of them.
-
-    All tasks have the creation time of the workflow and ids in no order; of a failure the API gives no reason.
-    """
-    (name, state), began = named, BEGAN + timedelta(seconds=10 * number)
-    ended = began + timedelta(seconds=185) if state in ("SUCCEEDED", "FAILED", "CACHED") else None
-    common = {"create_time": BEGAN, "start_time": began, "end_time": ended}
-    task_id, inner_id = (f"{-number % 7}-{name}-{part}" for part in ("stage", "container"))
-    inner = api.V2beta1PipelineTaskDetail(
-        task_id=inner_id,
-        display_name="executor",
-        pod_name=f"pod-of-{name}",
-        state="SKIPPED" if state == "CACHED" else state,
-        **common,
+def _task(run: api.V2beta1Run, node: dict[str, Any]) -> api.V2beta1PipelineTaskDetail:
+    """What KFP tells of a node: each is a task, in no order, with the ids of those inside it as the names of pods."""
+    state = {"Succeeded": "SUCCEEDED", "Skipped": "SKIPPED", "Omitted": "SKIPPED"}.get(node["phase"], "RUNNING")
+    return api.V2beta1PipelineTaskDetail(
+        run_id=run.run_id,
+        task_id=str(uuid.uuid5(uuid.NAMESPACE_URL, node["id"])),
+        display_name=node["displayName"],
+        create_time=run.created_at,
+        start_time=datetime.fromisoformat(node["startedAt"]),
+        end_time=datetime.fromisoformat(node["finishedAt"]) if "finishedAt" in node else None,
+        state="FAILED" if node["phase"] == "Failed" else state,
+        child_tasks=[api.PipelineTaskDetailChildTask(pod_name=child) for child in node.get("children", ())] or None,
     )
-    stage = api.V2beta1PipelineTaskDetail(
-        task_id=task_id,
-        display_name=name.partition("#")[0],
-        state="SUCCEEDED" if state == "CACHED" else state,
-        child_tasks=[api.PipelineTaskDetailChildTask(task_id=inner_id, pod_name=f"pod-of-{name}")],
-        **common,
-    )
-    waiting = api.V2beta1PipelineTaskDetail(task_id=f"waits-{name}", display_name=f"{name}-driver", create_time=BEGAN)
-    return [inner, stage, waiting]
 
 
 def _application(server: Kubeflow) -> Flask:
@@ -207,7 +259,8 @@ def _application(server: Kubeflow) -> Flask:
 
     @app.get("/apis/v2beta1/healthz")
     def health() -> Response:
-        return jsonify({"multi_user": server.multi_user, "apiServerTagName": server.version, "apiServerReady": True})
+        told = {"commit_sha": "4a3592c", "tag_name": server.version, "pipeline_store": "database"}
+        return jsonify({**told, "multi_user": server.multi_user})
 
     @app.get("/apis/v2beta1/experiments")
     def experiments() -> Response:
@@ -264,9 +317,24 @@ def _application(server: Kubeflow) -> Flask:
 
     @app.get("/apis/v2beta1/runs/<run_id>")
     def run(run_id: str) -> Response:
+        if steps := server.replayed.get(run_id):
+            if len(steps) > 1 and server.looked_at(run_id):
+                steps.pop(0)
+            return jsonify(steps[0][0])
         if run_id not in server.runs:
             raise Refused(404, f"Run {run_id} not found")
         return answer(server.look(server.runs[run_id]))
+
+    @app.get("/apis/v1beta1/runs/<run_id>")
+    def workflow(run_id: str) -> Response:
+        return jsonify(server.workflow(run_id))
+
+    @app.get("/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows")
+    def workflows() -> Response:
+        wanted = request.args["labelSelector"].removeprefix("pipeline/runid=")
+        if server.forbidden:
+            raise Refused(403, "workflows are forbidden")
+        return jsonify({"items": [{"metadata": {"name": "its"}}] if wanted in server.workflows else []})
 
     @app.get("/api/v1/namespaces/<namespace>/<kind>/<name>")
     def setting(namespace: str, kind: str, name: str) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from untrigger.pipelines.cluster.api import Cluster, ClusterRun
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.storage.objects import ObjectStore
+    from untrigger.tracking.progress import Event
 
 DEFAULT_ENDPOINT = "http://localhost:8080"
 DEFAULT_STORE = "s3://untrigger"
@@ -162,15 +164,24 @@ def _config(profile: str, config_file: Path | None, options: Mapping[str, Any]) 
 @click.option("--count", type=click.IntRange(1, 200), default=20, show_default=True, help="How many are listed.")
 @debug_option
 @click.option("--wait", is_flag=True, help="Follow RUN to its end, and show its results.")
-def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None, count: int, wait: bool) -> None:
+@click.option("--logs", metavar="STAGE", help="Print what this stage of RUN wrote, also when its pod is gone.")
+def runs(
+    run: str | None,
+    endpoint: str,
+    namespace: str,
+    experiment: str | None,
+    count: int,
+    wait: bool,
+    logs: str | None,
+) -> None:
     """List the latest runs on the cluster; or show the stages of RUN, an id or a name."""
     from rich.console import Console
 
     from untrigger.cli.tables import runs_table
     from untrigger.pipelines.cluster.api import Cluster
 
-    if wait and run is None:
-        raise UserError("--wait follows one run: give its id or its name")
+    if (wait or logs) and run is None:
+        raise UserError(f"{'--wait follows' if wait else '--logs shows a stage of'} one run: give its id or its name")
     cluster = Cluster(endpoint, namespace)
     if run is None:
         Console(file=sys.stdout).print(runs_table(cluster.latest_runs(count, experiment)))
@@ -179,9 +190,49 @@ def runs(run: str | None, endpoint: str, namespace: str, experiment: str | None,
     if wait:
         _wait(cluster, found.id)
         return
+    if logs:
+        _show_log(found, logs)
+        return
     click.echo(f"run:   {found.id} ({found.name})\nstate: {found.state}\nlink:  {cluster.link(found.id)}")
-    for event in found.events:
-        click.echo(event.line())
+    for stage in found.stages:
+        _show_stage(stage, found.id)
+    if still := cluster.stillness(found):
+        tell(f"warning: {still}")
+
+
+def _show_stage(stage: Event, run_id: str) -> None:
+    """One line; after it the end of the log where the stage failed."""
+    from untrigger.pipelines.cluster.artifacts import last_lines, stage_log
+    from untrigger.pipelines.cluster.workflow import Stage
+    from untrigger.storage.objects import ObjectStore
+
+    click.echo(stage.line())
+    if not isinstance(stage, Stage) or stage.kind != "failed":
+        return
+    try:
+        log = stage_log(ObjectStore(), stage)
+    except UserError as error:
+        tell(f"warning: its log cannot be read: {error}")
+        return
+    for line in last_lines(log or "(nothing of its log is in the store)"):
+        click.echo(f"    {line}")
+    if log:
+        click.echo(f"    all of it: untrigger runs {run_id} --logs {shlex.quote(stage.stage)}")
+
+
+def _show_log(run: ClusterRun, name: str) -> None:
+    from untrigger.pipelines.cluster.artifacts import stage_log
+    from untrigger.pipelines.cluster.workflow import stages_called
+    from untrigger.storage.objects import ObjectStore
+
+    found = stages_called(run.stages, name)
+    if len(found) != 1:
+        told = f"{len(found)} stages of the run match" if found else "the run has no stage"
+        raise UserError(f"{told} {name!r}: give one of {', '.join(stage.stage for stage in found or run.stages)}")
+    log = stage_log(ObjectStore(tell), found[0])
+    if log is None:
+        raise UserError(f"the store holds no log of {found[0].stage}: {found[0].line()}")
+    click.echo(log, nl=False)
 
 
 @click.command()
@@ -220,7 +271,7 @@ def _wait(cluster: Cluster, run_id: str) -> None:
 
     store = ObjectStore(tell)
     try:
-        run = cluster.follow(run_id, lambda event: click.echo(event.line()))
+        run = cluster.follow(run_id, lambda event: _show_stage(event, run_id))
     except KeyboardInterrupt:
         tell(f"the run goes on: {cluster.link(run_id)}; `untrigger runs {run_id} --wait` follows it again")
         sys.exit(EXIT_INTERRUPTED)

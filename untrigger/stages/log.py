@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from untrigger.stages.usage import device_used, used
 from untrigger.tracking.progress import Reporter
 from untrigger.tracking.records import TrackedRun, existing_run, nested_run, parent_run
 
@@ -24,6 +25,8 @@ class Log:
         """A nested run for the stage, or for the part of it called `name` with parameters of its own."""
         with nested_run(self._labelled(name or self._title), {**self._parameters, **parameters}) as tracked:
             yield tracked
+            tracked.parameters({"device": device_used()})
+            tracked.metrics(used())
 
     def existing_run(self, name: str) -> TrackedRun:
         """The latest nested run called `name` of an earlier stage, to add to it what only a later stage knows."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import resource
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from untrigger.settings.base import Settings
 from untrigger.stages.identities import STAGES
 from untrigger.stages.log import Log
 from untrigger.stages.reuse import keep_outputs, kept_folder, link_outputs, mark_last
+from untrigger.stages.usage import used
 from untrigger.tracking.own_records import forwarding_own_records
 from untrigger.tracking.progress import Reporter
 
@@ -70,7 +70,7 @@ def stage(
                     log.reporter.say("reused")
                     return
                 log.reporter.say("started")
-                _limit_threads(name)
+                _take_compute(name)
                 for folder in outputs.values():
                     folder.mkdir(parents=True, exist_ok=True)
                 with _notices_told(log.reporter):
@@ -114,20 +114,23 @@ def _notices_told(reporter: Reporter) -> Iterator[None]:
 
 def _peak_memory() -> str:
     """What this process has held at most, and of a GPU's memory where it used one: what such a stage must be given."""
-    told = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6:,.0f} MB"
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        told += f" and {torch.cuda.max_memory_allocated() / 1e6:,.0f} MB of GPU"
-    return told
+    found = used()
+    told = f"{found['peak_memory_mb']:,.0f} MB"
+    return told + (f" and {found['peak_gpu_memory_mb']:,.0f} MB of GPU" if "peak_gpu_memory_mb" in found else "")
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _limit_threads(name: str) -> None:
+def _take_compute(name: str) -> None:
+    """Use what was allotted: the threads that whoever starts stages side by side divided, else those of a quota."""
     threads = json.loads(os.environ.get(THREADS, "{}"))
-    if name in threads:
+    # Stages that compute have imported torch by now; importing it for the others would cost seconds.
+    if name in threads or "torch" in sys.modules:
         import torch
 
-        torch.set_num_threads(threads[name])
+        from untrigger.networks.devices import check_allotted_gpus, usable_threads
+
+        check_allotted_gpus()
+        torch.set_num_threads(threads.get(name) or usable_threads())

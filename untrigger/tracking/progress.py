@@ -13,7 +13,8 @@ from untrigger.tracking.json_lines import append_line, read_new_lines
 PROGRESS_FILE = "UNTRIGGER_PROGRESS"
 """Environment variable: the file to which stages append their events, one JSON object a line."""
 
-Kind = Literal["started", "step", "finished", "reused", "failed", "warning"]
+Kind = Literal["started", "step", "finished", "reused", "failed", "warning", "waits", "terminated", "omitted"]
+"""The last three only of a stage on a cluster: no pod of it runs yet; somebody ended the run; it will never run."""
 
 
 @dataclass(frozen=True)

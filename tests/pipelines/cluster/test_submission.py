@@ -221,14 +221,15 @@ def test_stages_may_be_placed_on_processors(kubeflow: Kubeflow) -> None:
     resources = spec["deploymentSpec"]["executors"]["exec-retraining"]["container"]["resources"]
     assert "accelerator" not in resources and resources["resourceCpuLimit"] == "8"
     pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-retraining"]
-    assert pod["tolerations"] == []
+    assert pod["tolerations"] == [] and "env" not in spec["deploymentSpec"]["executors"]["exec-retraining"]["container"]
 
 
 @pytest.mark.server
 def test_a_run_is_followed_to_its_results(kubeflow: Kubeflow, store: Minio, tmp_path: Path) -> None:
     kubeflow.on_start = lambda run: leave_report(store, run, tmp_path / "report")
     kubeflow.course = [
-        ("RUNNING", {"prepare-data": "RUNNING", "prepare-data-driver": "SUCCEEDED"}),
+        ("RUNNING", {"prepare-data": "PENDING"}),
+        ("RUNNING", {"prepare-data": "RUNNING"}),
         ("RUNNING", {**STAGES, "generator-training#2": "RUNNING"}),
         ("SUCCEEDED", {**STAGES, "generator-training": "SUCCEEDED", "generator-training#2": "CACHED"}),
     ]
@@ -239,10 +240,11 @@ def test_a_run_is_followed_to_its_results(kubeflow: Kubeflow, store: Minio, tmp_
     for line in (
         "cluster:   " + kubeflow.endpoint + ", Kubeflow Pipelines 2.17.1",
         f"link:      {kubeflow.endpoint}/#/runs/details/{run.run_id}",
-        "prepare data: started\nprepare data: finished after 3 min 05 s",
-        "generator training: finished after 3 min 05 s",
-        "generator training (2): started\n",
-        "generator training (2): reused",
+        "prepare data: started\n",
+        "prepare data: finished after 3 min 05 s",
+        "generator beta=0.9: finished after 3 min 05 s",
+        "generator beta=0.5: started\n",
+        "generator beta=0.5: reused",
     ):
         assert line in ended.output
     assert "driver" not in ended.output
@@ -292,6 +294,7 @@ def test_what_is_uploaded_carries_digests_and_the_placement_and_is_uploaded_once
     assert container["resources"]["accelerator"]["resourceType"] == "nvidia.com/mig-2g.20gb"
     assert container["resources"]["accelerator"]["resourceCount"] == "2"
     assert container["resources"]["resourceMemoryLimit"] == "24Gi"
+    assert {"name": "UNTRIGGER_GPUS", "value": "2"} in container["env"], "so that the stage can tell"
     kubernetes = platform["platforms"]["kubernetes"]
     pod = kubernetes["deploymentSpec"]["executors"]["exec-generator-training"]
     assert pod["nodeSelector"] == {"labels": {"pool": "a100"}}
@@ -335,10 +338,13 @@ def test_a_trigger_that_is_a_file_goes_into_the_store(kubeflow: Kubeflow, store:
 @pytest.mark.server
 def test_a_failed_stage_fails_the_command_and_is_named_with_its_reason(kubeflow: Kubeflow, store: Minio) -> None:
     kubeflow.course = [("FAILED", {"prepare-data": "SUCCEEDED", "poison-training": "FAILED"})]
+    kubeflow.messages = {"poison-training": "main: OOMKilled (exit code 1)"}
     ended = invoke(*UNPINNED, "--wait")
     assert ended.exit_code == 1
-    reason = "`kubectl -n kubeflow logs pod-of-poison-training -c main` shows why"
-    assert f"poison training: failed after 3 min 05 s ({reason})" in ended.output
+    cause = "out of memory, it may have 16Gi (OOMKilled): `submit --placement` gives more"
+    assert (
+        f"poison training: failed after 3 min 05 s: {cause}\n    (nothing of its log is in the store)" in ended.output
+    )
     (run,) = kubeflow.runs
     assert f"error: the run {run} is FAILED" in ended.stderr and kubeflow.endpoint in ended.stderr
     refused = invoke("fetch", run)
@@ -371,7 +377,7 @@ def test_a_lost_connection_is_sought_again_until_the_run_has_ended(
     kubeflow.up()
     told, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors + told
-    assert "answers again" in told and "generator training: finished" in told and "11.0 ± 1.4" in told
+    assert "answers again" in told and "generator beta=0.9: finished" in told and "11.0 ± 1.4" in told
 
 
 @pytest.mark.server
