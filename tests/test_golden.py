@@ -14,7 +14,7 @@ from tests.support.golden import REPOSITORY, TOLERANCE, Golden
 @pytest.fixture
 def golden(tmp_path: Path) -> Golden:
     """Numbers of version 1.0, written down."""
-    (tmp_path / "CHANGELOG.md").write_text("## 1.1\n\n## 1.0\n")
+    (tmp_path / "CHANGELOG.md").write_text("## [1.1]\n\n## [1.0]\n")
     golden = Golden(refresh=True, folder=tmp_path, version="1.0", changelog=tmp_path / "CHANGELOG.md")
     golden.check("run", {"loss": 0.5, "rate": 0.25})
     return golden
@@ -48,4 +48,4 @@ def test_a_new_number_needs_no_new_version(golden: Golden) -> None:
 @pytest.mark.parametrize("path", sorted(Golden().folder.glob("*.json")), ids=lambda path: path.stem)
 def test_the_version_of_the_golden_numbers_stands_in_the_changelog(path: Path) -> None:
     version = json.loads(path.read_text())["version"]
-    assert f"## {version}" in (REPOSITORY / "CHANGELOG.md").read_text()
+    assert f"## [{version}]" in (REPOSITORY / "CHANGELOG.md").read_text()

@@ -58,7 +58,6 @@ _HOMES = {
     "plant_backdoor": "poisoning",
     "read_split": "datasets.sources",
     "read_trigger": "triggers",
-    "register_dataset": "datasets.registry",
     "register_architecture": "networks.architectures",
     "register_dataset": "datasets.registry",
     "retrain": "retraining",

@@ -44,7 +44,7 @@ class Golden:
             assert found.keys() == known.keys(), f"new: {found.keys() - known.keys()}; add --refresh-golden"
             return
         assert not changed or content["version"] != self.version, f"{told}. Raise the version {self.version} first"
-        assert f"## {self.version}" in self.changelog.read_text(), f"{self.changelog} says nothing of {self.version}"
+        assert f"## [{self.version}]" in self.changelog.read_text(), f"{self.changelog} says nothing of {self.version}"
         if changed or found.keys() != known.keys():
             written = {"version": self.version, "numbers": dict(sorted(found.items()))}
             path.write_text(json.dumps(written, indent=2) + "\n")
