@@ -104,7 +104,7 @@ def run(
 
 
 class _Measure:
-    """Rates on the evaluation data; the number of the seed decides the places of the trigger, alike for all methods."""
+    """Rates on the evaluation data; the number of the seed decides where the trigger goes, alike for all methods."""
 
     def __init__(self, data: ImageData, trigger: Any, target_class: int, seed: int) -> None:
         self.data, self.trigger, self.target_class, self.seed = data, trigger, target_class, seed
