@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -156,40 +155,17 @@ def draw_sweep(triggers: Sequence[TriggerRow], path: Path) -> None:
     _save(figure, path)
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One trigger of a sweep: what was planted and what was reversed, their attack success, and the distribution."""
-
-    name: str
-    true: Tensor
-    true_success: float
-    reversed: Tensor
-    reversed_success: float
-    group: Tensor
-    positions: Tensor
-
-    @classmethod
-    def of(cls, row: TriggerRow, embedding: Embedding) -> Panel:
-        """From a sweep's trigger and its t-SNE; the reversed trigger is the strongest one."""
-        successes = row.reversed_attack_success_rates
-        strongest = successes.index(max(successes))
-        return cls(
-            short_name(row.name),
-            torch.tensor(row.pixels),
-            row.success(BEFORE),
-            embedding.reversed[strongest],
-            successes[strongest],
-            embedding.group,
-            embedding.positions,
-        )
-
-
-def draw_panels(panels: Sequence[Panel], betas: Sequence[float], path: Path) -> None:
-    """Per trigger, as on the paper's poster: original and reversed trigger beside the t-SNE of the distribution."""
+def draw_panels(panels: Sequence[tuple[TriggerRow, Embedding]], betas: Sequence[float], path: Path) -> None:
+    """Per trigger, as on the paper's poster: the original and the strongest reversed one, and the t-SNE of all."""
     figure = plt.figure(figsize=(4.6 * len(panels), 3.8))
     grid = figure.add_gridspec(2, 3 * len(panels), wspace=0.15, hspace=0.5)
-    for index, panel in enumerate(panels):
-        shown = (("original", panel.true, panel.true_success), ("reversed", panel.reversed, panel.reversed_success))
+    for index, (row, embedding) in enumerate(panels):
+        successes = row.reversed_attack_success_rates
+        strongest = successes.index(max(successes))
+        shown = (
+            ("original", torch.tensor(row.pixels), row.success(BEFORE)),
+            ("reversed", embedding.reversed[strongest], successes[strongest]),
+        )
         for line, (title, trigger, success) in enumerate(shown):
             axes = figure.add_subplot(grid[line, 3 * index])
             axes.imshow(_pixels(trigger), vmin=0, vmax=1, interpolation="nearest")
@@ -197,12 +173,12 @@ def draw_panels(panels: Sequence[Panel], betas: Sequence[float], path: Path) -> 
             axes.set_title(f"{title}\n{100 * success:.1f} %", fontsize=8)
         axes = figure.add_subplot(grid[:, 3 * index + 1 : 3 * index + 3])
         for stair, beta in enumerate(betas):
-            own = panel.positions[panel.group == stair]
+            own = embedding.positions[embedding.group == stair]
             axes.scatter(own[:, 0], own[:, 1], s=5, alpha=0.6, color=_stair_colour(stair, betas), label=f"beta={beta}")
         for mark, symbol, colour in ((REVERSED_GROUP, "s", SINGLE_COLOUR), (TRUE_GROUP, "X", TRUE_COLOUR)):
-            own = panel.positions[panel.group == mark]
+            own = embedding.positions[embedding.group == mark]
             axes.scatter(own[:, 0], own[:, 1], s=45, marker=symbol, color=colour, edgecolor="white", linewidth=0.5)
-        axes.set(xticks=[], yticks=[], title=panel.name)
+        axes.set(xticks=[], yticks=[], title=short_name(row.name))
         if index == 0:
             axes.legend(frameon=False, fontsize=7, loc="upper right")
     _save(figure, path)
