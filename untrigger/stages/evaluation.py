@@ -100,7 +100,7 @@ def run(
         write_report(report / "report.html", found, data.class_names, counts, pictures)
         _copy_ensemble_classifier(records, report / "classifier")
         embedded.save(report)
-        _publish(log.summary_run(tracked), report, found)
+        _track(log.summary_run(tracked), report, found)
 
 
 class _Measure:
@@ -185,7 +185,7 @@ def _copy_ensemble_classifier(records: Mapping[Path, RetrainingRecord], target: 
     shutil.copytree(folder / f"seed-{seed}", target)
 
 
-def _publish(run: TrackedRun, report: Path, found: Results) -> None:
+def _track(run: TrackedRun, report: Path, found: Results) -> None:
     run.metrics({f"before_{rate}": value for rate, value in found.before.model_dump().items()})
     run.metrics(found.ensemble.mean.model_dump())
     run.files(report / "figures", "figures")
