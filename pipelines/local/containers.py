@@ -17,16 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from docker.errors import APIError, DockerException
 from docker.types import DeviceRequest, Mount
 from requests import RequestException
 
 import docker
 from untrigger.errors import UserError
-from untrigger.pipelines.arguments import COMPILED
 from untrigger.pipelines.local.endings import LAST_LINES, StageEnd, stopping_first
 from untrigger.runs.output_folder import OutputFolder
+from untrigger.stages.identities import STAGES
 
 RUN_LABEL = "untrigger.run"
 UNPRIVILEGED = 10001
@@ -58,7 +57,7 @@ def check_engine() -> None:
         raise UserError(
             f"no Docker engine answers at {where}: start it, or leave out --runner docker ({error})"
         ) from error
-    missing = sorted(_images() - there)
+    missing = sorted({identity.image for identity in STAGES.values()} - there)
     if missing:
         raise UserError(f"the engine has no image {', '.join(missing)}: build them with `make images`")
 
@@ -186,12 +185,6 @@ class _Watch:
         if container in self._out_of_memory:
             return f"ran out of its memory of {self._memory} (--memory gives it more)"
         return "was killed" if exit_code == 137 else f"ended with status {exit_code}"
-
-
-def _images() -> set[str]:
-    specs = [next(yaml.safe_load_all(path.read_text())) for path in COMPILED.values()]
-    executors = [executor for spec in specs for executor in spec["deploymentSpec"]["executors"].values()]
-    return {executor["container"]["image"] for executor in executors}
 
 
 def _gpus(gpus: str) -> Any:
