@@ -107,3 +107,13 @@ def agreement(seeds: int) -> None:
     from benchmarks.agreement import measure_agreement
 
     measure_agreement(seeds)
+
+
+@main.command()
+@click.option("--seed", default=0, show_default=True, help="Seed of all walks.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the rows to this file.")
+def known_volumes(seed: int, json_file: Path | None) -> None:
+    """Does the sampler of the truth find the volumes of a box, a ball, and two far-apart balls?"""
+    from benchmarks.known_volumes import measure_known_volumes
+
+    measure_known_volumes(seed, json_file)

@@ -133,6 +133,26 @@ class GeneratorSettings(Settings):
         return self
 
 
+class FlowSettings(Settings):
+    """One flow per beta: a generator of exactly known entropy, led from the uniform distribution into its stair."""
+
+    layers: int = Field(8, ge=2, description="couplings; each bends half of the pixels by the other half")
+    bins: int = Field(8, ge=2, description="bins of each spline")
+    hidden: int = Field(64, ge=4, description="hidden units of a coupling's network, in two layers")
+    steps: int = Field(600, ge=1, description="training steps")
+    learning_rate: float = Field(2e-3, gt=0, description="peak Adam learning rate")
+
+
+class TruthSettings(Settings):
+    """Ground truth: the volume of {F >= beta} and samples of it, by multilevel splitting."""
+
+    repeats: int = Field(4, ge=3, description="independent repeats; their spread gives the error")
+    walkers: int = Field(256, ge=16, description="walkers of each repeat")
+    sweeps: int = Field(8, ge=1, description="moves of each walker per level; a level halves the volume")
+    draws: int = Field(2, ge=1, description="samples that each walker leaves at each beta, many moves apart")
+    max_levels: int = Field(500, ge=1, description="levels after which a beta counts as out of reach")
+
+
 class RetrainingSettings(TrainingSettings):
     """The defence: triggers stamped on clean images, true labels kept."""
 
