@@ -72,3 +72,17 @@ def test_without_images_of_other_classes_there_is_no_f(tiny_classifier: Classifi
     labels = torch.zeros_like(tiny_images.labels)
     with pytest.raises(UserError, match="every image belongs to the target class 0"):
         new_judge(tiny_classifier, tiny_images.images, labels, 0, (3, 3), rng=torch.Generator())
+
+
+def test_a_few_images_stand_for_all_on_triggers_like_those_they_were_chosen_on(judge: Judge) -> None:
+    rng = torch.Generator().manual_seed(1)
+    triggers = 0.5 + 0.1 * torch.rand(120, 27, generator=rng)
+    guess = judge.stand_ins(triggers[:100], 8)
+    wrong = (guess(triggers[100:]) - judge.strengths(triggers[100:])).abs().mean()
+    drawn = judge.some(8, rng)(triggers[100:]) - judge.strengths(triggers[100:])
+    assert wrong < 0.2 * drawn.abs().mean()
+
+
+def test_a_guess_from_all_images_is_f(judge: Judge, rng: torch.Generator) -> None:
+    triggers = torch.rand(5, 27, generator=rng)
+    assert torch.allclose(judge.some(len(judge), rng)(triggers).double(), judge.strengths(triggers), atol=1e-5)

@@ -102,6 +102,6 @@ def test_a_beta_out_of_reach_is_said() -> None:
 
     settings = SETTINGS.model_copy(update={"max_levels": 60})
     walk = Splitting(Low(), 6, [0.9], settings, torch.Generator().manual_seed(0), torch.device("cpu"))
-    with pytest.raises(UserError, match=r"no trigger with F >= 0.9 was found: after \d+ levels the best has F 0\.(49|50)"):
+    with pytest.raises(UserError, match=r"no trigger with F >= 0.9 was found: after \d+ levels the best has F 0"):
         while not walk.finished:
             walk.advance()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from untrigger.triggers import check_fits, draw_places
 
 ROUGH_IMAGES = 16
 """Images of a rough guess of F."""
+
+RIDGE = 1e-5
+"""Keeps the weights of images that stand for all small where the triggers leave them open."""
 
 PICTURES_AT_ONCE = 1024
 """Stamped images in one pass of the classifier: few enough for the caches of a CPU."""
@@ -83,6 +87,37 @@ class Judge:
         strengths[alive] = sums[alive] / len(self)
         return torch.where(strengths >= level, strengths, -1)
 
+    def some(self, count: int, rng: torch.Generator) -> Guess:
+        """F as guessed by `count` images drawn at random: right on average, noisy."""
+        chosen = torch.randperm(len(self), generator=rng)[:count].to(self.pictures.device)
+        weights = torch.full((len(chosen),), 1 / len(chosen), device=self.pictures.device)
+        return Guess(self, chosen, weights, weights.new_zeros(()))
+
+    @torch.no_grad()
+    def stand_ins(self, triggers: Tensor, count: int) -> Guess:
+        """F as guessed by `count` images that stand for all, for triggers like the given ones.
+
+        What a trigger does on one image tells much of what it does on others: F of such triggers is nearly a linear
+        function of its probabilities on a few images, chosen one after the other by what they tell of the rest of F
+        (orthogonal matching pursuit, with a little of ridge regression). Each call measures F of all `triggers`.
+        """
+        table = self.probabilities(triggers).double()
+        means, strengths = table.mean(0), table.mean(1)
+        centred, wanted = table - means, strengths - strengths.mean()
+        lengths = centred.norm(dim=0).clamp_min(1e-3)
+        chosen: list[int] = []
+        weights = rest = wanted
+        for _ in range(min(count, len(self))):
+            told = (centred.T @ rest).abs() / lengths
+            told[chosen] = -1
+            chosen.append(int(told.argmax()))
+            part = centred[:, chosen]
+            ridge = RIDGE * len(part) * torch.eye(len(chosen), dtype=part.dtype, device=part.device)
+            weights = torch.linalg.solve(part.T @ part + ridge, part.T @ wanted)
+            rest = wanted - part @ weights
+        offset = strengths.mean() - means[chosen] @ weights
+        return Guess(self, torch.tensor(chosen, device=table.device), weights.float(), offset.float())
+
     def _on_each(self, triggers: Tensor, pictures: Tensor, places: Tensor) -> Tensor:
         count = len(pictures)
         logits = self.classifier.classify_patched(
@@ -91,6 +126,20 @@ class Judge:
             places.repeat(len(triggers), 1),
         )
         return logits.softmax(1)[:, self.target_class].view(len(triggers), count)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """F as a linear function of the probabilities on some of the judge's images; differentiable."""
+
+    judge: Judge
+    chosen: Tensor
+    weights: Tensor
+    offset: Tensor
+
+    def __call__(self, triggers: Tensor) -> Tensor:
+        """F of each trigger, float (k,)."""
+        return self.judge.probabilities(triggers, self.chosen) @ self.weights + self.offset
 
 
 def new_judge(

@@ -139,8 +139,21 @@ class FlowSettings(Settings):
     layers: int = Field(8, ge=2, description="couplings; each bends half of the pixels by the other half")
     bins: int = Field(8, ge=2, description="bins of each spline")
     hidden: int = Field(64, ge=4, description="hidden units of a coupling's network, in two layers")
-    steps: int = Field(600, ge=1, description="training steps")
+    steps: int = Field(450, ge=1, description="training steps")
     learning_rate: float = Field(2e-3, gt=0, description="peak Adam learning rate")
+    samples: int = Field(128, ge=1, description="samples per step for the entropy")
+    triggers: int = Field(48, ge=1, description="samples per step, of the same, whose F is guessed")
+    images_per_trigger: int = Field(16, ge=1, description="images from which F of each trigger in a step is guessed")
+    first_tau: float = Field(0.05, gt=0, description="shortfall of F that weighs one nat of entropy, at first")
+    last_tau: float = Field(0.004, gt=0, description="and in the end")
+    annealed_share: float = Field(0.7, gt=0, le=1, description="share of the steps over which tau falls")
+    valid_share: float = Field(0.97, gt=0, lt=1, description="share of the samples in training held at F >= beta")
+
+    @model_validator(mode="after")
+    def _triggers_are_samples(self) -> Self:
+        if self.triggers > self.samples:
+            raise ValueError(f"triggers must be at most samples {self.samples}, got {self.triggers}")
+        return self
 
 
 class TruthSettings(Settings):
