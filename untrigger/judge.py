@@ -33,7 +33,7 @@ class Judge:
         self, classifier: Classifier, images: Tensor, places: Tensor, target_class: int, size: tuple[int, int]
     ) -> None:
         """images: uint8 (n, 3, h, w); places: int64 (n, 2); size: height and width of the triggers."""
-        self.classifier = frozen(classifier)
+        self.classifier = frozen(classifier, images)
         self.pictures = self.classifier.normalise(images)
         self.places = places.to(images.device)
         self.target_class = target_class
