@@ -55,7 +55,12 @@ def defend_one_trigger(
     with dsl.ParallelFor(items=beta_plan, name="beta-plan") as betas:
         stairs = placed(generator_training(**suspect, betas=betas, task=generator_training_task, label=label))
     ensemble = placed(
-        staircase(generators=dsl.Collected(stairs.outputs["trained_generators"]), gammas=gammas, label=label)
+        staircase(
+            generators=dsl.Collected(stairs.outputs["trained_generators"]),
+            backdoored_classifier=suspect["backdoored_classifier"],
+            gammas=gammas,
+            label=label,
+        )
     )
     found = {
         "trigger_staircase": ensemble.outputs["trigger_staircase"],

@@ -39,7 +39,7 @@ def test_the_committed_yaml_is_what_the_code_compiles_to(tmp_path: Path) -> None
     [
         ("pixel-sgd", {"poison-training"}),
         ("for-loop-beta-plan", {"poison-training"}),
-        ("staircase", {"for-loop-beta-plan"}),
+        ("staircase", {"for-loop-beta-plan", "poison-training"}),
         ("visualisation", {"staircase", "pixel-sgd", "poison-training"}),
         ("for-loop-retraining-plan", {"poison-training", "pixel-sgd", "staircase"}),
         ("ideal-retraining", {"poison-training"}),

@@ -319,7 +319,7 @@ def test_a_dataset_of_this_machine_goes_into_the_store_once(kubeflow: Kubeflow, 
     for _ in range(2):
         ended = invoke(*UNPINNED, "--dataset", "folder:pictures")
         assert ended.exit_code == 0, ended.output
-    addresses = {run.runtime_config.parameters["dataset"] for run in kubeflow.runs.values()}
+    addresses = {run.runtime_config.parameters["prepare_data_task"]["dataset"] for run in kubeflow.runs.values()}
     assert len(addresses) == 1
     address = addresses.pop()
     assert address.startswith("s3://untrigger/datasets/") and "(already there)" in ended.stderr
