@@ -22,6 +22,9 @@ from untrigger.settings.runs import DefenseConfig, SweepConfig
 from untrigger.storage.bundles import OnFile, quiet, read_manifest
 from untrigger.storage.objects import Address, ObjectStore
 
+DEFAULT_STORE = Address("untrigger")
+"""Where the cluster cannot be asked."""
+
 INPUT_SETTINGS = ("dataset", "weights", "trigger", "triggers", "panels")
 """The settings that may name something on this machine."""
 
@@ -32,13 +35,14 @@ class Submission:
 
     config: DefenseConfig | SweepConfig
     documents: list[dict[str, Any]]
-    store: Address
+    store: Address | None
+    """Below it inputs and artifacts go; None until the cluster has been asked."""
 
     @classmethod
     def of(
         cls,
         config: DefenseConfig | SweepConfig,
-        store: str,
+        store: str | None,
         placement: Placement,
         pins: Mapping[str, str],
         *,
@@ -47,7 +51,9 @@ class Submission:
         """UserError when an input is not to be had, or an image has no digest and that is not allowed."""
         _check_inputs(config)
         compiled = list(yaml.safe_load_all(compiled_for(config).read_text()))
-        submission = cls(config, with_placement(with_pins(compiled, pins), placement), Address.parse(store))
+        submission = cls(
+            config, with_placement(with_pins(compiled, pins), placement), Address.parse(store) if store else None
+        )
         if submission.unpinned and not allow_unpinned:
             first = submission.unpinned[0]
             raise UserError(
@@ -74,7 +80,12 @@ class Submission:
     @property
     def root(self) -> str:
         """The pipeline root: where the artifacts go."""
-        return str(self.store / PIPELINE_ROOT)
+        return str(self.at / PIPELINE_ROOT)
+
+    @property
+    def at(self) -> Address:
+        """Below it inputs and artifacts go: what was given or what the cluster said, else the bucket of old."""
+        return self.store or DEFAULT_STORE
 
     def inputs_to_store(self) -> list[str]:
         """What lies on this machine of dataset, classifier and triggers, as `untrigger store put` takes it."""
@@ -94,7 +105,7 @@ def run_name(config: DefenseConfig | SweepConfig) -> str:
 def check_stored_inputs(submission: Submission) -> None:
     """UserError unless the store may be written to and holds the inputs that are named by addresses."""
     store = ObjectStore()
-    store.check_writable(submission.store)
+    store.check_writable(submission.at)
     for source in input_sources(submission.config):
         if source.stored and (found := read_manifest(store, Address.parse(source.name)).kind) != source.kind:
             raise UserError(f"{source.name} is a {found}, not a {source.kind}")
@@ -133,7 +144,7 @@ def _with_stored_inputs(
 
     config, stored = submission.config, {}
     for source in submission.inputs_to_store():
-        stored[source] = str(publish(source, str(submission.store), on_file, config.data))
+        stored[source] = str(publish(source, str(submission.at), on_file, config.data))
         tell(f"{source} is {stored[source]}")
 
     def named(value: Any) -> Any:

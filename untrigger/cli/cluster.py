@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from untrigger.tracking.progress import Event
 
 DEFAULT_ENDPOINT = "http://localhost:8080"
-DEFAULT_STORE = "s3://untrigger"
 
 MANY_TRIGGERS = 12
 """Each is some 90 nodes in Argo, whose status of all nodes together must stay below 1 MB, compressed (an estimate)."""
@@ -36,7 +36,9 @@ _ENDPOINT = click.option(
 )
 _NAMESPACE = click.option("--namespace", default="kubeflow", show_default=True, help="Where the stages run.")
 _STORE = click.option(
-    "--store", default=DEFAULT_STORE, show_default=True, metavar="S3-ADDRESS", help="Inputs and artifacts go below it."
+    "--store",
+    metavar="S3-ADDRESS",
+    help="Inputs and artifacts go below it.  [default: what the cluster's untrigger-store names, else s3://untrigger]",
 )
 
 
@@ -64,7 +66,7 @@ def submit(
     config_file: Path | None,
     endpoint: str,
     namespace: str,
-    store: str,
+    store: str | None,
     experiment: str | None,
     name: str | None,
     images: Path | None,
@@ -99,7 +101,8 @@ def submit(
     unpinned = len(submission.unpinned)
     click.echo(f"pipeline:  {submission.pipeline}, {len(submission.images)} images, {unpinned} without a digest")
     click.echo(f"placement: {placed.asked()} for each GPU stage")
-    click.echo(f"artifacts: {submission.root}")
+    if submission.store or dry_run:
+        click.echo(f"artifacts: {submission.root}{'' if store else ', unless the cluster names another place'}")
     for source in submission.inputs_to_store():
         click.echo(f"to store:  {source}")
     if len(submission.config.planted()) > MANY_TRIGGERS:
@@ -114,8 +117,13 @@ def submit(
     cluster = Cluster(endpoint, namespace)
     version = cluster.check_version()
     click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
-    if not skip_settings_check and (warning := check_settings(namespace)):
-        tell(f"warning: {warning}")
+    if not skip_settings_check:
+        checked = check_settings(namespace, submission.documents)
+        for warning in checked.warnings:
+            tell(f"warning: {warning}")
+        submission = replace(submission, store=submission.store or checked.store)
+    if not store:
+        click.echo(f"artifacts: {submission.root}")
     run_id = _submit(submission, cluster, experiment, name)
     click.echo(f"run:       {run_id}")
     click.echo(f"link:      {cluster.link(run_id)}")

@@ -177,18 +177,65 @@ def test_an_experiment_that_is_not_there_is_refused_with_those_that_are(kubeflow
 
 
 def test_settings_that_the_namespace_lacks_are_named(kubeflow: Kubeflow) -> None:
-    kubeflow.settings.discard(("secrets", "untrigger-store"))
+    del kubeflow.settings["secrets", "untrigger-store"]
     ended = invoke(*UNPINNED)
     told = f"the namespace kubeflow of the cluster at {kubeflow.endpoint} lacks Secret untrigger-store"
     assert ended.exit_code == 2 and told in ended.stderr and "--skip-settings-check" in ended.stderr
     assert not kubeflow.pipelines and not kubeflow.experiments
 
 
+def test_a_launcher_that_does_not_know_the_store_is_refused(kubeflow: Kubeflow) -> None:
+    kubeflow.settings["configmaps", "kfp-launcher"] = {}
+    ended = invoke(*UNPINNED)
+    assert ended.exit_code == 2 and "KFP's ConfigMap kfp-launcher in kubeflow does not agree" in ended.stderr
+    assert "endpoint None in place of 'seaweedfs." in ended.stderr and "`make deploy` sets it" in ended.stderr
+    assert not kubeflow.pipelines
+
+
+def test_a_tracking_server_that_is_not_ready_is_named_before_a_run_fails_on_it(kubeflow: Kubeflow) -> None:
+    kubeflow.tracking_ready = False
+    ended = invoke(*UNPINNED)
+    assert ended.exit_code == 2 and "has no pod that is ready, and `open run` would fail" in ended.stderr
+
+
+def test_stages_that_no_node_could_hold_are_told_from_those_that_wait_for_others(
+    kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeflow.nodes = [{"allocatable": {"cpu": "2", "memory": "4Gi"}}]
+    refused = invoke(*UNPINNED)
+    assert refused.exit_code == 2 and "could ever hold " in refused.stderr
+    assert "prepare data (cpu 2, memory 8Gi)" in refused.stderr
+    assert "clean training (cpu 4, memory 16Gi, nvidia.com/gpu 1)" in refused.stderr
+    assert "open run" not in refused.stderr
+    Path("laptop.yaml").write_text(
+        "gpus: 0\ncpu: 300m\nmemory: 3Gi\nstages:\n"
+        "  prepare data: {cpu: 300m, memory: 3Gi}\n  staircase: {memory: 2Gi}\n"
+    )
+    kubeflow.taken = {"cpu": "1900m", "memory": "1Gi"}
+    waiting = invoke(*UNPINNED, "--placement", "laptop.yaml")
+    assert "wait for others to end" in waiting.stderr and "prepare data (cpu 300m, memory 3Gi)" in waiting.stderr
+    kubeflow.nodes[0]["taints"] = [{"key": "team", "value": "other", "effect": "NoSchedule"}]
+    assert "could ever hold" in invoke(*UNPINNED, "--placement", "laptop.yaml").stderr
+    kubeflow.forbidden = True
+    assert "the nodes were not looked at, no Kubernetes API for it: FORBIDDEN" in invoke(*UNPINNED).stderr
+
+
+@pytest.mark.server
+def test_runs_go_where_the_clusters_settings_say_unless_told_otherwise(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.settings["configmaps", "untrigger-store"] |= {"bucket": "untrigger", "prefix": "team/a"}
+    assert invoke(*UNPINNED).exit_code == invoke(*UNPINNED, "--store", "s3://untrigger/own").exit_code == 0
+    roots = [run.runtime_config.pipeline_root for run in kubeflow.runs.values()]
+    assert roots == ["s3://untrigger/team/a/pipelines", "s3://untrigger/own/pipelines"]
+
+
 def test_without_a_kubernetes_api_the_settings_are_not_checked_and_that_is_said(
     kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", "nowhere")
-    assert "warning: the settings and the secret in the namespace kubeflow were not checked" in invoke(*UNPINNED).stderr
+    assert (
+        "warning: the settings and the secret in the namespace kubeflow, MLflow and the nodes were not checked"
+        in invoke(*UNPINNED).stderr
+    )
 
 
 @pytest.mark.server
@@ -207,6 +254,7 @@ def test_a_deployment_for_several_users_is_told_the_namespace(kubeflow: Kubeflow
         ("tolerations: [{key: team, value: security, operator: Exists}]", "the operator Exists takes no value"),
         ("tolerations: [{effect: NoSchedule}]", "a toleration needs a key"),
         ("gpu: 1", "has gpu, it may have gpu_type, gpus, cpu"),
+        ("stages: {train: {cpu: 1}}", "there is no stage train, there are open run"),
         ("memory: plenty", "memory: string should match pattern"),
         ("- 1", "must be a mapping"),
     ],
