@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,13 @@ _STORE = click.option(
     metavar="S3-ADDRESS",
     help="Inputs and artifacts go below it.  [default: what the cluster's untrigger-store names, else s3://untrigger]",
 )
+_ATTEMPTS = click.option(
+    "--attempts",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    help="With --wait: start a run again that failed of what may pass (lost pods, evictions), so often in all.",
+)
 
 
 @click.command(cls=SubmittedSettingsCommand)
@@ -61,6 +69,7 @@ _STORE = click.option(
 @click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done.")
 @debug_option
 @click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results.")
+@_ATTEMPTS
 def submit(
     profile: str,
     config_file: Path | None,
@@ -75,6 +84,7 @@ def submit(
     skip_settings_check: bool,
     dry_run: bool,
     wait: bool,
+    attempts: int,
     **settings: Any,
 ) -> None:
     """Submit the pipeline to Kubeflow Pipelines: for one --trigger, or for a list of --triggers (the paper's sweep).
@@ -94,6 +104,7 @@ def submit(
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.pipelines.images import read_pins_if_any
 
+    _check_attempts(attempts, wait)
     placed = Placement.read(placement) if placement else Placement()
     submission = Submission.of(
         _config(profile, config_file, settings), store, placed, read_pins_if_any(images), allow_unpinned=allow_unpinned
@@ -128,7 +139,7 @@ def submit(
     click.echo(f"run:       {run_id}")
     click.echo(f"link:      {cluster.link(run_id)}")
     if wait:
-        _wait(cluster, run_id)
+        _wait(cluster, run_id, attempts)
     else:
         click.echo(f"follow it: untrigger runs {run_id} --wait")
 
@@ -267,20 +278,54 @@ def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, nam
     click.echo(f"report: {(output / 'report.html').resolve()}")
 
 
-def _wait(cluster: Cluster, run_id: str) -> None:
-    """Follow the run, show its results, and end with its status."""
+@click.command()
+@click.argument("run")
+@_ENDPOINT
+@_NAMESPACE
+@debug_option
+@click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results.")
+@_ATTEMPTS
+def resubmit(run: str, endpoint: str, namespace: str, wait: bool, attempts: int) -> None:
+    """Start RUN, an id or a name, again with the same inputs: what it finished comes from KFP's cache."""
+    from untrigger.pipelines.cluster.api import Cluster
+
+    _check_attempts(attempts, wait)
+    cluster = Cluster(endpoint, namespace)
+    run_id = cluster.start_again(cluster.find_run(run).id)
+    click.echo(f"run:       {run_id}\nlink:      {cluster.link(run_id)}")
+    if wait:
+        _wait(cluster, run_id, attempts)
+    else:
+        click.echo(f"follow it: untrigger runs {run_id} --wait")
+
+
+def _check_attempts(attempts: int, wait: bool) -> None:
+    if attempts > 1 and not wait:
+        raise UserError("--attempts starts a run again that has failed, which only --wait sees: give both")
+
+
+def _wait(cluster: Cluster, run_id: str, attempts: int = 1) -> None:
+    """Follow the run, and what is started in its place; show the results, and end with its status."""
     from untrigger.storage.objects import ObjectStore
 
     store = ObjectStore(tell)
-    try:
-        run = cluster.follow(run_id, lambda event: _show_stage(event, run_id))
-    except KeyboardInterrupt:
-        tell(f"the run goes on: {cluster.link(run_id)}; `untrigger runs {run_id} --wait` follows it again")
-        sys.exit(EXIT_INTERRUPTED)
-    if run.state != "SUCCEEDED":
+    for left in reversed(range(attempts)):
+        try:
+            run = cluster.follow(run_id, partial(_show_stage, run_id=run_id))
+        except KeyboardInterrupt:
+            tell(f"the run goes on: {cluster.link(run_id)}; `untrigger runs {run_id} --wait` follows it again")
+            sys.exit(EXIT_INTERRUPTED)
+        if run.state == "SUCCEEDED":
+            break
         reason = f": {run.reason}" if run.reason else ""
         tell(f"error: the run {run_id} is {run.state}{reason} ({cluster.link(run_id)})")
-        sys.exit(EXIT_FAILURE)
+        lasting = [stage.stage for stage in run.stages if stage.kind == "failed" and not stage.may_pass]
+        if lasting and left:
+            tell(f"it is not started again: what {', '.join(lasting)} failed of would not pass")
+        if lasting or not left or run.state != "FAILED":
+            sys.exit(EXIT_FAILURE)
+        run_id = cluster.start_again(run_id)
+        click.echo(f"again:     {run_id}, since the cause may pass ({cluster.link(run_id)})")
     try:
         _show_results(store, run)
     except UserError as error:

@@ -453,3 +453,47 @@ def test_an_interrupt_ends_the_waiting_and_not_the_run(kubeflow: Kubeflow, store
     (run,) = kubeflow.runs
     assert process.returncode == 130 and "the run goes on" in errors and f"untrigger runs {run} --wait" in errors
     assert not any("terminate" in asked for asked in kubeflow.requests)
+
+
+@pytest.mark.server
+def test_a_run_is_started_again_with_the_same_inputs(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("FAILED", {"prepare-data": "FAILED"})]
+    assert invoke(*UNPINNED, "--name", "mine", "--wait").exit_code == 1
+    (first,) = kubeflow.runs.values()
+    for name in ("mine", "mine #2"):
+        again = invoke("resubmit", name)
+        assert again.exit_code == 0, again.output
+    assert [run.display_name for run in kubeflow.runs.values()] == ["mine", "mine #2", "mine #3"]
+    for run in kubeflow.runs.values():
+        assert run.runtime_config == first.runtime_config and run.experiment_id == first.experiment_id
+        assert run.pipeline_version_reference == first.pipeline_version_reference
+    kubeflow.course = [("RUNNING", {"prepare-data": "RUNNING"})]
+    kubeflow.workflows = set(kubeflow.runs)
+    refused = invoke("resubmit", "mine")
+    assert refused.exit_code == 2 and "is RUNNING: it is started again when it has ended" in refused.stderr
+    kubeflow.workflows = set()
+    assert invoke("resubmit", "mine").exit_code == 0, "its workflow is gone: it never ends"
+
+
+@pytest.mark.server
+def test_only_what_may_pass_is_tried_again(kubeflow: Kubeflow, store: Minio, tmp_path: Path) -> None:
+    failing = ("FAILED", {"prepare-data": "FAILED"})
+    kubeflow.course = [failing]
+    kubeflow.messages = {"prepare-data": "pod deleted"}
+    lost = invoke(*UNPINNED, "--wait", "--attempts", 3)
+    assert lost.exit_code == 1 and len(kubeflow.runs) == 3 and lost.output.count("since the cause may pass") == 2
+    kubeflow.messages = {"prepare-data": "main: OOMKilled (exit code 137)"}
+    killed = invoke(*UNPINNED, "--wait", "--attempts", 3)
+    assert killed.exit_code == 1 and len(kubeflow.runs) == 4
+    assert "it is not started again: what prepare data failed of would not pass" in killed.stderr
+    alone = invoke(*UNPINNED, "--attempts", 3)
+    assert alone.exit_code == 2 and "only --wait sees: give both" in alone.stderr
+
+
+def test_the_placement_for_a_laptop_fits_a_node_of_two_cpus(kubeflow: Kubeflow) -> None:
+    kubeflow.nodes = [{"allocatable": {"cpu": "2", "memory": "7Gi"}}]
+    laptop = Path(__file__).parents[3] / "docs/placement-laptop.yaml"
+    for words in ((), ("--triggers", "binary:1,binary:2")):
+        told = invoke(*UNPINNED, "--placement", laptop, *words)
+        assert "could ever hold" not in told.stderr and "wait for others" not in told.stderr
+        assert "AWS_ENDPOINT_URL" in told.stderr, "all that is missing here is the store"
