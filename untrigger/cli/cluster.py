@@ -160,13 +160,14 @@ def _submit(submission: Submission, cluster: Cluster, experiment: str | None, na
 
 
 def _config(profile: str, config_file: Path | None, options: Mapping[str, Any]) -> Any:
-    from untrigger.profiles import config_for, laid_over
+    from untrigger.profiles import CLUSTER_PACKING, config_for, laid_over
     from untrigger.settings.runs import DefenseConfig, SweepConfig
 
     settings = laid_over(read_config(config_file), nested_settings(options))
     if "trigger" in settings and ("triggers" in settings or "panels" in settings):
         raise UserError("--trigger plants one trigger, --triggers and --panels belong to a sweep: give one kind")
-    return config_for(profile, settings, SweepConfig if "triggers" in settings else DefenseConfig)
+    packed = laid_over(CLUSTER_PACKING.get(profile, {}), settings)
+    return config_for(profile, packed, SweepConfig if "triggers" in settings else DefenseConfig)
 
 
 @click.command()
