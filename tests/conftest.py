@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
 
+from tests.support.golden import Golden
+from tests.support.servers import RunningServers, running_servers
 from tests.support.training import ATTACK, CLEAN, seeded
 from untrigger.classifiers import Classifier, new_classifier
 from untrigger.datasets.images import ImageData
@@ -18,6 +21,18 @@ from untrigger.triggers import checkerboard
 
 hypothesis.settings.register_profile("untrigger", derandomize=True, deadline=None, max_examples=30)
 hypothesis.settings.load_profile("untrigger")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--refresh-golden", action="store_true", help="write down what the tiny runs find, in tests/golden"
+    )
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """The numbers of the tiny runs as they are written down, to be compared or refreshed."""
+    return Golden(refresh=request.config.getoption("--refresh-golden"))
 
 
 @pytest.fixture
@@ -50,6 +65,13 @@ def backdoored(tiny_images: ImageData) -> Classifier:
     train(classifier, tiny_images.images, tiny_images.labels, CLEAN, rng=seeded())
     plant_backdoor(classifier, tiny_images.images, tiny_images.labels, checkerboard(), 0, ATTACK, rng=seeded(1))
     return classifier
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServers]:
+    """A real object store and a real MLflow server; tests that stop one of them start it again."""
+    with running_servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -135,3 +135,37 @@ def test_damaged_files_and_other_formats_are_refused(tmp_path: Path, tiny_classi
     (tmp_path / "classifier.json").write_text(json.dumps({**description, "format": 99}))
     with pytest.raises(UserError, match="format 99"):
         load_classifier(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"classes": None}, "classes: input should be a valid integer, got None"),
+        ({"classes": 0}, "classes: input should be greater than or equal to 1, got 0"),
+        ({"labels": 3}, "unknown field labels"),
+        ({"settings": {"architecture": "small_resnet", "depth": 3}}, "unknown field settings.depth"),
+        ({"settings": {"architecture": "small_resnet", "width": "wide"}}, "settings.width: input should be a valid"),
+    ],
+)
+def test_a_description_of_a_classifier_that_makes_no_sense_is_told_by_file_and_field(
+    tmp_path: Path, tiny_classifier: Classifier, change: dict[str, object], told: str
+) -> None:
+    save_classifier(tiny_classifier, tmp_path)
+    file = tmp_path / "classifier.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(UserError) as refused:
+        load_classifier(tmp_path)
+    assert str(refused.value).startswith(f"{file}: {told}") and "\n" not in str(refused.value)
+
+
+def test_a_field_that_a_description_lacks_is_named_and_a_byte_order_mark_is_skipped(
+    tmp_path: Path, tiny_classifier: Classifier
+) -> None:
+    save_classifier(tiny_classifier, tmp_path)
+    file = tmp_path / "classifier.json"
+    description = json.loads(file.read_text())
+    file.write_text(json.dumps(description), encoding="utf-8-sig")
+    assert load_classifier(tmp_path).classes == tiny_classifier.classes
+    file.write_text(json.dumps({name: value for name, value in description.items() if name != "classes"}))
+    with pytest.raises(UserError, match="classes is missing"):
+        load_classifier(tmp_path)

@@ -72,6 +72,18 @@ def test_the_library_alone_asks_for_nothing_of_kubeflow_mlflow_or_stores() -> No
     assert {"torch", "torchvision", "safetensors", "pydantic", "scikit-learn", "matplotlib"} <= alone
 
 
+@pytest.mark.parametrize(
+    ("missing", "command", "extra"),
+    [("kfp", "compile", "pipelines"), ("kfp_server_api", "runs", "cluster"), ("minio", "store ls s3://b", "servers")],
+)
+def test_a_command_without_its_extra_names_it_in_one_sentence(missing: str, command: str, extra: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from untrigger.cli import main; main({command.split()!r})"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    name = command.split()[0]
+    assert answer.stderr == f"error: `untrigger {name}` needs {missing}: pip install 'untrigger[{extra}]'\n"
+    assert answer.returncode == 2
+
+
 def test_every_image_of_ours_is_named_with_the_version() -> None:
     named = {
         (path.name, version)

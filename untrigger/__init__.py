@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from untrigger.classifiers import Classifier, load_classifier, new_classifier, save_classifier
     from untrigger.datasets.images import ImageData
+    from untrigger.datasets.registry import register_dataset
     from untrigger.datasets.sources import read_split
     from untrigger.errors import UserError
     from untrigger.generators import train_generators
@@ -38,6 +39,7 @@ __all__ = [
     "read_split",
     "read_trigger",
     "register_architecture",
+    "register_dataset",
     "retrain",
     "reverse_triggers",
     "save_classifier",
@@ -57,6 +59,7 @@ _HOMES = {
     "read_split": "datasets.sources",
     "read_trigger": "triggers",
     "register_architecture": "networks.architectures",
+    "register_dataset": "datasets.registry",
     "retrain": "retraining",
     "reverse_triggers": "pixel_sgd",
     "save_classifier": "classifiers",

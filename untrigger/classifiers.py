@@ -67,11 +67,14 @@ class Classifier(nn.Module):
 
         triggers: float (n, 3, th, tw), or (1, 3, th, tw) for all; clipped to [0, 1]. places: as in `stamp`.
         """
-        size = (triggers.shape[2], triggers.shape[3])
         if isinstance(places, torch.Generator):
-            places = draw_places(len(images), images, size, places)
-        places = moved(places, images.device)
-        stamped = stamp(self.normalise(images), self.normalise(triggers.clamp(0, 1)), places)
+            places = draw_places(len(images), images, triggers.shape[2:], places)
+        return self.classify_patched(self.normalise(images), triggers, moved(places, images.device))
+
+    def classify_patched(self, normalised: Tensor, triggers: Tensor, places: Tensor) -> Tensor:
+        """As `classify_stamped`, of images that are normalised already, on whose device `places` are."""
+        size = (triggers.shape[2], triggers.shape[3])
+        stamped = stamp(normalised, self.normalise(triggers.clamp(0, 1)), places)
         path = self._windowed_path if torch.is_grad_enabled() else ()
         with gradients_in_patches(path, stamped, places, size):
             return self.classify(stamped)

@@ -22,7 +22,7 @@ from untrigger.mutual_information import (
 from untrigger.networks.initialisation import initialise
 from untrigger.networks.stacking import StackedModules
 from untrigger.seeding import moved
-from untrigger.settings.base import Frozen, Stored
+from untrigger.settings.base import Stored
 from untrigger.settings.methods import GeneratorSettings
 from untrigger.triggers import check_fits, draw_places
 
@@ -83,23 +83,12 @@ def draw_noise(settings: GeneratorSettings, count: int, rng: torch.Generator) ->
     return torch.randn(shape, generator=rng)
 
 
-class StairEpoch(Frozen):
-    """One epoch of generator training; see `train_generators`."""
-
-    F: float
-    valid_share: float
-    hinge: float
-    mutual_information: float
-    attack_success_rate: float
-    multiplier: float
-
-
 class StairCurves(Stored):
-    """The training of one stair, epoch by epoch."""
+    """The training of one stair: the metrics of each epoch, by their names in `train_generators`."""
 
     FILE = "curves.json"
 
-    generator: tuple[StairEpoch, ...]
+    generator: tuple[dict[str, float], ...]
 
 
 OnStairEpoch = Callable[[int, list[dict[str, float]]], None]

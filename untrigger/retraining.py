@@ -11,7 +11,7 @@ from untrigger.classifiers import Classifier
 from untrigger.poisoning import stamping
 from untrigger.settings.base import Stored
 from untrigger.settings.methods import RetrainingSettings
-from untrigger.training import OnEpoch, TrainingEpoch, train
+from untrigger.training import Curve, OnEpoch, train
 from untrigger.triggers import TriggerSource
 
 
@@ -22,7 +22,7 @@ class RetrainingRecord(Stored):
 
     method: str
     seeds: tuple[int, ...]
-    curves: dict[int, tuple[TrainingEpoch, ...]]
+    curves: dict[int, Curve]
 
 
 def retrain(

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import torch
-from pydantic import model_validator
 from torch import Tensor
 
 from untrigger.classifiers import Classifier, frozen
@@ -67,29 +65,19 @@ class _Description(Stored):
     betas: tuple[float, ...]
     gammas: tuple[float, ...]
 
-    @model_validator(mode="after")
-    def _is_a_staircase(self) -> Self:
-        checked_gammas(self.gammas, len(checked_betas(self.betas)))
-        return self
-
 
 def save_staircase(staircase: Staircase, folder: Path) -> None:
     """Write `staircase.json` and one folder `stair-K` per generator into `folder`."""
     for index, (generator, beta) in enumerate(zip(staircase.generators, staircase.betas, strict=True)):
-        save_generator(generator, beta, stair_folder(folder, index))
+        save_generator(generator, beta, folder / f"stair-{index}")
     _Description(betas=staircase.betas, gammas=staircase.gammas).save(folder)
 
 
 def load_staircase(folder: Path, device: torch.device | None = None) -> Staircase:
     """Read what `save_staircase` wrote."""
     found = _Description.load(folder)
-    generators = [load_generator(stair_folder(folder, index), device)[0] for index in range(len(found.betas))]
+    generators = [load_generator(folder / f"stair-{index}", device)[0] for index in range(len(found.betas))]
     return Staircase(tuple(generators), found.betas, found.gammas)
-
-
-def stair_folder(folder: Path, index: int) -> Path:
-    """Where the stair of that number lies in the `folder` of a staircase."""
-    return folder / f"stair-{index}"
 
 
 class StairMeasurement(FreshSamples, Stored):

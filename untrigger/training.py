@@ -21,22 +21,17 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number, from 1, and its metrics."""
 
 
-class TrainingEpoch(Sparse):
-    """One epoch: loss and accuracy on the changed batches, and the rates on held-out images where they are taken."""
-
-    loss: float
-    accuracy: float
-    clean_accuracy: float | None = None
-    attack_success_rate: float | None = None
+Curve = tuple[dict[str, float], ...]
+"""The metrics of each epoch, as `OnEpoch` gets them."""
 
 
 class TrainingCurves(Sparse, Stored):
-    """How a classifier came to be, epoch by epoch: clean training, and poison training where there was one."""
+    """How a classifier came to be: clean training, and poison training where there was one."""
 
     FILE = "curves.json"
 
-    clean: tuple[TrainingEpoch, ...]
-    poisoned: tuple[TrainingEpoch, ...] | None = None
+    clean: Curve
+    poisoned: Curve | None = None
 
 
 def train(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -93,7 +92,7 @@ def local_run(config: DefenseConfig | SweepConfig, options: RunOptions) -> Itera
 
 def _check_temporary_folder() -> None:
     named = os.environ.get("TMPDIR")
-    if named and Path(tempfile.gettempdir()) != Path(named).absolute():
+    if named and not (Path(named).is_dir() and os.access(named, os.W_OK)):
         raise UserError(f"TMPDIR names {named}, where no file can be written: create that folder or unset TMPDIR")
 
 

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from untrigger.cli import main
+from untrigger.cli.settings import read_config
 from untrigger.settings.base import Settings
 from untrigger.settings.runs import DefenseConfig
 
@@ -120,7 +121,6 @@ def test_a_temporary_folder_that_is_not_there_is_named_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", "/no/such/folder")
-    monkeypatch.setattr("tempfile.tempdir", None)
     result = invoke("run", "--profile", "tiny", "--output", str(tmp_path / "out"))
     assert result.exit_code == 2 and "TMPDIR names /no/such/folder" in result.stderr
     assert not (tmp_path / "out").exists()
@@ -147,10 +147,28 @@ def test_an_unknown_option_is_named() -> None:
     assert "No such option" in result.stderr and "--generator.epoch" in result.stderr
 
 
-def test_an_unknown_setting_in_a_configuration_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"generator": {"epoch": 3}}))
-    result = invoke("run", "--config", str(tmp_path / "config.json"), "--output", str(tmp_path / "out"))
-    assert result.exit_code == 2 and "unknown setting generator.epoch" in result.stderr
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"generator": {"epoch": 3}}, "unknown setting generator.epoch"),
+        ({"generator": {"epochs": "many"}}, "generator.epochs: input should be a valid integer"),
+        ({"betas": [1.5]}, "betas: beta must lie in (0, 1), got 1.5"),
+        ([], "must be a JSON object"),
+    ],
+)
+def test_what_is_wrong_in_a_configuration_file_is_told_by_file_and_setting(
+    tmp_path: Path, content: object, told: str
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(content))
+    result = invoke("run", "--config", str(file), "--output", str(tmp_path / "out"))
+    assert result.exit_code == 2 and f"the configuration {file}" in result.stderr and told in result.stderr
+
+
+def test_settings_in_a_file_need_to_fit_only_with_what_is_laid_over_them(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"generator": {"images_per_trigger": 24}, "retraining_seeds": 99}), encoding="utf-8-sig")
+    assert read_config(file)["retraining_seeds"] == 99
 
 
 def test_an_unwritable_output_folder_is_named(tmp_path: Path) -> None:

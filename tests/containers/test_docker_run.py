@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 import docker
 from tests.support.configs import small_config
 from tests.support.files import file_of, picture, write_shard
-from tests.support.servers import RunningServers, free_port, running_servers
+from tests.support.servers import RunningServers, free_port
 from tests.support.waiting import wait_for
 from untrigger import __version__
 from untrigger.errors import UserError
@@ -37,12 +37,6 @@ def engine() -> Iterator[docker.DockerClient]:
     client = docker.from_env()
     yield client
     client.close()
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServers]:
-    with running_servers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -167,12 +167,12 @@ def test_missing_empty_and_unfetched_shards_are_named(tmp_path: Path) -> None:
     (tmp_path / "lfs" / "a.parquet").write_text(POINTER)
     for folder, reason in {
         quarter: r"3 of the 4 shards beside .* are missing, train-00000-of-00004\.parquet first",
-        tmp_path / "empty": "holds no rows to train on",
+        tmp_path / "empty": "holds no rows: its shards are empty",
         tmp_path / "hub": r"holds no .parquet file: name .*/hub/data, which does",
         tmp_path / "lfs": r"a\.parquet is a Git LFS pointer",
     }.items():
         with pytest.raises(UserError, match=reason):
-            read_split(f"parquet:{folder}", SETTINGS, seed=0)
+            check_dataset(f"parquet:{folder}", SETTINGS)
 
 
 def test_what_a_file_manager_leaves_beside_a_shard_is_not_read(tmp_path: Path) -> None:

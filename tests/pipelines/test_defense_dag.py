@@ -11,7 +11,6 @@ import yaml
 from tests.support.configs import tiny_config
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.compilation import compile_all
-from untrigger.stages.identities import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +108,6 @@ def test_the_tracking_run_is_opened_first_and_closed_whatever_happens(spec: dict
     assert handled["clean-training"]["dependentTasks"] == ["prepare-data"]
     assert handled["poison-training"]["dependentTasks"] == ["clean-training", "prepare-data"]
     assert "enableCache" not in handled["open-run"].get("cachingOptions", {})
-
-
-def test_every_stage_has_an_image_of_its_own_and_installs_nothing(spec: dict[str, Any]) -> None:
-    executors = spec["deploymentSpec"]["executors"]
-    images = {f"exec-{identity.task}": identity.image for identity in STAGES.values() if identity.name != "aggregation"}
-    assert {name: executor["container"]["image"] for name, executor in executors.items()} == images
-    for executor in executors.values():
-        assert "pip install" not in " ".join(executor["container"]["command"])
 
 
 def test_each_beta_keeps_its_weight_whatever_the_order_they_are_given_in() -> None:

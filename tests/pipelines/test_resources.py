@@ -54,11 +54,18 @@ def test_both_documents_are_what_the_published_schemas_allow(
     assert pods.keys() == STAGES
 
 
+def test_every_stage_has_an_image_of_its_own_and_installs_nothing(containers: dict[str, Any]) -> None:
+    images = {identity.task: identity.image for identity in identities.STAGES.values()}
+    assert {stage: container["image"] for stage, container in containers.items()} == images
+    for container in containers.values():
+        assert "pip install" not in " ".join(container["command"])
+
+
 def test_a_stage_asks_for_the_same_in_both_dags(containers: dict[str, Any], pods: dict[str, Any]) -> None:
     spec, platform = yaml.safe_load_all(COMPILED["defense"].read_text())
     for name, executor in spec["deploymentSpec"]["executors"].items():
         stage = name.removeprefix("exec-")
-        assert executor["container"]["resources"] == containers[stage]["resources"], stage
+        assert executor["container"] == containers[stage], stage
         assert platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][name] == pods[stage], stage
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from untrigger import __version__
 from untrigger.stages.identities import STAGES
+from untrigger.tracking.records import LAST_STAGES
 
 ROOT = Path(__file__).parents[2]
 TARGETS = {identity.target or identity.task for identity in STAGES.values()}
@@ -25,8 +26,15 @@ def test_all_of_them_are_built_unless_targets_are_named() -> None:
     assert listed is not None and sorted(listed[1].split()) == sorted(TARGETS | SERVERS)
 
 
-def test_every_stage_has_a_component_and_every_component_is_that_of_a_stage() -> None:
+def test_every_stage_has_one_component_and_does_its_work_in_one_module() -> None:
     assert {path.parent.name for path in (ROOT / "components").glob("*/component.py")} == STAGES.keys()
+    sources = [path.read_text() for path in (ROOT / "untrigger/stages").glob("*.py")]
+    worked = [name for text in sources for name in re.findall(r'^@stage\("(\w+)"', text, re.MULTILINE)]
+    assert sorted(worked) == sorted(STAGES)
+
+
+def test_tracking_knows_the_stages_that_end_a_pipeline_by_their_titles() -> None:
+    assert set(LAST_STAGES) == {STAGES[name].title for name in ("evaluation", "aggregation")}
 
 
 def test_names_titles_and_tasks_tell_stages_apart() -> None:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from minio import Minio
 from PIL import Image
 
 from tests.support.files import file_of, picture, write_shard
-from tests.support.servers import RunningServers, free_port, running_servers
+from tests.support.servers import RunningServers, free_port
 from untrigger.classifiers import Classifier, load_classifier, save_classifier
 from untrigger.datasets.sources import read_split
 from untrigger.errors import UserError
@@ -32,9 +31,10 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServers]:
-    with running_servers(tmp_path_factory.mktemp("servers")) as servers:
-        yield servers
+def running(servers: RunningServers) -> RunningServers:
+    """The servers, which an earlier module may have left stopped."""
+    servers.up()
+    return servers
 
 
 @pytest.fixture(autouse=True)

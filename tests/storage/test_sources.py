@@ -11,6 +11,7 @@ from untrigger.classifiers import Classifier, save_classifier
 from untrigger.datasets.sources import dataset_source
 from untrigger.errors import UserError
 from untrigger.settings.base import home_expanded
+from untrigger.settings.runs import DefenseConfig
 from untrigger.storage.sources import Source
 
 
@@ -36,6 +37,12 @@ def test_home_is_expanded_where_a_path_begins(monkeypatch: pytest.MonkeyPatch) -
     assert home_expanded("~/patch.png") == "/home/somebody/patch.png"
     assert home_expanded("folder:a~b") == "folder:a~b" and home_expanded("s3://b/~x") == "s3://b/~x"
     assert dataset_source("parquet:~/x").path == Path("/home/somebody/x")
+
+
+def test_a_name_that_is_not_utf8_is_refused_at_once() -> None:
+    for setting in ("dataset", "weights", "trigger"):
+        with pytest.raises(UserError, match=rf"{setting}: names of files and folders must be UTF-8, got .*caf.*udce9"):
+            DefenseConfig.of({setting: "folder:caf\udce9.png"})
 
 
 def test_the_same_shards_are_the_same_dataset_by_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +14,17 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.support.configs import small_config
-from tests.support.servers import RunningServers, running_servers
+from tests.support.servers import RunningServers
 
 UNTRIGGER = str(Path(sys.executable).with_name("untrigger"))
 STORE = "s3://untrigger/team"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServers]:
-    with running_servers(tmp_path_factory.mktemp("servers")) as servers:
-        yield servers
+def running(servers: RunningServers) -> RunningServers:
+    """The servers, which an earlier module may have left stopped."""
+    servers.up()
+    return servers
 
 
 @pytest.fixture(scope="module")

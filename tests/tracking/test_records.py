@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,8 +26,17 @@ from untrigger.tracking.own_records import forwarding_own_records
 from untrigger.tracking.records import close_parent, existing_run, nested_run, open_parent, parent_run
 
 
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables of MLflow, which take it a second to lay out."""
+    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+def client(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("UNTRIGGER_ARTIFACT_LOCATION", (tmp_path / "artifacts").as_uri())
@@ -135,13 +145,13 @@ def test_records_of_another_process_are_forwarded_with_their_own_times(
         "import sys; assert 'mlflow' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", stage], check=True)
-    time.sleep(1.0)
+    time.sleep(0.3)
     with forwarding(records, os.environ["MLFLOW_TRACKING_URI"], "run-1"):
         close_parent(succeeded=True)
     parent, nested = tracked_runs(client)
     assert (parent.info.status, nested.info.status) == ("FINISHED", "FINISHED")
     assert nested.data.metrics == {"loss": 2.0} and nested.data.params == {"steps": "3"}
-    assert nested.info.end_time < parent.info.end_time - 900, "the time of the record, not of its forwarding"
+    assert nested.info.end_time < parent.info.end_time - 250, "the time of the record, not of its forwarding"
 
 
 def test_a_tracking_server_that_does_not_answer_is_named_before_the_work_begins(
@@ -223,6 +233,7 @@ def test_a_run_begins_when_the_database_behind_mlflow_is_back(
         write(writer, record)
 
     monkeypatch.setattr(MlflowWriter, "write", in_trouble_at_first)
+    monkeypatch.setattr("untrigger.tracking.forwarding.LAST_RETRY_SECONDS", 0.02)
     with forwarding_own_records():
         open_parent("defense digits", {}, {})
         with nested_run("pixel SGD", {}) as run:

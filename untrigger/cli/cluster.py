@@ -98,9 +98,7 @@ def submit(
       untrigger submit --dataset parquet:data/cifar10 --trigger binary:7 --wait
       untrigger submit --triggers binary,colour:0-9 --dataset s3://untrigger/datasets/... --placement a100.yaml
     """
-    from untrigger.pipelines.cluster.api import Cluster
     from untrigger.pipelines.cluster.placement import Placement
-    from untrigger.pipelines.cluster.settings_check import check_settings
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.pipelines.images import read_pins_if_any
 
@@ -125,14 +123,9 @@ def submit(
     if dry_run:
         click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")
         return
-    cluster = Cluster(endpoint, namespace)
-    version = cluster.check_version()
-    click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
+    cluster = _checked_cluster(endpoint, namespace)
     if not skip_settings_check:
-        checked = check_settings(namespace, submission.documents)
-        for warning in checked.warnings:
-            tell(f"warning: {warning}")
-        submission = replace(submission, store=submission.store or checked.store)
+        submission = _checked_submission(submission, namespace)
     if not store:
         click.echo(f"artifacts: {submission.root}")
     run_id = _submit(submission, cluster, experiment, name)
@@ -142,6 +135,25 @@ def submit(
         _wait(cluster, run_id, attempts)
     else:
         click.echo(f"follow it: untrigger runs {run_id} --wait")
+
+
+def _checked_cluster(endpoint: str, namespace: str) -> Cluster:
+    from untrigger.pipelines.cluster.api import Cluster
+
+    cluster = Cluster(endpoint, namespace)
+    version = cluster.check_version()
+    click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
+    return cluster
+
+
+def _checked_submission(submission: Submission, namespace: str) -> Submission:
+    """The submission, sent to where the cluster's settings say unless it was told where."""
+    from untrigger.pipelines.cluster.settings_check import check_settings
+
+    checked = check_settings(namespace, submission.documents)
+    for warning in checked.warnings:
+        tell(f"warning: {warning}")
+    return replace(submission, store=submission.store or checked.store)
 
 
 def _submit(submission: Submission, cluster: Cluster, experiment: str | None, name: str | None) -> str:

@@ -39,7 +39,8 @@ def register_cifar(name: str, description: str) -> None:
     def listed(root: Path) -> list[Path]:
         files = _published(name)
         names = [files.meta["filename"], *(file for file, _ in (*files.train_list, *files.test_list))]
-        return [root / files.base_folder / file for file in names]
+        folder = root / files.base_folder
+        return [_there(folder / file) for file in names] if folder.is_dir() else []
 
     register_dataset(
         name, read, description=description, default_path="data", files=listed, check=check, published=True
@@ -81,12 +82,16 @@ def _read_checked(path: Path, md5: str) -> dict[bytes, Any]:
     """
     from torchvision.datasets.utils import check_integrity
 
-    if not path.is_file():
-        raise UserError(f"{path} is missing: the dataset is incomplete; delete the folder and download it again")
-    if not check_integrity(str(path), md5):
+    if not check_integrity(str(_there(path)), md5):
         raise UserError(f"{path} is damaged (its md5 sum is not {md5}): delete the folder and download it again")
     with path.open("rb") as file:
         return ArraysOnlyUnpickler(file, encoding="bytes").load()
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the dataset is incomplete; delete the folder and download it again")
+    return path
 
 
 class ArraysOnlyUnpickler(pickle.Unpickler):

@@ -19,8 +19,11 @@ from untrigger.storage.files import entries
 
 def check_parquet(path: Path, settings: DataSettings) -> None:
     """UserError when there are no shards at `path`, or one has no such columns."""
-    for file in parquet_files(path):
+    files = parquet_files(path)
+    for file in files:
         find_columns(file, settings)
+    if not any(_parquet_footer(file).num_rows for file in files):
+        raise UserError(f"{path} holds no rows: its shards are empty")
 
 
 def parquet_files(path: Path) -> list[Path]:
@@ -64,8 +67,6 @@ def read_parquet(
         if heldout and not file.name.startswith("train"):
             raise UserError(f"the name of {file} begins neither with train nor as that of {heldout[0].name}: rename it")
     rows, apart = _read_shards(training, settings), _read_shards(heldout, settings)
-    if not rows.labels:
-        raise UserError(f"{path} holds no rows to train on")
     classes = _classes(files[0], rows.labels + apart.labels, settings)
     return decoded_parts(_numbered(rows, classes), _numbered(apart, classes), classes, settings.image_size, on_progress)
 
@@ -147,7 +148,7 @@ def find_columns(file: Path, settings: DataSettings) -> tuple[str, str]:
         tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
         return any(fits(kind) for fits in (*tests, types.is_dictionary))
 
-    schema = _parquet_schema(file)
+    schema = _parquet_footer(file).schema.to_arrow_schema()
     images = _one_column(schema, settings.image_column, holds_images, "image", file)
     declared = [name for name in schema.names if _class_label(file, name)]
     named = declared if len(declared) == 1 else [name for name in ("label",) if name in schema.names]
@@ -170,12 +171,12 @@ def _one_column(schema: Any, given: str | None, fits: Callable[[Any], bool], wha
     return fitting[0]
 
 
-def _parquet_schema(file: Path) -> Any:
+def _parquet_footer(file: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_schema(file)
+        return pq.read_metadata(file)
     except (OSError, pa.ArrowInvalid) as error:
         refuse_pointer(file, str(file))
         raise UserError(f"{file} is not a Parquet file: {error}") from error
@@ -183,7 +184,7 @@ def _parquet_schema(file: Path) -> Any:
 
 def _class_label(file: Path, column: str) -> tuple[str, ...]:
     """The class names that Hugging Face datasets keep in the schema's metadata for a column; none where they do not."""
-    metadata = (_parquet_schema(file).metadata or {}).get(b"huggingface", b"{}")
+    metadata = (_parquet_footer(file).metadata or {}).get(b"huggingface", b"{}")
     try:
         return tuple(json.loads(metadata)["info"]["features"][column]["names"])
     except (ValueError, KeyError, TypeError):

@@ -24,7 +24,7 @@ from untrigger.reports.results import DefenseRow
 from untrigger.reports.sweep import BEFORE, TriggerRow, short_name, sweep_methods
 from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP, Embedding
 from untrigger.staircase import StairMeasurement
-from untrigger.training import TrainingCurves, TrainingEpoch
+from untrigger.training import Curve, TrainingCurves
 
 DPI = 110
 THUMBNAILS_PER_STAIR = 60
@@ -110,9 +110,9 @@ def draw_stairs(
         colour = _stair_colour(index, betas)
         curve = curves[index].generator
         epochs = range(1, len(curve) + 1)
-        axes[0].plot(epochs, [epoch.F for epoch in curve], color=colour, label=f"beta = {beta}")
+        axes[0].plot(epochs, [epoch["F"] for epoch in curve], color=colour, label=f"beta = {beta}")
         axes[0].axhline(beta, color=colour, linestyle=":", linewidth=1)
-        axes[1].plot(epochs, [epoch.mutual_information for epoch in curve], color=colour)
+        axes[1].plot(epochs, [epoch["mutual_information"] for epoch in curve], color=colour)
         axes[2].hist(measured[index].F, bins=F_BINS, color=colour, alpha=0.6, label=f"beta = {beta}")
         axes[2].axvline(beta - TOLERANCE, color=colour, linestyle=":", linewidth=1)
     axes[0].set(title="F of the triggers in training", xlabel="epoch", ylim=(0, 1))
@@ -217,21 +217,21 @@ def draw_panels(panels: Sequence[Panel], betas: Sequence[float], path: Path) -> 
 
 def draw_training(
     attacked: TrainingCurves,
-    retraining: Mapping[str, Sequence[TrainingEpoch]],
+    retraining: Mapping[str, Curve],
     path: Path,
 ) -> None:
     """Curves per epoch: the loss of all phases, the attack while the backdoor is planted, the defences' loss."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
     clean, poisoned = attacked.clean, attacked.poisoned or ()
     later = range(len(clean) + 1, len(clean) + len(poisoned) + 1)
-    axes[0].plot(range(1, len(clean) + 1), [epoch.loss for epoch in clean], label="clean training")
-    axes[0].plot(later, [epoch.loss for epoch in poisoned], label="poison training")
+    axes[0].plot(range(1, len(clean) + 1), [epoch["loss"] for epoch in clean], label="clean training")
+    axes[0].plot(later, [epoch["loss"] for epoch in poisoned], label="poison training")
     axes[0].set(title="loss", xlabel="epoch")
-    axes[1].plot(later, [epoch.clean_accuracy for epoch in poisoned], label="clean accuracy")
-    axes[1].plot(later, [epoch.attack_success_rate for epoch in poisoned], label="attack success rate")
+    axes[1].plot(later, [epoch["clean_accuracy"] for epoch in poisoned], label="clean accuracy")
+    axes[1].plot(later, [epoch["attack_success_rate"] for epoch in poisoned], label="attack success rate")
     axes[1].set(title="planting the backdoor", xlabel="epoch", ylim=(0, 1.02))
     for method, curve in retraining.items():
-        axes[2].plot(range(1, len(curve) + 1), [epoch.loss for epoch in curve], label=method)
+        axes[2].plot(range(1, len(curve) + 1), [epoch["loss"] for epoch in curve], label=method)
     axes[2].set(title="loss in retraining (first seed)", xlabel="epoch")
     for axis in axes:
         axis.legend(frameon=False, fontsize=8)

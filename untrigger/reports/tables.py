@@ -9,7 +9,7 @@ from rich.table import Table
 
 from untrigger.reports.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
 from untrigger.reports.results import Results
-from untrigger.reports.sweep import BEFORE, GroupLine, SweepResults
+from untrigger.reports.sweep import BEFORE, SweepResults
 
 
 def final_tables(found: Results | SweepResults) -> list[Table]:
@@ -33,22 +33,15 @@ def sweep_tables(found: SweepResults) -> list[Table]:
             table.add_column(name, justify="right", no_wrap=True)
         for line in lines:
             spread = f"{_percent(line.mean)} ± {_percent(line.std)}"
+            more = f"{_percent(line.over_ensemble, '+')} ± {_percent(line.over_ensemble_error)}"
             rates = map(_percent, (line.clean_accuracy, line.published_mean, line.published_worst))
-            table.add_row(
-                line.method, spread, _percent(line.worst), _more(line), *rates, end_section=line.method == BEFORE
-            )
+            table.add_row(line.method, spread, _percent(line.worst), more, *rates, end_section=line.method == BEFORE)
         tables.append(table)
     return tables
 
 
-def _more(line: GroupLine) -> str:
-    if line.over_ensemble is None:
-        return ""
-    return f"{100 * line.over_ensemble:+.1f} ± {_percent(line.over_ensemble_error)}"
-
-
-def _percent(rate: float | None) -> str:
-    return "" if rate is None else f"{100 * rate:.1f}"
+def _percent(rate: float | None, sign: str = "") -> str:
+    return "" if rate is None else f"{100 * rate:{sign}.1f}"
 
 
 def results_table(found: Results) -> Table:

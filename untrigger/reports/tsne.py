@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +20,7 @@ TRUE_GROUP = -2
 EMBEDDING = "embedding.safetensors"
 
 
-@dataclass(frozen=True)
-class Embedding:
+class Embedding(NamedTuple):
     """What the t-SNE shows: triggers, float (k, 3, th, tw), the group of each, int (k,), and its place, float (k, 2).
 
     A group is the index of a stair by rising beta, REVERSED_GROUP or TRUE_GROUP.
@@ -38,13 +37,12 @@ class Embedding:
 
     def save(self, folder: Path) -> None:
         """Write the tensors into `folder`."""
-        write_tensors(folder / EMBEDDING, {"triggers": self.triggers, "group": self.group, "places": self.places})
+        write_tensors(folder / EMBEDDING, self._asdict())
 
     @classmethod
     def load(cls, folder: Path) -> Embedding:
         """Read what `save` wrote."""
-        tensors = read_tensors(folder / EMBEDDING)
-        return cls(tensors["triggers"], tensors["group"], tensors["places"])
+        return cls(**read_tensors(folder / EMBEDDING))
 
 
 def embed(triggers: Tensor, perplexity: float, *, seed: int) -> Tensor:

@@ -15,6 +15,7 @@ from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
 from untrigger.reports.results import Results
 from untrigger.reports.sweep import SweepResults
+from untrigger.runs.reading import read_results
 from untrigger.settings.base import home_expanded
 from untrigger.stages.reuse import kept_outputs
 
@@ -103,8 +104,7 @@ class OutputFolder:
                 shutil.copytree(source, target)
             elif source.exists():
                 shutil.copyfile(source, target)
-        kind = SweepResults if self.results.name == SweepResults.FILE else Results
-        return kind.load(self.path)
+        return read_results(self.path)
 
     def _locked(self) -> IO[str]:
         """The folder's lock, held until this process ends; UserError when it cannot be written or is taken."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from untrigger.artifacts import read_json
+from untrigger.classifiers import ClassifierDescription
 from untrigger.datasets.sources import source_of
 from untrigger.errors import UserError
 from untrigger.runs.inputs import check_input
@@ -150,7 +151,7 @@ def _about(given: Source) -> dict[str, str]:
     if given.kind == "dataset":
         return {"dataset": given.reader}
     if given.kind == "model":
-        return {"architecture": read_json(given.files()[0])["settings"]["architecture"]}
+        return {"architecture": ClassifierDescription.read(given.files()[0]).settings.architecture}
     _, height, width = read_trigger(given.name).shape
     return {"size": f"{height}x{width}"}
 

@@ -19,7 +19,10 @@ def read_runs(names: Sequence[str]) -> list[ComparedRun]:
     Sweeps are compared over the triggers that all of them have. Raises UserError when there is no such run, when it has
     not finished, or when sweeps are mixed with runs of one trigger.
     """
-    found = {name: _results(name) for name in dict.fromkeys(names)}
+    found = {
+        name: _stored_results(name) if is_address(name) else read_results(Path(home_expanded(name)))
+        for name in dict.fromkeys(names)
+    }
     short = {name: name.rstrip("/").rpartition("/")[2][:12] if is_address(name) else name for name in names}
     single = {name: results for name, results in found.items() if isinstance(results, Results)}
     sweeps = {name: results for name, results in found.items() if isinstance(results, SweepResults)}
@@ -34,23 +37,15 @@ def read_runs(names: Sequence[str]) -> list[ComparedRun]:
     return [ComparedRun.of_sweep(short[name], sweeps[name], shared) for name in names]
 
 
-def read_results(folder: Path) -> Results | SweepResults | None:
-    """What the run in an output folder found; None when it has not finished."""
-    kind = next((kind for kind in (SweepResults, Results) if (folder / kind.FILE).exists()), None)
-    return kind.load(folder) if kind else None
+def read_results(folder: Path) -> Results | SweepResults:
+    """What the run in an output folder found; UserError when it has not finished."""
+    for kind in (SweepResults, Results):
+        if (folder / kind.FILE).exists():
+            return kind.load(folder)
+    raise UserError(f"{folder} holds no results.json: give the output folder of a finished run, or its s3:// address")
 
 
-def _results(name: str) -> Results | SweepResults:
-    found = _stored_results(name) if is_address(name) else read_results(Path(home_expanded(name)))
-    if found is None:
-        remedy = "give the output folder of a finished run, or its s3:// address"
-        if is_address(name):
-            remedy = "`untrigger store ls` lists the runs of a bucket"
-        raise UserError(f"{name} holds no results.json: {remedy}")
-    return found
-
-
-def _stored_results(name: str) -> Results | SweepResults | None:
+def _stored_results(name: str) -> Results | SweepResults:
     from untrigger.runs.stored_reports import find_report
     from untrigger.storage.objects import Address, ObjectStore
 
@@ -58,5 +53,6 @@ def _stored_results(name: str) -> Results | SweepResults | None:
     for kind in (SweepResults, Results):
         if text := store.read(address / kind.FILE):
             return kind.parse(text, str(address / kind.FILE))
-    report = find_report(store, address)
-    return report.read(store) if report else None
+    if report := find_report(store, address):
+        return report.read(store)
+    raise UserError(f"{name} holds no results.json: `untrigger store ls` lists the runs of a bucket")

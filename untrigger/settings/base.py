@@ -30,7 +30,19 @@ def home_expanded(name: str) -> str:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
-SourceName = Annotated[str, AfterValidator(home_expanded)]
+
+def is_utf8(name: str) -> bool:
+    """Whether a name of the file system can be written down: artifacts, pages and servers take nothing else."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _source_name(name: str) -> str:
+    if not is_utf8(name):
+        raise ValueError(f"names of files and folders must be UTF-8, got {name.encode(errors='backslashreplace')!r}")
+    return home_expanded(name)
+
+
+SourceName = Annotated[str, AfterValidator(_source_name)]
 """What names a dataset, a classifier or a trigger; stages may run where the home is another one."""
 
 
@@ -51,7 +63,7 @@ class Frozen(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise cls._refusal(error.errors()[0], source) from error
+            raise UserError(_sentence(error.errors()[0], cls.UNKNOWN, source)) from error
 
     @classmethod
     def parse(cls, text: str | bytes, source: str) -> Self:
@@ -62,14 +74,6 @@ class Frozen(BaseModel):
     def read(cls, path: Path) -> Self:
         """Read a JSON file with a format version, of our own or of a user's making."""
         return cls.parse(read_text(path, str(path)), str(path))
-
-    @classmethod
-    def _refusal(cls, error: ErrorDetails, source: str) -> UserError:
-        return UserError(f"{source}: {_sentence(error, cls.UNKNOWN)}" if source else _sentence(error, cls.UNKNOWN))
-
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values; settings without a value are left out, as KFP knows no null."""
-        return self.model_dump(mode="json", exclude_none=True)
 
 
 class Stored(Frozen):
@@ -100,6 +104,10 @@ class Settings(Frozen):
 
     UNKNOWN = "unknown setting {}: `untrigger run --help` lists the settings"
 
+    def record(self) -> dict[str, Any]:
+        """Plain JSON values; settings without a value are left out, as KFP knows no null."""
+        return self.model_dump(mode="json", exclude_none=True)
+
     @classmethod
     def check_part(cls, values: Mapping[str, Any], source: str) -> None:
         """UserError when one of `values`, some of the settings, is unknown or wrong by itself.
@@ -111,17 +119,17 @@ class Settings(Frozen):
         except ValidationError as error:
             for each in error.errors():
                 if not (each["type"] == "value_error" and isinstance(each["input"], Mapping)):
-                    raise cls._refusal(each, source) from error
+                    raise UserError(_sentence(each, cls.UNKNOWN, source)) from error
 
 
-def _sentence(error: ErrorDetails, unknown: str) -> str:
+def _sentence(error: ErrorDetails, unknown: str, source: str) -> str:
     where = ".".join(str(part) for part in error["loc"])
-    reason = str(error["ctx"]["error"]) if "error" in error.get("ctx", {}) else error["msg"]
+    told = str(error["ctx"]["error"]) if "error" in error.get("ctx", {}) else error["msg"]
     if error["type"] == "extra_forbidden":
-        return unknown.format(where)
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    if not where:
-        return reason
-    got = "" if "got " in reason else f", got {error['input']!r}"
-    return f"{where}: {reason[:1].lower()}{reason[1:]}{got}"
+        told = unknown.format(where)
+    elif error["type"] == "missing":
+        told = f"{where} is missing"
+    elif where:
+        got = "" if "got " in told else f", got {error['input']!r}"
+        told = f"{where}: {told[:1].lower()}{told[1:]}{got}"
+    return f"{source}: {told}" if source else told

@@ -26,7 +26,7 @@ from untrigger.settings.runs import DefenseConfig
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import folders_of, run_name
 from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
-from untrigger.staircase import Staircase, StairMeasurement, load_staircase, stair_folder
+from untrigger.staircase import Staircase, StairMeasurement, load_staircase
 from untrigger.tracking.records import TrackedRun
 from untrigger.training import TrainingCurves
 from untrigger.triggers import load_triggers, stamp
@@ -75,7 +75,7 @@ def run(
         for row in rows:
             log.existing_run(run_name(row.method, row.seed)).metrics(row.model_dump(include=set(RATES)))
         staircase, embedded = load_staircase(trigger_staircase), Embedding.load(embedding)
-        measured = [StairMeasurement.load(stair_folder(trigger_staircase, i)) for i in range(len(staircase.betas))]
+        measured = [StairMeasurement.load(trigger_staircase / f"stair-{i}") for i in range(len(staircase.betas))]
         found = results(
             settings,
             suspect.settings.architecture,
@@ -160,7 +160,7 @@ def _draw_attack(folder: Path, data: ImageData, planted: Tensor, target_class: i
 def _draw_stairs(
     folder: Path, trigger_staircase: Path, betas: Sequence[float], measured: Sequence[StairMeasurement]
 ) -> Picture:
-    curves = [StairCurves.load(stair_folder(trigger_staircase, index)) for index in range(len(betas))]
+    curves = [StairCurves.load(trigger_staircase / f"stair-{index}") for index in range(len(betas))]
     figures.draw_stairs(betas, curves, measured, folder / "stairs.png")
     return Picture(folder / "stairs.png", "F and mutual information per epoch, and F over fresh samples")
 

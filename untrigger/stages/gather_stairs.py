@@ -7,7 +7,7 @@ import shutil
 from untrigger.generators import load_generator
 from untrigger.stages.log import Log
 from untrigger.stages.stage import InFolders, OutFolder, stage
-from untrigger.staircase import build_staircase, save_staircase, stair_folder
+from untrigger.staircase import build_staircase, save_staircase
 
 
 @stage("staircase")
@@ -22,5 +22,5 @@ def run(log: Log, *, generators: InFolders, trigger_staircase: OutFolder, gammas
         save_staircase(staircase, trigger_staircase)
         for folder, (_, beta) in stairs.items():
             for name in ("curves.json", "measurement.json"):
-                shutil.copyfile(folder / name, stair_folder(trigger_staircase, staircase.betas.index(beta)) / name)
+                shutil.copyfile(folder / name, trigger_staircase / f"stair-{staircase.betas.index(beta)}" / name)
         tracked.parameters({f"gamma.{b}": gamma for b, gamma in zip(staircase.betas, staircase.gammas, strict=True)})

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from untrigger.errors import UserError
+from untrigger.settings.base import is_utf8
 
 
 def entries(folder: Path) -> list[Path]:
@@ -21,14 +22,15 @@ def entries(folder: Path) -> list[Path]:
     """
     try:
         found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        astray = [path for path in found if not path.exists()]
     except OSError as error:
         raise UserError(f"cannot read the folder {folder}: {error.strerror}") from error
     for path in found:
-        if any("\ud800" <= letter <= "\udfff" for letter in path.name):
+        if not is_utf8(path.name):
             shown = os.fsencode(path.name).decode(errors="backslashreplace")
             raise UserError(f"the name {shown} in {folder} is not UTF-8: rename it")
-        if not path.exists():
-            raise UserError(f"{path} is a link that leads nowhere: mend it or delete it")
+    if astray:
+        raise UserError(f"{astray[0]} is a link that leads nowhere: mend it or delete it")
     return found
 
 

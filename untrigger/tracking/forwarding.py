@@ -24,7 +24,8 @@ Unless given, 30 where its records stay for `deliver`, and 300 for a stage on a 
 """
 
 
-RETRY_SECONDS = 5.0
+RETRY_SECONDS, LAST_RETRY_SECONDS = 5.0, 1.0
+"""Between attempts to reach a server that is away, while the run goes on and when it has ended."""
 
 ATTEMPTS, FILE_ATTEMPTS = 60, 5
 """How often a record, or a file, is sent to a server that answers but is in trouble, before the next ones are tried.
@@ -152,7 +153,7 @@ class _Forwarder:
         self._set_aside.clear()
         self._deliver()
         while self._waiting and time.monotonic() < deadline:
-            time.sleep(1)
+            time.sleep(LAST_RETRY_SECONDS)
             self._deliver()
         return [*self._set_aside, *self._waiting]
 

@@ -22,7 +22,7 @@ from PIL import Image
 from tests.support.configs import tiny_config, tiny_sweep
 from tests.support.kubeflow import Kubeflow, running_kubeflow
 from tests.support.results import finished
-from tests.support.servers import RunningServers, running_servers
+from tests.support.servers import RunningServers
 from tests.support.waiting import wait_for
 from untrigger import __version__
 from untrigger.artifacts import write_json
@@ -46,12 +46,6 @@ def kubeflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kubefl
         monkeypatch.setattr(api, "POLL_SECONDS", 0.02)
         monkeypatch.chdir(tmp_path)
         yield server
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServers]:
-    with running_servers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from tests.support.configs import SMALL, tiny_config, tiny_sweep
+from tests.support.configs import FP32, SMALL, tiny_config, tiny_sweep
 from tests.support.files import picture, write_shard
+from tests.support.golden import Golden
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.pipeline
@@ -39,7 +40,7 @@ def results(output: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "tiny.json"
-    path.write_text(json.dumps(tiny_config().record()))
+    path.write_text(json.dumps(tiny_config(**FP32).record()))
     return path
 
 
@@ -68,6 +69,18 @@ def test_a_run_ends_with_the_table_and_says_where_everything_is(
     assert (output / "report.html").read_text().startswith("<!doctype html>")
     assert len(list((output / "figures").glob("*.png"))) == 7
     assert (output / "classifier" / "classifier.safetensors").exists()
+
+
+def test_a_run_tracks_the_numbers_that_are_written_down(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], golden: Golden
+) -> None:
+    client = MlflowClient(f"sqlite:///{finished[0] / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("untrigger")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    golden.check(
+        "run", {f"{run.info.run_name}: {name}": value for run in runs for name, value in run.data.metrics.items()}
+    )
 
 
 def test_progress_comes_as_plain_lines_when_the_output_is_no_terminal(
@@ -200,7 +213,7 @@ def test_errors_inside_a_stage_come_out_as_one_sentence(tmp_path: Path, config: 
 @pytest.fixture(scope="module")
 def sweep_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "sweep.json"
-    path.write_text(json.dumps(tiny_sweep(**SMALL, triggers=("binary:3", "colour:0")).record()))
+    path.write_text(json.dumps(tiny_sweep(**SMALL, **FP32, triggers=("binary:3", "colour:0")).record()))
     return path
 
 
@@ -236,6 +249,17 @@ def test_a_sweep_reports_every_trigger_and_all_of_them_together(swept: Path) -> 
         assert f"triggers/{name}/report.html" in page
         assert (swept / "triggers" / name / "report.html").exists()
     assert len(list((swept / "figures").glob("*.png"))) == 2
+
+
+def test_a_sweep_finds_the_numbers_that_are_written_down(swept: Path, sweep_config: Path, golden: Golden) -> None:
+    rows = {row["name"]: row["rates"] for row in json.loads((swept / "sweep.json").read_text())["triggers"]}
+    numbers = {
+        f"{trigger}: {method}: {rate}": value
+        for trigger in ("binary:3", "colour:0")
+        for method, rates in rows[trigger].items()
+        for rate, value in rates.items()
+    }
+    golden.check("sweep", numbers)
 
 
 def test_a_trigger_more_costs_only_its_own_stages(swept: Path, sweep_config: Path) -> None:
