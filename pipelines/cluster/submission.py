@@ -15,6 +15,7 @@ from untrigger.errors import UserError
 from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
 from untrigger.pipelines.cluster.api import Cluster
 from untrigger.pipelines.cluster.placement import Placement, with_placement
+from untrigger.pipelines.cluster.size import Size, size_of
 from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
 from untrigger.runs.inputs import check_input, input_sources
 from untrigger.runs.stored_reports import PIPELINE_ROOT
@@ -24,6 +25,9 @@ from untrigger.storage.objects import Address, ObjectStore
 
 DEFAULT_STORE = Address("untrigger")
 """Where the cluster cannot be asked."""
+
+MOST_NODES = 1000
+"""Argo keeps 1 MiB of a workflow's compressed nodes, about 860 bytes each."""
 
 INPUT_SETTINGS = ("dataset", "weights", "trigger", "triggers", "panels")
 """The settings that may name something on this machine."""
@@ -76,6 +80,10 @@ class Submission:
     def unpinned(self) -> list[str]:
         """The images that have no digest."""
         return [image for image in self.images if not is_pinned(image)]
+
+    def size(self) -> Size:
+        """The nodes and pods of its workflow."""
+        return size_of(self.documents[0], pipeline_arguments(self.config))
 
     @property
     def root(self) -> str:

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULT_ENDPOINT = "http://localhost:8080"
 
-MANY_TRIGGERS = 12
-"""Each is some 90 nodes in Argo, whose status of all nodes together must stay below 1 MB, compressed (an estimate)."""
-
 _ENDPOINT = click.option(
     "--endpoint",
     envvar="KF_PIPELINES_ENDPOINT",
@@ -107,19 +104,10 @@ def submit(
     submission = Submission.of(
         _config(profile, config_file, settings), store, placed, read_pins_if_any(images), allow_unpinned=allow_unpinned
     )
-    unpinned = len(submission.unpinned)
-    click.echo(f"pipeline:  {submission.pipeline}, {len(submission.images)} images, {unpinned} without a digest")
     click.echo(f"placement: {placed.asked()} for each GPU stage")
-    if submission.store or dry_run:
+    _tell_plan(submission)
+    if store or dry_run:
         click.echo(f"artifacts: {submission.root}{'' if store else ', unless the cluster names another place'}")
-    for source in submission.inputs_to_store():
-        click.echo(f"to store:  {source}")
-    if len(submission.config.planted()) > MANY_TRIGGERS:
-        tell(
-            f"warning: {len(submission.config.planted())} triggers may outgrow what Argo keeps of one workflow: submit "
-            f"up to {MANY_TRIGGERS} at a time and `untrigger join` what you fetch of them, unless its controller "
-            "offloads node status"
-        )
     if dry_run:
         click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")
         return
@@ -135,6 +123,22 @@ def submit(
         _wait(cluster, run_id, attempts)
     else:
         click.echo(f"follow it: untrigger runs {run_id} --wait")
+
+
+def _tell_plan(submission: Submission) -> None:
+    """What is to be sent."""
+    from untrigger.pipelines.cluster.submission import MOST_NODES
+
+    size, unpinned = submission.size(), len(submission.unpinned)
+    click.echo(f"pipeline:  {submission.pipeline}, {len(submission.images)} images, {unpinned} without a digest")
+    click.echo(f"workflow:  {size.nodes} nodes, {size.pods} pods, where nothing comes from the cache")
+    for source in submission.inputs_to_store():
+        click.echo(f"to store:  {source}")
+    if size.nodes > MOST_NODES:
+        tell(
+            f"warning: {size.nodes} nodes may outgrow what Argo keeps of one workflow, {MOST_NODES} fit: submit the "
+            "triggers in parts and `untrigger join` what you fetch of them, unless its controller offloads node status"
+        )
 
 
 def _checked_cluster(endpoint: str, namespace: str) -> Cluster:

@@ -68,8 +68,7 @@ def run(
     with log.run() as tracked:
         suspect = load_classifier(backdoored_classifier, device())
         before = measure.rates(suspect, 0)
-        folders = [part for folder in (*retrained, ideal) for part in folders_of(folder)]
-        records = {folder: RetrainingRecord.load(folder) for folder in folders}
+        records = {part: RetrainingRecord.load(part) for folder in (*retrained, ideal) for part in folders_of(folder)}
         rows = _measure_all(log, measure, suspect, records)
         rows.sort(key=lambda row: (_method_order(settings, row.method), row.seed))
         for row in rows:

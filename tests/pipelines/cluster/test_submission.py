@@ -80,10 +80,12 @@ def test_a_dry_run_checks_the_inputs_and_asks_nobody(kubeflow: Kubeflow) -> None
     assert kubeflow.requests == []
 
 
-def test_a_long_sweep_is_warned_of(kubeflow: Kubeflow) -> None:
+def test_a_sweep_that_argo_may_not_keep_is_warned_of(kubeflow: Kubeflow) -> None:
     warned = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-12")
-    assert warned.exit_code == 0 and "13 triggers may outgrow" in warned.stderr
-    assert "outgrow" not in invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-11").stderr
+    assert warned.exit_code == 0 and "nodes may outgrow what Argo keeps of one workflow, 1000 fit" in warned.stderr
+    fitting = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-10")
+    assert fitting.exit_code == 0 and "outgrow" not in fitting.stderr
+    assert "workflow:  106 nodes, 30 pods" in invoke(*UNPINNED, "--dry-run").output
 
 
 @pytest.mark.parametrize(
