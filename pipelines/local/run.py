@@ -152,7 +152,7 @@ def _threads(config: CommonConfig) -> dict[str, int]:
     Two triggers of a sweep are at work at once, each with loops of its own: one core must do for a task of those.
     """
     cores = len(os.sched_getaffinity(0))
-    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.planned_methods())}
+    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.method_plan())}
     if isinstance(config, SweepConfig) and len(config.triggers) > 1:
         share = max(1, cores // SIDE_BY_SIDE)
         inner = {name: max(1, share // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
