@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shlex
 import shutil
 import uuid
@@ -18,6 +17,7 @@ from untrigger.reports.sweep import SweepResults
 from untrigger.runs.reading import read_results
 from untrigger.settings.base import home_expanded
 from untrigger.stages.reuse import kept_outputs
+from untrigger.storage.files import take_lock
 
 REPORTED = ("results.json", "sweep.json", "report.html", "figures", "triggers", "classifier", "embedding.safetensors")
 WORKING = ("stages", "workspace", "pipeline.log", "progress.jsonl", "tracking.jsonl")
@@ -113,10 +113,8 @@ class OutputFolder:
             lock = (self.path / "run.lock").open("w")
         except OSError as error:
             raise UserError(f"cannot write to the output folder {self.path}: {error.strerror}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"another run is at work in {self.path}: wait for it or choose another --output") from error
+        if not take_lock(lock):
+            raise UserError(f"another run is at work in {self.path}: wait for it or choose another --output")
         return lock
 
     def waiting_records(self) -> bool:

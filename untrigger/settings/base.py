@@ -28,6 +28,18 @@ def home_expanded(name: str) -> str:
     return kind + colon + os.path.expanduser(path)  # noqa: PTH111  # pathlib raises where there is no home
 
 
+def seconds_from(variable: str, default: float) -> float:
+    """Seconds that an environment variable gives; UserError when it gives none."""
+    value = os.environ.get(variable) or default
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1
+    if not seconds >= 0:
+        raise UserError(f"{variable} must be a number of seconds, got {value!r}")
+    return seconds
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
