@@ -56,7 +56,7 @@ class OutputFolder:
             if self.waiting_records():
                 raise UserError(
                     f"the run in {self.path} has tracking records that wait for their server: deliver them first with "
-                    f"`untrigger track {shlex.quote(str(self.path))}`, or delete {self.tracking_records}"
+                    f"{self.delivery}, or delete {self.tracking_records}"
                 )
             before = earlier.get("contents", {})
             if changed := [name for name, content in contents.items() if before.get(name, content) != content]:
@@ -121,8 +121,13 @@ class OutputFolder:
         """Whether tracking records of an earlier attempt wait for their server."""
         if not self.tracking_records.exists():
             return False
-        with self.tracking_records.open() as file:
+        with self.tracking_records.open(encoding="utf-8") as file:
             return '"known_runs"' in file.readline()
+
+    @property
+    def delivery(self) -> str:
+        """The command that delivers records that wait."""
+        return f"`untrigger track {shlex.quote(str(self.path))}`"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -141,6 +141,8 @@ def _sentence(error: ErrorDetails, unknown: str, source: str) -> str:
         told = unknown.format(where)
     elif error["type"] == "missing":
         told = f"{where} is missing"
+    elif error["type"] == "model_type":
+        told = f"{where}: must be a JSON object, got {error['input']!r}"
     elif where:
         got = "" if "got " in told else f", got {error['input']!r}"
         told = f"{where}: {told[:1].lower()}{told[1:]}{got}"
