@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from untrigger.tracking.records import ARTIFACT_LOCATION, LAST_STAGES, PARENT
 
 EXPERIMENT = "UNTRIGGER_EXPERIMENT"
 DEFAULT_EXPERIMENT = "untrigger"
+LOCKED_SECONDS = 60
+"""How long a database that another program has locked is waited for at the beginning."""
+
 KNOWN_RUNS = "known_runs"
 _KINDS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc")
 _PIPELINE_TAG = "untrigger.pipeline_run"
@@ -46,14 +50,19 @@ class MlflowWriter:
         kind = urlsplit(self._uri).scheme.partition("+")[0]
         if kind not in _KINDS and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
             raise UserError(f"{where}: give a server (http://HOST:PORT) or a database (sqlite:///mlflow.db)")
-        try:
-            self._client = MlflowClient(self._uri)
-            self._experiment = self._find_experiment()
-            self._parent()
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from error
-        except Exception as error:
-            raise UserError(f"{where}: {' '.join(str(error).split())[:300]}") from error
+        deadline = time.monotonic() + LOCKED_SECONDS
+        while True:
+            try:
+                self._client = MlflowClient(self._uri)
+                self._experiment = self._find_experiment()
+                self._parent()
+                return
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from error
+            except Exception as error:
+                if "database is locked" not in str(error) or time.monotonic() > deadline:
+                    raise UserError(f"{where}: {' '.join(str(error).split())[:300]}") from error
+                time.sleep(1)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Apply one record; what belongs to a run that MLflow does not know is dropped."""
