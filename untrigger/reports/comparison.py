@@ -124,4 +124,4 @@ def write_comparison(path: Path, runs: Sequence[ComparedRun]) -> None:
     rows = [(method, rate, compared(runs, method, rate)) for rate in RATES for method in methods(runs)]
     page = page_templates().get_template("comparison.html.j2")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page.render(runs=runs, rates=RATES, rows=rows, settings=differing_settings(runs)))
+    path.write_text(page.render(runs=runs, rates=RATES, rows=rows, settings=differing_settings(runs)), encoding="utf-8")

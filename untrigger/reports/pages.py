@@ -53,7 +53,7 @@ def write_report(
         )
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page)
+    path.write_text(page, encoding="utf-8")
 
 
 def write_sweep_report(path: Path, found: SweepResults, pictures: Mapping[str, Picture]) -> None:
@@ -71,7 +71,8 @@ def write_sweep_report(path: Path, found: SweepResults, pictures: Mapping[str, P
             folder_name=folder_name,
             config=config,
             version=__version__,
-        )
+        ),
+        encoding="utf-8",
     )
 
 
