@@ -52,7 +52,7 @@ def check_tracking() -> None:
 def deliver_tracking(output: OutputFolder) -> int:
     """Write the tracking records that a run left undelivered; how many there were.
 
-    Raises UserError when a run is at work in the folder, or as `mlflow_writer.deliver` does.
+    Raises UserError when a run is at work in the folder, or as `tracking.forwarding.deliver` does.
     """
     from untrigger.tracking.forwarding import deliver
 
