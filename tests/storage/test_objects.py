@@ -118,7 +118,7 @@ def test_an_upload_goes_on_when_a_killed_store_comes_back_and_nothing_truncated_
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from untrigger.storage import Address, ObjectStore\n"
+            "import sys; from pathlib import Path; from untrigger.storage.objects import Address, ObjectStore\n"
             f"ObjectStore(on_wait=print).put(Path(sys.argv[1]), Address('untrigger', {key!r}))",
             str(path),
         ],
