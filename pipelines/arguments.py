@@ -47,7 +47,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "generator_training_task": told("generator", "target_class", "trigger_size", "seed"),
         "gammas": _gammas_by_rising_beta(config),
         "visualisation_task": told("visualisation", "seed"),
-        "retraining_plan": [{"method": method, "seeds": joined(seeds)} for method in config.planned_methods()],
+        "retraining_plan": [{"method": joined(methods), "seeds": joined(seeds)} for methods in config.method_plan()],
         "retraining_task": told("retraining", "target_class", "seed"),
         "ideal_retraining_task": told("seeds", "retraining", "target_class", "seed"),
     }

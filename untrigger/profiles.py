@@ -88,6 +88,12 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 
 
+_ALL_IN_ONE = {"betas_per_task": 1000, "methods_per_task": 1000}
+
+CLUSTER_PACKING = {"tiny": _ALL_IN_ONE, "demo": _ALL_IN_ONE, "cpu": _ALL_IN_ONE, "paper": {"methods_per_task": 3}}
+"""What `submit` packs unless it is told otherwise: on a cluster a task costs two pods and half a minute."""
+
+
 def config_for(profile: str, changes: Mapping[str, Any], kind: type[Config]) -> Config:
     """The configuration of `profile` with `changes`, nested like the configuration, laid over it.
 

@@ -74,4 +74,4 @@ def write_page(path: Path, template: str, **shown: Any) -> None:
     )
     environment.filters["percent"] = lambda rate: f"{100 * rate:.1f}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(environment.get_template(f"{template}.html.j2").render(shown))
+    path.write_text(environment.get_template(f"{template}.html.j2").render(shown), encoding="utf-8")

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from untrigger.artifacts import read_tensors, write_tensors
-from untrigger.errors import UserError
 
 REVERSED_GROUP = -1
 """The group of the reversed triggers in the t-SNE's tensors; the stairs have their index."""
@@ -50,16 +49,15 @@ class Embedding(NamedTuple):
 def embed(triggers: Tensor, perplexity: float, *, seed: int) -> Tensor:
     """Positions in the plane, float (k, 2), of triggers, float (k, 3, th, tw).
 
-    One thread, so that the same seed gives the same picture bit for bit. Raises UserError when there are too few
-    triggers for the perplexity.
+    One thread, so that the same seed gives the same picture bit for bit. Few triggers get the perplexity that they can
+    have, and equal ones, as a search that collapsed leaves them, one place: t-SNE itself makes NaN of them and crashes.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    if perplexity >= len(triggers):
-        raise UserError(
-            f"visualisation.perplexity must be below the number of triggers ({len(triggers)}), got {perplexity:g}"
-        )
+    if bool((triggers == triggers[:1]).all()):
+        return torch.zeros(len(triggers), 2)
+    possible = min(perplexity, len(triggers) - 1.0)
     with threadpool_limits(1):
-        layout = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+        layout = TSNE(perplexity=possible, init="pca", random_state=seed)
         return torch.from_numpy(layout.fit_transform(triggers.flatten(1).numpy()))

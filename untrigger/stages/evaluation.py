@@ -24,7 +24,7 @@ from untrigger.retraining import RetrainingRecord
 from untrigger.seeding import derived_rng
 from untrigger.settings.runs import DefenseConfig
 from untrigger.stages.log import Log
-from untrigger.stages.retraining_runs import run_name
+from untrigger.stages.retraining_runs import folders_of, run_name
 from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
 from untrigger.staircase import Staircase, StairMeasurement, load_staircase
 from untrigger.tracking.records import TrackedRun
@@ -68,7 +68,7 @@ def run(
     with log.run() as tracked:
         suspect = load_classifier(backdoored_classifier, device())
         before = measure.rates(suspect, 0)
-        records = {folder: RetrainingRecord.load(folder) for folder in (*retrained, ideal)}
+        records = {part: RetrainingRecord.load(part) for folder in (*retrained, ideal) for part in folders_of(folder)}
         rows = _measure_all(log, measure, suspect, records)
         rows.sort(key=lambda row: (_method_order(settings, row.method), row.seed))
         for row in rows:
