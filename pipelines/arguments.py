@@ -25,13 +25,13 @@ def last_stage(config: CommonConfig) -> str:
 def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
     """The parameters of the DAG: each stage is told what it uses, so that a change of anything else spares it."""
     values = config.record()
-    seeds = joined(range(config.retraining_seeds))
+    seeds = range(config.retraining_seeds)
     settings = {
         **values,
         "weights": config.weights or "",
         "patch_sizes": _patch_sizes(config),
         "trigger_size": [config.trigger_height, config.trigger_width],
-        "seeds": seeds,
+        "seeds": list(seeds),
     }
 
     def told(*names: str) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "generator_training_task": told("generator", "target_class", "trigger_size", "seed"),
         "gammas": _gammas_by_rising_beta(config),
         "visualisation_task": told("visualisation", "seed"),
-        "retraining_plan": [{"method": joined(methods), "seeds": seeds} for methods in config.method_plan()],
+        "retraining_plan": [{"method": joined(methods), "seeds": joined(seeds)} for methods in config.method_plan()],
         "retraining_task": told("retraining", "target_class", "seed"),
         "ideal_retraining_task": told("seeds", "retraining", "target_class", "seed"),
     }
