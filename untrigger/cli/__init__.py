@@ -13,6 +13,7 @@ from untrigger.cli.cluster import fetch, images, resubmit, runs, submit
 from untrigger.cli.local import compare, compile_pipelines, datasets, join, run, sweep, track
 from untrigger.cli.messages import EXIT_FAILURE, EXIT_USER_ERROR, signals_raised, tell
 from untrigger.cli.store import store
+from untrigger.cli.surroundings import spare_loopback, write_what_can_be_written
 from untrigger.errors import UserError
 
 ALIASES = {"paper": "sweep"}
@@ -34,6 +35,8 @@ class Commands(click.Group):
         return super().get_command(context, ALIASES.get(name, name))
 
     def invoke(self, context: click.Context) -> Any:
+        spare_loopback()
+        write_what_can_be_written()
         try:
             with signals_raised():
                 return super().invoke(context)
@@ -57,6 +60,9 @@ class Commands(click.Group):
                 name = ALIASES.get(context.invoked_subcommand or "", context.invoked_subcommand)
                 extra = EXTRAS.get(name or "", "store")
                 tell(f"error: `untrigger {name}` needs {error.name}: pip install 'untrigger[{extra}]'")
+                sys.exit(EXIT_USER_ERROR)
+            if isinstance(error, OSError) and error.strerror:
+                tell(f"error: {error.filename or error.__class__.__name__}: {error.strerror} (--debug shows where)")
                 sys.exit(EXIT_USER_ERROR)
             tell(f"error: {type(error).__name__}: {error} (--debug shows where)")
             sys.exit(EXIT_FAILURE)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from tests.support.configs import FP32, SMALL, tiny_config, tiny_sweep
+from tests.support.configs import SMALL, STEADY, tiny_config, tiny_sweep
 from tests.support.files import picture, write_shard
 from tests.support.golden import Golden
 from tests.support.waiting import wait_for
@@ -41,7 +41,7 @@ def results(output: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "tiny.json"
-    path.write_text(json.dumps(tiny_config(**FP32).record()))
+    path.write_text(json.dumps(tiny_config(**STEADY).record()))
     return path
 
 
@@ -214,7 +214,7 @@ def test_errors_inside_a_stage_come_out_as_one_sentence(tmp_path: Path, config: 
 @pytest.fixture(scope="module")
 def sweep_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "sweep.json"
-    path.write_text(json.dumps(tiny_sweep(**SMALL, **FP32, triggers=("binary:3", "colour:0")).record()))
+    path.write_text(json.dumps(tiny_sweep(**SMALL, **STEADY, triggers=("binary:3", "colour:0")).record()))
     return path
 
 
