@@ -35,7 +35,8 @@ from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.images import images_in
 
 DIGEST = "@sha256:" + "b" * 64
-TINY = ("submit", "--profile", "tiny")
+PACKED = ("submit", "--profile", "tiny")
+TINY = (*PACKED, "--betas-per-task", "1", "--methods-per-task", "1")
 UNPINNED = (*TINY, "--allow-unpinned")
 STAGES = {"prepare-data": "SUCCEEDED", "poison-training": "SUCCEEDED", "generator-training": "RUNNING"}
 
@@ -83,11 +84,11 @@ def test_a_dry_run_checks_the_inputs_and_asks_nobody(kubeflow: Kubeflow) -> None
 
 
 def test_a_sweep_that_argo_may_not_keep_is_warned_of(kubeflow: Kubeflow) -> None:
-    warned = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-12")
+    warned = invoke(*PACKED, "--allow-unpinned", "--dry-run", "--triggers", "binary:0-12")
     assert warned.exit_code == 0 and "nodes may outgrow what Argo keeps of one workflow, 1000 fit" in warned.stderr
-    fitting = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-10")
+    fitting = invoke(*PACKED, "--allow-unpinned", "--dry-run", "--triggers", "binary:0-10")
     assert fitting.exit_code == 0 and "outgrow" not in fitting.stderr
-    assert "workflow:  106 nodes, 30 pods" in invoke(*UNPINNED, "--dry-run").output
+    assert "workflow:  106 nodes, 30 pods" in invoke(*PACKED, "--allow-unpinned", "--dry-run").output
 
 
 @pytest.mark.parametrize(
