@@ -30,6 +30,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         **values,
         "weights": config.weights or "",
         "patch_sizes": _patch_sizes(config),
+        "generator_batch_size": config.generator.batch_size,
         "trigger_size": [config.trigger_height, config.trigger_width],
         "seeds": list(seeds),
     }
@@ -39,7 +40,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
 
     arguments = {
         "config": values,
-        "prepare_data_task": told("dataset", "data", "patch_sizes", "target_class", "seed"),
+        "prepare_data_task": told("dataset", "data", "patch_sizes", "target_class", "generator_batch_size", "seed"),
         "clean_training_task": told("classifier", "training", "weights", "seed"),
         "poison_training_task": told("poisoning", "target_class", "seed"),
         "pixel_sgd_task": told("pixel_sgd", "target_class", "trigger_size", "seed"),

@@ -33,7 +33,8 @@ class OutputFolder:
         self.log = self.path / "pipeline.log"
         self.progress = self.path / "progress.jsonl"
         self.tracking_records = self.path / "tracking.jsonl"
-        self.tracking_uri = f"sqlite:///{self.path / 'mlflow.db'}"
+        # What a URI gives a meaning of its own would end the path, or be decoded in it.
+        self.tracking_uri = f"sqlite:///{str(self.path / 'mlflow.db').replace('%', '%25').replace('?', '%3F')}"
         self.tracked_files = self.path / "mlartifacts"
         self.run_id = ""
         self._description = self.path / "run.json"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 from click.testing import CliRunner, Result
 from kfp_server_api import V2beta1Experiment, V2beta1Run
@@ -21,6 +22,7 @@ from PIL import Image
 
 from tests.support.configs import tiny_config, tiny_sweep
 from tests.support.kubeflow import Kubeflow, running_kubeflow
+from tests.support.recordings import load, recording
 from tests.support.results import finished
 from tests.support.servers import RunningServers
 from tests.support.waiting import wait_for
@@ -33,7 +35,8 @@ from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.images import images_in
 
 DIGEST = "@sha256:" + "b" * 64
-TINY = ("submit", "--profile", "tiny")
+PACKED = ("submit", "--profile", "tiny")
+TINY = (*PACKED, "--betas-per-task", "1", "--methods-per-task", "1")
 UNPINNED = (*TINY, "--allow-unpinned")
 STAGES = {"prepare-data": "SUCCEEDED", "poison-training": "SUCCEEDED", "generator-training": "RUNNING"}
 
@@ -81,11 +84,11 @@ def test_a_dry_run_checks_the_inputs_and_asks_nobody(kubeflow: Kubeflow) -> None
 
 
 def test_a_sweep_that_argo_may_not_keep_is_warned_of(kubeflow: Kubeflow) -> None:
-    warned = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-12")
+    warned = invoke(*PACKED, "--allow-unpinned", "--dry-run", "--triggers", "binary:0-12")
     assert warned.exit_code == 0 and "nodes may outgrow what Argo keeps of one workflow, 1000 fit" in warned.stderr
-    fitting = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-10")
+    fitting = invoke(*PACKED, "--allow-unpinned", "--dry-run", "--triggers", "binary:0-10")
     assert fitting.exit_code == 0 and "outgrow" not in fitting.stderr
-    assert "workflow:  106 nodes, 30 pods" in invoke(*UNPINNED, "--dry-run").output
+    assert "workflow:  106 nodes, 30 pods" in invoke(*PACKED, "--allow-unpinned", "--dry-run").output
 
 
 @pytest.mark.parametrize(
@@ -493,3 +496,23 @@ def test_the_placement_for_a_laptop_fits_a_node_of_two_cpus(kubeflow: Kubeflow) 
         told = invoke(*UNPINNED, "--placement", laptop, *words)
         assert "could ever hold" not in told.stderr and "wait for others" not in told.stderr
         assert "AWS_ENDPOINT_URL" in told.stderr, "all that is missing here is the store"
+
+
+@pytest.mark.server
+def test_the_imitation_answers_in_the_recorded_shape(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("SUCCEEDED", {"prepare-data": "SUCCEEDED", "clean-training": "CACHED"})]
+    assert invoke(*UNPINNED).exit_code == 0
+    (run_id,) = kubeflow.runs
+    real = recording("cached")
+    answer = requests.get(f"{kubeflow.endpoint}/apis/v2beta1/runs/{run_id}", timeout=10).json()
+    assert answer.keys() - {"state_history"} <= real.v2beta1.keys()
+    tasks, real_tasks = (each["run_details"]["task_details"] for each in (answer, real.v2beta1))
+    assert {key for task in tasks for key in task} <= {key for task in real_tasks for key in task}
+    assert {task["state"] for task in tasks} <= {task["state"] for task in real_tasks}
+    child, real_child = ((each[0].get("child_tasks") or each[1]["child_tasks"])[0] for each in (tasks, real_tasks))
+    assert child.keys() == real_child.keys() == {"pod_name"}
+    older = requests.get(f"{kubeflow.endpoint}/apis/v1beta1/runs/{run_id}", timeout=10).json()
+    assert older.keys() == real.v1beta1.keys() and older["run"].keys() <= real.v1beta1["run"].keys()
+    (health,) = (each for each in load("exchanges") if each["path"].endswith("healthz"))
+    told = requests.get(f"{kubeflow.endpoint}/apis/v2beta1/healthz", timeout=10).json()
+    assert told.keys() == health["response"].keys()
