@@ -32,6 +32,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "patch_sizes": _patch_sizes(config),
         "trigger_size": [config.trigger_height, config.trigger_width],
         "seeds": seeds,
+        "flow": values["flow"] if config.generator.family == "flow" else {},
     }
 
     def told(*names: str) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "poison_training_task": told("poisoning", "target_class", "seed"),
         "pixel_sgd_task": told("pixel_sgd", "target_class", "trigger_size", "seed"),
         "beta_plan": [joined(betas) for betas in config.beta_plan()],
-        "generator_training_task": told("generator", "target_class", "trigger_size", "seed"),
+        "generator_training_task": told("generator", "flow", "target_class", "trigger_size", "seed"),
         "gammas": _gammas_by_rising_beta(config),
         "visualisation_task": told("visualisation", "seed"),
         "retraining_plan": [{"method": method, "seeds": seeds} for method in config.planned_methods()],

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from untrigger import __version__
-from untrigger.reports.results import Results
+from untrigger.reports.results import Results, RunTruth
 from untrigger.reports.sweep import SweepResults, folder_name, sweep_methods
 
 
@@ -27,18 +27,39 @@ class Picture:
         return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
 
 
+CAPTIONS = {
+    "attack": "Evaluation images, the same with the trigger, and the trigger",
+    "methods": "Attack success rate per method: mean (bar) and each seed (dot)",
+    "tsne": "t-SNE of the triggers: samples of each generator, the single reversed triggers, and the true trigger "
+    "(left out when its size is not the one that was looked for)",
+    "stairs": "F and mutual information (of flows: entropy) in training, and F over fresh samples",
+    "training": "Training curves: clean and poison training, the attack, the defences",
+}
+"""Of the figures of a run, by the names of their files."""
+
+
+def samples_name(beta: float) -> str:
+    """The name of the figure with samples of one stair."""
+    return f"samples_beta_{beta}.png"
+
+
 def write_report(
     path: Path,
     found: Results,
     class_names: Sequence[str],
     counts: Mapping[str, int],
-    pictures: Mapping[str, Picture | list[Picture]],
+    truth: RunTruth | None = None,
 ) -> None:
-    """Write the report of what one run found.
+    """Write the report of what one run found, and where it is known the truth about its stairs.
 
-    counts: images in the defender's and the evaluation data. pictures: attack, methods, embedding, stairs, training,
-    and the list `samples`.
+    Its figures lie in the folder `figures` beside it. counts: images in the defender's and the evaluation data.
     """
+    drawn = path.parent / "figures"
+    pictures = {name: Picture(drawn / f"{name}.png", caption) for name, caption in CAPTIONS.items()}
+    samples = [
+        Picture(drawn / samples_name(stair.beta), f"Fresh samples of the generator for beta = {stair.beta}")
+        for stair in found.stairs
+    ]
     page = (
         page_templates()
         .get_template("report.html.j2")
@@ -47,6 +68,9 @@ def write_report(
             counts=counts,
             target_name=class_names[found.target_class],
             pictures=pictures,
+            samples=samples,
+            truths={stair.beta: stair for stair in truth.stairs} if truth else {},
+            truth=truth,
             config=json.dumps(found.config, indent=2),
             command=command_line(found.config["seed"]),
             version=__version__,
@@ -76,11 +100,12 @@ def write_sweep_report(path: Path, found: SweepResults, pictures: Mapping[str, P
 
 
 def page_templates() -> Environment:
-    """The templates of our pages, with rates shown as percent."""
+    """The templates of our pages, with rates shown as percent, entropies with two digits."""
     environment = Environment(
         loader=PackageLoader("untrigger.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["percent"] = lambda rate: f"{100 * rate:.1f}"
+    environment.filters["percent"] = lambda rate: "" if rate is None else f"{100 * rate:.1f}"
+    environment.filters["nats"] = lambda value: "" if value is None else f"{value:.2f}"
     return environment
 
 
