@@ -81,7 +81,6 @@ PROFILES: dict[str, dict[str, Any]] = {
             "fresh_images": 16,
             "information_steps": 5,
         },
-        "flow": {"layers": 2, "hidden": 8, "steps": 20, "samples": 32, "triggers": 8, "images_per_trigger": 4},
         "retraining": {"epochs": 1, "batch_size": 64, "stamped_share": 0.3},
         "visualisation": {"samples_per_beta": 10, "perplexity": 5.0},
         "data": {"heldout_share": 0.3, "defender_share": 0.5},

@@ -29,9 +29,9 @@ from untrigger.staircase import load_staircase
 BETA = 0.1
 """Low enough that a classifier which hardly learnt anything has such triggers."""
 
-CONFIG = tiny_config(
-    **{**SMALL, "betas": (BETA,)}, generator={"family": "flow", "fresh_samples": 12}, flow={"steps": 12}
-)
+FLOW = {"steps": 12, "layers": 2, "hidden": 8, "samples": 32, "triggers": 8, "images_per_trigger": 4}
+
+CONFIG = tiny_config(**{**SMALL, "betas": (BETA,)}, generator={"family": "flow", "fresh_samples": 12}, flow=FLOW)
 
 
 @pytest.fixture(scope="module")

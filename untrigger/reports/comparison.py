@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from untrigger.measurements import RATES, Rates
-from untrigger.profiles import laid_over
 from untrigger.reports.results import Results, mean_and_spread
 from untrigger.reports.sweep import BEFORE, SweepResults
 from untrigger.settings.runs import CommonConfig
@@ -108,8 +107,8 @@ def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
 
     What an early version did not know yet has its default.
     """
-    defaults = CommonConfig().record()
-    flat = [dict(_flattened(laid_over(defaults, run.config))) for run in runs]
+    defaults = dict(_flattened(CommonConfig().record()))
+    flat = [defaults | dict(_flattened(run.config)) for run in runs]
     names = dict.fromkeys(name for values in flat for name in values)
     found = {name: [values.get(name) for values in flat] for name in names}
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
