@@ -90,6 +90,7 @@ def run_stages(root: Path, config: DefenseConfig) -> dict[str, Any]:
             task=arguments["generator_training_task"],
         )
     staircase.python_func(
+        backdoored_classifier=made["backdoored"],
         generators=[made[f"generators-{betas}"] for betas in arguments["beta_plan"]],
         trigger_staircase=output("staircase"),
         gammas=arguments["gammas"],

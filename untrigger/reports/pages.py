@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -60,55 +61,42 @@ def write_report(
         Picture(drawn / samples_name(stair.beta), f"Fresh samples of the generator for beta = {stair.beta}")
         for stair in found.stairs
     ]
-    page = (
-        page_templates()
-        .get_template("report.html.j2")
-        .render(
-            found=found,
-            counts=counts,
-            target_name=class_names[found.target_class],
-            pictures=pictures,
-            samples=samples,
-            truths={stair.beta: stair for stair in truth.stairs} if truth else {},
-            truth=truth,
-            config=json.dumps(found.config, indent=2),
-            command=command_line(found.config["seed"]),
-            version=__version__,
-        )
+    write_page(
+        path,
+        "report",
+        found=found,
+        counts=counts,
+        target_name=class_names[found.target_class],
+        pictures=pictures,
+        samples=samples,
+        truths={stair.beta: stair for stair in truth.stairs} if truth else {},
+        truth=truth,
+        config=json.dumps(found.config, indent=2),
+        version=__version__,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page)
 
 
 def write_sweep_report(path: Path, found: SweepResults, pictures: Mapping[str, Picture]) -> None:
     """Write the report of a sweep; `pictures` are sweep and panels."""
-    page = page_templates().get_template("sweep.html.j2")
-    groups = dict.fromkeys(line.group for line in found.summary)
-    config = json.dumps(found.config, indent=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        page.render(
-            found=found,
-            groups=groups,
-            methods=sweep_methods(found.triggers),
-            pictures=pictures,
-            folder_name=folder_name,
-            config=config,
-            version=__version__,
-        )
+    write_page(
+        path,
+        "sweep",
+        found=found,
+        groups=dict.fromkeys(line.group for line in found.summary),
+        methods=sweep_methods(found.triggers),
+        pictures=pictures,
+        folder_name=folder_name,
+        config=json.dumps(found.config, indent=2),
+        version=__version__,
     )
 
 
-def page_templates() -> Environment:
-    """The templates of our pages, with rates shown as percent, entropies with two digits."""
+def write_page(path: Path, template: str, **shown: Any) -> None:
+    """Write what `template` makes of the values shown; its filter `percent` is for rates, `nats` for entropies."""
     environment = Environment(
         loader=PackageLoader("untrigger.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["percent"] = lambda rate: "" if rate is None else f"{100 * rate:.1f}"
     environment.filters["nats"] = lambda value: "" if value is None else f"{value:.2f}"
-    return environment
-
-
-def command_line(seed: int) -> str:
-    """The command that repeats the run, given the configuration printed in the report as config.json."""
-    return f"untrigger run --config config.json --output runs/again --seed {seed}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(environment.get_template(f"{template}.html.j2").render(shown), encoding="utf-8")

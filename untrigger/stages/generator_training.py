@@ -101,10 +101,10 @@ class _Search:
             self.classifier,
             self.data.images,
             self.data.labels,
-            self.betas,
             self.judge.target_class,
             self.judge.size,
             self.generator,
+            betas=self.betas,
             rngs=[derived_rng(self.seed, "generator", beta) for beta in self.betas],
             on_epoch=on_epoch,
         )
