@@ -30,7 +30,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         **values,
         "weights": config.weights or "",
         "patch_sizes": _patch_sizes(config),
-        "generator_batch_size": config.generator.batch_size,
+        "generator_batch_size": config.generator.batch_size if config.generator.family == "mine" else 0,
         "trigger_size": [config.trigger_height, config.trigger_width],
         "seeds": list(seeds),
         "flow": values["flow"] if config.generator.family == "flow" else {},

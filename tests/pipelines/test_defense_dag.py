@@ -101,12 +101,12 @@ def test_each_stage_is_told_what_it_uses_and_no_more(spec: dict[str, Any]) -> No
 
 
 def test_only_a_search_by_flows_is_told_their_settings() -> None:
-    def task(family: str) -> dict[str, Any]:
-        config = tiny_config(generator={"family": family}, flow={"steps": 3})
-        task: dict[str, Any] = pipeline_arguments(config)["generator_training_task"]
-        return task
-
-    assert task("mine")["flow"] == {} and task("flow")["flow"]["steps"] == 3
+    mine, flow = (
+        pipeline_arguments(tiny_config(generator={"family": family}, flow={"steps": 3})) for family in ("mine", "flow")
+    )
+    assert mine["generator_training_task"]["flow"] == {} and flow["generator_training_task"]["flow"]["steps"] == 3
+    assert mine["prepare_data_task"]["generator_batch_size"] == 64, "the images that a step of theirs needs at least"
+    assert flow["prepare_data_task"]["generator_batch_size"] == 0
 
 
 def test_the_tracking_run_is_opened_first_and_closed_whatever_happens(spec: dict[str, Any]) -> None:

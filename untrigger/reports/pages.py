@@ -92,7 +92,7 @@ def write_sweep_report(path: Path, found: SweepResults, pictures: Mapping[str, P
 
 
 def write_page(path: Path, template: str, **shown: Any) -> None:
-    """Write what `template` makes of the values that it is shown; its filters are for rates, and for entropies."""
+    """Write what `template` makes of the values shown; its filter `percent` is for rates, `nats` for entropies."""
     environment = Environment(
         loader=PackageLoader("untrigger.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

