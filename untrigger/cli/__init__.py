@@ -10,7 +10,7 @@ import click
 
 from untrigger import __version__
 from untrigger.cli.cluster import fetch, images, runs, submit
-from untrigger.cli.local import compare, compile_pipelines, datasets, join, run, sweep, track
+from untrigger.cli.local import compare, compile_pipelines, datasets, inspect, join, run, sweep, track
 from untrigger.cli.messages import EXIT_FAILURE, EXIT_USER_ERROR, signals_raised, tell
 from untrigger.cli.store import store
 from untrigger.errors import UserError
@@ -79,5 +79,19 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (run, sweep, compare, join, track, datasets, compile_pipelines, store, submit, runs, fetch, images):
+for command in (
+    run,
+    sweep,
+    inspect,
+    compare,
+    join,
+    track,
+    datasets,
+    compile_pipelines,
+    store,
+    submit,
+    runs,
+    fetch,
+    images,
+):
     main.add_command(command)

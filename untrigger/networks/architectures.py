@@ -17,15 +17,28 @@ if TYPE_CHECKING:
     """From the settings and the number of classes to a network: float (n, 3, h, w), normalised, to (n, classes)."""
 
 
-def _resnet18(settings: ClassifierSettings, classes: int) -> nn.Module:
-    from torch import nn
+def _resnet(depth: int, *, wide_stem: bool = False, pooled: bool = False) -> Build:
+    """torchvision's, its stem 7x7 and halving for large images or 3x3 for small ones, a max-pool behind it or none."""
 
-    from untrigger.networks.torchvision_import import models
+    def build(settings: ClassifierSettings, classes: int) -> nn.Module:
+        from torch import nn
 
-    network = models.resnet18(num_classes=classes)
-    network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
-    network.maxpool = nn.Identity()
-    return network
+        from untrigger.networks.torchvision_import import models
+
+        network = {18: models.resnet18, 34: models.resnet34}[depth](num_classes=classes)
+        if not wide_stem:
+            network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+        if not pooled:
+            network.maxpool = nn.Identity()
+        return network
+
+    return build
+
+
+def _preact_resnet18(settings: ClassifierSettings, classes: int) -> nn.Module:
+    from untrigger.networks.preact_resnet import PreActResNet18
+
+    return PreActResNet18(classes)
 
 
 def _small_resnet(settings: ClassifierSettings, classes: int) -> nn.Module:
@@ -34,7 +47,13 @@ def _small_resnet(settings: ClassifierSettings, classes: int) -> nn.Module:
     return SmallResNet(settings.width, classes)
 
 
-_BUILT_IN: dict[str, Build] = {"resnet18": _resnet18, "small_resnet": _small_resnet}
+_BUILT_IN: dict[str, Build] = {
+    **{f"resnet{depth}": _resnet(depth) for depth in (18, 34)},
+    **{f"resnet{depth}_3x3_maxpool": _resnet(depth, pooled=True) for depth in (18, 34)},
+    **{f"resnet{depth}_7x7": _resnet(depth, wide_stem=True, pooled=True) for depth in (18, 34)},
+    "preact_resnet18": _preact_resnet18,
+    "small_resnet": _small_resnet,
+}
 _BUILDS = dict(_BUILT_IN)
 
 
