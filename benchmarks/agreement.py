@@ -144,10 +144,10 @@ class _Run:
                 suspect,
                 defender.images,
                 defender.labels,
-                betas,
                 config.target_class,
                 (config.trigger_height, config.trigger_width),
                 config.generator,
+                betas=betas,
                 rngs=[derived_rng(config.seed, "generator", beta) for beta in betas],
             )
             stairs += list(zip(trained, betas, strict=True))

@@ -14,7 +14,7 @@ from rich.table import Table
 from benchmarks.machine import description
 from benchmarks.stairs import mine_stairs, suspect
 from untrigger.artifacts import read_json
-from untrigger.fidelity import Fidelity, Generator, measure_fidelity
+from untrigger.fidelity import Fidelity, Sampler, measure_fidelity
 from untrigger.flow_training import train_flows
 from untrigger.judge import new_judge
 from untrigger.networks.devices import device
@@ -57,10 +57,10 @@ def measure_run(
         on_level=lambda repeat, level, volume: say(f"truth, repeat {repeat}: F >= {level:.3f}, {volume:.1f} nats"),
     )
 
-    def flows() -> Sequence[Generator]:
+    def flows() -> Sequence[Sampler]:
         return train_flows(judge, betas, flow_settings, rngs=[derived_rng(seed, "flow", beta) for beta in betas])
 
-    def mine() -> Sequence[Generator]:
+    def mine() -> Sequence[Sampler]:
         return list(mine_stairs(classifier, data, config, seed).values())
 
     rows = []

@@ -76,10 +76,10 @@ def mine_stairs(
         classifier,
         data.images,
         data.labels,
-        betas,
         config.target_class,
         (config.trigger_height, config.trigger_width),
         config.generator,
+        betas=betas,
         rngs=[derived_rng(seed, "generator", beta) for beta in betas],
     )
     return dict(zip(betas, trained, strict=True))

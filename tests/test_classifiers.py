@@ -83,11 +83,11 @@ def test_bytes_and_scaled_images_get_the_same_answers(tiny_images: ImageData) ->
 
 def test_a_stamped_trigger_is_clipped_to_the_range_of_pixels(tiny_images: ImageData) -> None:
     classifier = make("small_resnet", tiny_images.images).eval()
-    images, places = tiny_images.images[:8], torch.full((8, 2), 5)
+    images, positions = tiny_images.images[:8], torch.full((8, 2), 5)
     trigger = torch.linspace(-1, 2, 27).view(1, 3, 3, 3)
     clipped = (images.float() / 255).clone()
     clipped[:, :, 5:8, 5:8] = trigger.clamp(0, 1)
-    stamped = classifier.classify_stamped(images, trigger, places)
+    stamped = classifier.classify_stamped(images, trigger, positions)
     assert torch.allclose(stamped, classifier(clipped), atol=1e-5)
 
 
@@ -143,6 +143,7 @@ def test_damaged_files_and_other_formats_are_refused(tmp_path: Path, tiny_classi
         ({"classes": None}, "classes: input should be a valid integer, got None"),
         ({"classes": 0}, "classes: input should be greater than or equal to 1, got 0"),
         ({"labels": 3}, "unknown field labels"),
+        ({"settings": "small_resnet"}, "settings: must be a JSON object, got 'small_resnet'"),
         ({"settings": {"architecture": "small_resnet", "depth": 3}}, "unknown field settings.depth"),
         ({"settings": {"architecture": "small_resnet", "width": "wide"}}, "settings.width: input should be a valid"),
     ],
@@ -168,4 +169,58 @@ def test_a_field_that_a_description_lacks_is_named_and_a_byte_order_mark_is_skip
     assert load_classifier(tmp_path).classes == tiny_classifier.classes
     file.write_text(json.dumps({name: value for name, value in description.items() if name != "classes"}))
     with pytest.raises(UserError, match="classes is missing"):
+        load_classifier(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "foreign", "whose"),
+    [
+        ("network.bn1.bias", "network.module.bn1.bias", "DataParallel"),
+        ("network.bn1.bias", "module.bn1.bias", "DataParallel"),
+        ("network.bn1.bias", "network._orig_mod.bn1.bias", "torch.compile"),
+        ("network.bn1.bias", "bn1.bias", "a network by itself"),
+        ("network.fc.bias", "linear.bias", "many a repository for CIFAR"),
+        ("network.layer1.downsample.1.bias", "network.layer1.shortcut.1.bias", "many a repository for CIFAR"),
+    ],
+)
+def test_weights_with_names_from_elsewhere_are_told_what_to_be_called(
+    tmp_path: Path, tiny_classifier: Classifier, name: str, foreign: str, whose: str
+) -> None:
+    save_classifier(tiny_classifier, tmp_path)
+    tensors = load_file(tmp_path / "classifier.safetensors")
+    save_file({foreign if key == name else key: t for key, t in tensors.items()}, tmp_path / "classifier.safetensors")
+    with pytest.raises(UserError, match=f"as {whose} has them, rename {foreign} to {name}, and all others") as refused:
+        load_classifier(tmp_path)
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("network.fc.weight", float("nan"), "the tensor network.fc.weight holds numbers that are not finite"),
+        ("network.bn1.running_var", float("inf"), "the tensor network.bn1.running_var holds numbers that are not"),
+        ("mean", 120.0, "mean and std must be those of pixels in"),
+        ("std", 0.0, "mean and std must be those of pixels in"),
+    ],
+)
+def test_weights_that_can_compute_nothing_are_found_on_loading(
+    tmp_path: Path, tiny_classifier: Classifier, name: str, value: float, told: str
+) -> None:
+    save_classifier(tiny_classifier, tmp_path)
+    tensors = load_file(tmp_path / "classifier.safetensors")
+    save_file({**tensors, name: torch.full_like(tensors[name], value)}, tmp_path / "classifier.safetensors")
+    with pytest.raises(UserError, match=told):
+        load_classifier(tmp_path)
+
+
+def test_weights_of_another_shape_are_told_by_name_and_counters_may_be_missing(
+    tmp_path: Path, tiny_classifier: Classifier
+) -> None:
+    save_classifier(tiny_classifier, tmp_path)
+    tensors = load_file(tmp_path / "classifier.safetensors")
+    uncounted = {name: t for name, t in tensors.items() if not name.endswith("num_batches_tracked")}
+    save_file(uncounted, tmp_path / "classifier.safetensors")
+    assert load_classifier(tmp_path).classes == tiny_classifier.classes
+    save_file({**tensors, "network.fc.bias": torch.zeros(7)}, tmp_path / "classifier.safetensors")
+    with pytest.raises(UserError, match=r"network.fc.bias has the shape \(7,\) and not \(3,\)"):
         load_classifier(tmp_path)

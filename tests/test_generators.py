@@ -117,7 +117,7 @@ def test_a_stair_is_the_same_up_to_rounding_whichever_others_train_beside_it(
 
     def trained(betas: list[float]) -> dict[float, Tensor]:
         rngs = [seeded(int(100 * beta)) for beta in betas]
-        stairs = train_generators(backdoored, *data, betas, 0, (3, 3), settings, rngs=rngs)
+        stairs = train_generators(backdoored, *data, 0, (3, 3), settings, betas=betas, rngs=rngs)
         return {beta: stair.sample(20, seeded(1)) for beta, stair in zip(betas, stairs, strict=True)}
 
     together = trained([0.5, 0.8, 0.9])

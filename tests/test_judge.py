@@ -1,4 +1,4 @@
-"""F over a fixed set of images and places."""
+"""F over a fixed set of images and positions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def test_f_is_the_mean_probability_on_stamped_images_of_other_classes(
     tiny_classifier: Classifier, tiny_images: ImageData, judge: Judge
 ) -> None:
     others = tiny_images.images[tiny_images.labels != 0]
-    given = Judge(tiny_classifier, others, judge.places[:1].expand(len(others), -1), 0, (3, 3))
+    given = Judge(tiny_classifier, others, judge.positions[:1].expand(len(others), -1), 0, (3, 3))
     trigger = torch.rand(1, 3, 3, 3, generator=torch.Generator().manual_seed(1))
-    stamped = stamp(others.float() / 255, trigger, given.places)
+    stamped = stamp(others.float() / 255, trigger, given.positions)
     assert given.strengths(trigger).item() == pytest.approx(
         predict(tiny_classifier, stamped)[:, 0].mean().item(), abs=2e-3
     )
@@ -65,7 +65,7 @@ def test_too_few_images_come_again_at_other_places(tiny_classifier: Classifier, 
         count=200,
         rng=torch.Generator().manual_seed(0),
     )
-    assert len(judge) == 200 and not torch.equal(judge.places[:80], judge.places[80:160])
+    assert len(judge) == 200 and not torch.equal(judge.positions[:80], judge.positions[80:160])
 
 
 def test_without_images_of_other_classes_there_is_no_f(tiny_classifier: Classifier, tiny_images: ImageData) -> None:

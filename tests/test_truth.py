@@ -17,10 +17,10 @@ SETTINGS = TruthSettings(repeats=3, walkers=256, sweeps=6)
 
 
 class Box:
-    """F falls from 1 at the point 0.4 to 0.5 at the edge of a box of side 0.4, and on; the guess of it is rough."""
+    """F falls from 1 at the point 0.4 to 0.5 at the edge of a box, and on; the guess of it is rough."""
 
-    def __init__(self, roughness: float = 0.0) -> None:
-        self.roughness = roughness
+    def __init__(self, roughness: float = 0.0, side: float = 0.4) -> None:
+        self.roughness, self.side = roughness, side
         self.measured = 0
 
     def rough(self, triggers: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ class Box:
         return self._strengths(triggers)
 
     def _strengths(self, triggers: Tensor) -> Tensor:
-        return 0.5 ** ((triggers.double() - 0.4).abs().amax(1) / 0.2)
+        return 0.5 ** ((triggers.double() - 0.4).abs().amax(1) / (self.side / 2))
 
 
 def rngs(seed: int = 0) -> list[torch.Generator]:
@@ -82,6 +82,14 @@ def test_an_interrupted_walk_goes_on_as_if_nothing_had_happened(tmp_path: Path) 
     resumed = truth_about(Box(), tmp_path)
     for one, other in zip(whole, resumed, strict=True):
         assert one.log_volumes == other.log_volumes and torch.equal(one.samples, other.samples)
+
+
+def test_a_walk_kept_by_another_search_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_at_the_fifth_level(tmp_path)
+    for box, betas in ((Box(side=0.5), [0.5, 0.7]), (Box(), [0.5, 0.8])):
+        with pytest.raises(UserError, match=r"repeat-1.safetensors was kept by another search"):
+            find_truth(box, 6, betas, SETTINGS, rngs=rngs(), folder=tmp_path)
 
 
 def interrupted_at_the_fifth_level(folder: Path) -> None:

@@ -45,7 +45,7 @@ def parse_object(text: str | bytes, source: str) -> dict[str, Any]:
     """The JSON object in `text`, which was found at `source`; UserError when there is none."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{source} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{source} must be a JSON object")
@@ -73,17 +73,21 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read named tensors onto the CPU; UserError when the file is missing or damaged."""
+    """Read named tensors onto the CPU; UserError when the file is missing or damaged, or numbers in it not finite."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except SafetensorError as error:
         refuse_pointer(path, str(path))
         raise UserError(f"{path} is not a valid safetensors file: {error}") from error
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise UserError(f"{path}: the tensor {name} holds numbers that are not finite (NaN or infinite)")
+    return tensors
 
 
 def refuse_pointer(content: Path | bytes, place: str) -> None:

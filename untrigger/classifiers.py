@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from untrigger.seeding import moved
 from untrigger.settings.base import Stored
 from untrigger.settings.methods import ClassifierSettings
 from untrigger.settings.normalisations import DATA, stated_normalisation
-from untrigger.triggers import draw_places, stamp
+from untrigger.triggers import draw_positions, stamp
 
 COMPARED_IMAGES = 4
 
@@ -63,21 +64,21 @@ class Classifier(nn.Module):
         with torch.autocast(normalised.device.type, torch.bfloat16, enabled=normalised.dtype == torch.bfloat16):
             return self.network(normalised).float()
 
-    def classify_stamped(self, images: Tensor, triggers: Tensor, places: Tensor | torch.Generator) -> Tensor:
+    def classify_stamped(self, images: Tensor, triggers: Tensor, positions: Tensor | torch.Generator) -> Tensor:
         """Logits of `images`, as `forward` takes them, with a trigger stamped on each; differentiable in `triggers`.
 
-        triggers: float (n, 3, th, tw), or (1, 3, th, tw) for all; clipped to [0, 1]. places: as in `stamp`.
+        triggers: float (n, 3, th, tw), or (1, 3, th, tw) for all; clipped to [0, 1]. positions: as in `stamp`.
         """
-        if isinstance(places, torch.Generator):
-            places = draw_places(len(images), images, triggers.shape[2:], places)
-        return self.classify_patched(self.normalise(images), triggers, moved(places, images.device))
+        if isinstance(positions, torch.Generator):
+            positions = draw_positions(len(images), images, triggers.shape[2:], positions)
+        return self.classify_patched(self.normalise(images), triggers, moved(positions, images.device))
 
-    def classify_patched(self, normalised: Tensor, triggers: Tensor, places: Tensor) -> Tensor:
-        """As `classify_stamped`, of images that are normalised already, on whose device `places` are."""
+    def classify_patched(self, normalised: Tensor, triggers: Tensor, positions: Tensor) -> Tensor:
+        """As `classify_stamped`, of images that are normalised already, on whose device `positions` are."""
         size = (triggers.shape[2], triggers.shape[3])
-        stamped = stamp(normalised, self.normalise(triggers.clamp(0, 1)), places)
+        stamped = stamp(normalised, self.normalise(triggers.clamp(0, 1)), positions)
         path = self._windowed_path if torch.is_grad_enabled() else ()
-        with gradients_in_patches(path, stamped, places, size):
+        with gradients_in_patches(path, stamped, positions, size):
             return self.classify(stamped)
 
     def compute_type(self) -> torch.dtype:
@@ -93,7 +94,7 @@ def new_classifier(settings: ClassifierSettings, classes: int, images: Tensor, r
     """
     mean, std = normalisation(settings.normalisation or DATA, images)
     with torch.random.fork_rng(devices=[]):
-        # What `initialise` does not know, a registered network may draw from torch's global generator.
+        # What `initialise` does not know, a registered network may draw from torch's global randomness.
         torch.manual_seed(rng.initial_seed())
         classifier = Classifier(with_precision(settings, images.device), classes, mean, std)
     initialise(classifier, rng)
@@ -150,7 +151,7 @@ class ClassifierDescription(Stored):
 
     FILE = "classifier.json"
 
-    classes: int = Field(ge=1)
+    classes: int = Field(ge=1, le=2**20)
     settings: ClassifierSettings
 
 
@@ -163,14 +164,47 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
 def load_classifier(folder: Path, device: torch.device | None = None) -> Classifier:
     """Read what `save_classifier` wrote, in evaluation mode.
 
-    Strict: UserError when a tensor is missing, unknown or of another shape.
+    Strict: UserError when a tensor is missing, unknown, of another shape or not finite, or when mean and standard
+    deviation are not of pixels in [0, 1].
     """
     description = ClassifierDescription.load(folder)
-    settings = description.settings
+    file, settings = folder / "classifier.safetensors", description.settings
     classifier = Classifier(settings, description.classes, torch.zeros(3), torch.ones(3))
-    try:
-        classifier.load_state_dict(read_tensors(folder / "classifier.safetensors"), strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{folder} does not hold a {settings.architecture}: {reason}") from error
+    tensors = read_tensors(file)
+    if misfit := _misfit(classifier.state_dict(), tensors):
+        raise UserError(f"{file} does not hold a {settings.architecture}: {misfit}")
+    classifier.load_state_dict(tensors, strict=True)
+    mean, std = classifier.mean, classifier.std
+    if not bool(((mean >= 0) & (mean <= 1) & (std > 0) & (std <= 1)).all()):
+        got = " and ".join(", ".join(f"{value:.3g}" for value in part.tolist()) for part in (mean, std))
+        raise UserError(f"{file}: mean and std must be those of pixels in [0, 1], and std above 0, got {got}")
     return classifier.to(device or torch.device("cpu")).eval()
+
+
+_FOREIGN_NAMES = {
+    "a network by itself": {},
+    "DataParallel": {"module.": ""},
+    "torch.compile": {"_orig_mod.": ""},
+    "many a repository for CIFAR": {".linear.": ".fc.", ".shortcut.": ".downsample."},
+}
+"""Where the names of tensors may come from, what they hold then, and what they must hold here."""
+
+
+def _misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What sets the names and shapes of `found` apart from the expected ones, in some words; "" where nothing does."""
+    # Old files lack the counters, which nothing uses; torch takes that.
+    missing = [name for name in expected if name not in found and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in found if name not in expected]
+    for name, (whose, parts) in itertools.product(unknown, _FOREIGN_NAMES.items()):
+        for renamed in (name, f"network.{name}"):
+            for part, ours in parts.items():
+                renamed = renamed.replace(part, ours)
+            if renamed in missing:
+                return f"its tensors are called as {whose} has them, rename {name} to {renamed}, and all others alike"
+    if missing or unknown:
+        told = [f"{kind} {', '.join(names[:3])}" for kind, names in (("lacks", missing), ("has", unknown)) if names]
+        return f"its file {' and '.join(told)}" + (" and more" if max(len(missing), len(unknown)) > 3 else "")
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape:
+            return f"{name} has the shape {tuple(tensor.shape)} and not {tuple(expected[name].shape)}"
+    return ""

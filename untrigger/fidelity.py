@@ -23,7 +23,7 @@ COMPARED = 1000
 JUDGED_AT_ONCE = 100
 
 
-class Generator(Protocol):
+class Sampler(Protocol):
     """Whatever draws triggers."""
 
     def sample(self, count: int, rng: torch.Generator) -> Tensor:
@@ -56,7 +56,7 @@ class Fidelity:
 
 
 def measure_fidelity(
-    generator: Generator,
+    generator: Sampler,
     beta: float,
     judge: Judge,
     *,
@@ -93,7 +93,7 @@ def measure_fidelity(
     return found if truth is None else _against(truth, found, generator, points[is_valid].cpu())
 
 
-def _against(truth: Truth, found: Fidelity, generator: Generator, points: Tensor) -> Fidelity:
+def _against(truth: Truth, found: Fidelity, generator: Sampler, points: Tensor) -> Fidelity:
     if len(truth.samples) < 2:
         raise UserError("the truth holds fewer than two samples: raise truth.walkers or truth.draws")
     count = min(COMPARED, len(truth.samples) // 2)

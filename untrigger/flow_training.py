@@ -21,17 +21,20 @@ WARM_UP_STEPS = 20
 STEADY_SHARE = 0.4
 """Share of the steps at the peak learning rate; from there it falls along a cosine."""
 
-CHOICES = (0.3, 0.45, 0.6, 0.8)
+CHOICES = (0.2, 0.3, 0.45, 0.6, 0.8)
 """Shares of the steps after which the images that stand for all are chosen anew."""
 
-ADAPTED_FROM = CHOICES[2]
+ADAPTED_FROM = 0.6
 """Share of the steps after which the margin follows the share of valid samples."""
 
 CHOOSING_TRIGGERS = 160
+"""Triggers whose F on all images is measured for each choice."""
 
-MARGIN_RATE = 0.2
+MARGIN_RATE = 0.3
+"""By how many tau the margin grows in a step in which no sample is valid."""
 
 LARGEST_GRADIENT = 10.0
+"""Of the norm of a stair's gradient."""
 
 OnFlowStep = Callable[[int, list[dict[str, float]]], None]
 """Called after each step with its number, from 1, and the metrics of each stair."""

@@ -142,13 +142,13 @@ def unbend(bent: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
     return left + share * width, _curve(share, bottom, width, height, before, after)[1]
 
 
-def _bins(places: Tensor, shape: Tensor, axis: int) -> tuple[Tensor, ...]:
-    """Of the bin that holds each place along the `axis` (0: points, 1: bent): left, bottom, width, height, slopes."""
+def _bins(points: Tensor, shape: Tensor, axis: int) -> tuple[Tensor, ...]:
+    """Of the bin that holds each point along the `axis` (0: points, 1: bent): left, bottom, width, height, slopes."""
     bins = shape.shape[-1] // 3
     sizes = SMALLEST_BIN + (1 - SMALLEST_BIN * bins) * shape[..., : 2 * bins].unflatten(-1, (2, bins)).softmax(-1)
     knots = functional.pad(sizes.cumsum(-1)[..., :-1], (1, 0))
     slopes = SMALLEST_SLOPE + functional.softplus(shape[..., 2 * bins :] + IDENTITY_SLOPE)
-    bin = (places[..., None] >= knots[..., axis, 1:]).sum(-1, keepdim=True)
+    bin = (points[..., None] >= knots[..., axis, 1:]).sum(-1, keepdim=True)
     both = bin[..., None, :].expand(*bin.shape[:-1], 2, 1)
     left, bottom = knots.gather(-1, both).squeeze(-1).unbind(-1)
     width, height = sizes.gather(-1, both).squeeze(-1).unbind(-1)

@@ -24,7 +24,7 @@ from untrigger.networks.stacking import StackedModules
 from untrigger.seeding import moved
 from untrigger.settings.base import Stored
 from untrigger.settings.methods import GeneratorSettings
-from untrigger.triggers import check_fits, draw_places
+from untrigger.triggers import check_fits, draw_positions
 
 TOLERANCE = 0.05
 """A sample is valid on the stair beta when its F is at least beta - TOLERANCE."""
@@ -99,11 +99,11 @@ def train_generators(
     classifier: Classifier,
     images: Tensor,
     labels: Tensor,
-    betas: Sequence[float],
     target_class: int,
     size: tuple[int, int],
     settings: GeneratorSettings,
     *,
+    betas: Sequence[float],
     rngs: Sequence[torch.Generator],
     on_epoch: OnStairEpoch | None = None,
 ) -> list[TriggerGenerator]:
@@ -132,7 +132,7 @@ def train_generators(
         raise UserError(
             f"generator.batch_size {settings.batch_size} is larger than the defender's {len(images)} images"
         )
-    stairs = _StairTraining(frozen(classifier, images), betas, target_class, size, settings, rngs, images.device)
+    stairs = _StairTraining(frozen(classifier, images), target_class, size, settings, betas=betas, rngs=rngs)
     for epoch in range(1, settings.epochs + 1):
         orders = [torch.randperm(len(images), generator=rng) for rng in rngs]
         whole = len(images) - len(images) % settings.batch_size
@@ -154,13 +154,14 @@ class _StairTraining:
     def __init__(
         self,
         fixed: Classifier,
-        betas: Sequence[float],
         target_class: int,
         size: tuple[int, int],
         settings: GeneratorSettings,
+        *,
+        betas: Sequence[float],
         rngs: Sequence[torch.Generator],
-        device: torch.device,
     ) -> None:
+        device = fixed.mean.device
         self.fixed, self.target_class, self.size, self.settings = fixed, target_class, size, settings
         self.betas = torch.tensor(betas, device=device)[:, None]
         self.rngs = list(rngs)
@@ -230,8 +231,8 @@ class _StairTraining:
         repeated = triggers.repeat_interleave(self.settings.images_per_trigger, 1)
         noise = torch.stack([torch.randn(repeated.shape[1:], generator=rng) for rng in self.rngs])
         noisy = (repeated + self.settings.trigger_noise * moved(noise, repeated.device)).flatten(0, 1)
-        places = torch.cat([draw_places(labels.shape[1], images, self.size, rng) for rng in self.rngs])
-        logits = self.fixed.classify_stamped(images, noisy, places)
+        positions = torch.cat([draw_positions(labels.shape[1], images, self.size, rng) for rng in self.rngs])
+        logits = self.fixed.classify_stamped(images, noisy, positions)
         strengths = logits.softmax(1)[:, self.target_class].view(stairs, tried, -1).mean(2)
         others = (labels != self.target_class).float()
         sent = (logits.argmax(1).view(stairs, -1) == self.target_class).float()

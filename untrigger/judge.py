@@ -1,4 +1,4 @@
-"""The testing function F over one fixed set of images and places: what defines the set {x : F(x) >= beta}."""
+"""The testing function F over one fixed set of images and positions: what defines the set {x : F(x) >= beta}."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from untrigger.classifiers import Classifier, frozen
 from untrigger.errors import UserError
-from untrigger.triggers import check_fits, draw_places
+from untrigger.triggers import check_fits, draw_positions
 
 ROUGH_IMAGES = 16
 """Images of a rough guess of F."""
@@ -25,17 +25,17 @@ PICTURES_AT_ONCE = 1024
 class Judge:
     """F of triggers: the mean probability of the target class over fixed images of other classes.
 
-    Each image has its own fixed place, so F is one deterministic function of the trigger: the same for the truth, for
-    training and for judging. Images are normalised once and kept so.
+    Each image has its own fixed position, so F is one deterministic function of the trigger: the same for the truth,
+    for training and for judging. Images are normalised once and kept so.
     """
 
     def __init__(
-        self, classifier: Classifier, images: Tensor, places: Tensor, target_class: int, size: tuple[int, int]
+        self, classifier: Classifier, images: Tensor, positions: Tensor, target_class: int, size: tuple[int, int]
     ) -> None:
-        """images: uint8 (n, 3, h, w); places: int64 (n, 2); size: height and width of the triggers."""
+        """images: uint8 (n, 3, h, w); positions: int64 (n, 2); size: height and width of the triggers."""
         self.classifier = frozen(classifier, images)
         self.pictures = self.classifier.normalise(images)
-        self.places = places.to(images.device)
+        self.positions = positions.to(images.device)
         self.target_class = target_class
         self.size = size
 
@@ -54,9 +54,9 @@ class Judge:
         triggers: float (k, 3, th, tw) or flattened (k, d). chosen: of which images, all by default.
         """
         triggers = triggers.view(-1, 3, *self.size)
-        pictures, places = self.pictures[chosen], self.places[chosen]
+        pictures, positions = self.pictures[chosen], self.positions[chosen]
         parts = triggers.split(max(1, PICTURES_AT_ONCE // len(pictures)))
-        return torch.cat([self._on_each(part, pictures, places) for part in parts])
+        return torch.cat([self._on_each(part, pictures, positions) for part in parts])
 
     @torch.no_grad()
     def strengths(self, triggers: Tensor) -> Tensor:
@@ -118,12 +118,12 @@ class Judge:
         offset = strengths.mean() - means[chosen] @ weights
         return Guess(self, torch.tensor(chosen, device=table.device), weights.float(), offset.float())
 
-    def _on_each(self, triggers: Tensor, pictures: Tensor, places: Tensor) -> Tensor:
+    def _on_each(self, triggers: Tensor, pictures: Tensor, positions: Tensor) -> Tensor:
         count = len(pictures)
         logits = self.classifier.classify_patched(
             pictures.repeat(len(triggers), 1, 1, 1),
             triggers.repeat_interleave(count, 0),
-            places.repeat(len(triggers), 1),
+            positions.repeat(len(triggers), 1),
         )
         return logits.softmax(1)[:, self.target_class].view(len(triggers), count)
 
@@ -152,10 +152,10 @@ def new_judge(
     count: int = 256,
     rng: torch.Generator,
 ) -> Judge:
-    """A judge on `count` of the images that are not of the target class, in random order, at random places.
+    """A judge on `count` of the images that are not of the target class, in random order, at random positions.
 
     images: uint8 (n, 3, h, w), labels: int64 (n,). Where there are fewer such images, they come again, at further
-    places. Raises UserError when there is none.
+    positions. Raises UserError when there is none.
     """
     check_fits(size, images)
     others = (labels != target_class).nonzero().squeeze(1)
@@ -163,5 +163,5 @@ def new_judge(
         raise UserError(f"every image belongs to the target class {target_class}: F has nothing to be measured on")
     rounds = [torch.randperm(len(others), generator=rng) for _ in range(-(-count // len(others)))]
     chosen = others[torch.cat(rounds)[:count].to(images.device)]
-    places = draw_places(count, images, size, rng)
-    return Judge(classifier, images[chosen], places, target_class, (int(size[0]), int(size[1])))
+    positions = draw_positions(count, images, size, rng)
+    return Judge(classifier, images[chosen], positions, target_class, (int(size[0]), int(size[1])))

@@ -31,6 +31,10 @@ SURE = 2.0
 """How many deviations of the guess a point lies above the level where the guess begins to doubt it."""
 
 
+CHECKED_WALKERS, SAME_STRENGTH = 16, 0.02
+"""A kept search is gone on with when F of so many walkers is the same up to this."""
+
+
 class LevelFunction(Protocol):
     """F of points, float (n, d) in [0, 1]."""
 
@@ -196,6 +200,11 @@ class Splitting:
         share = accepted / (sweeps * len(self.points))
         self.stride *= math.exp(ADAPTATION * (share - ACCEPTED_SHARE))
 
+    def _strengths_hold(self) -> Tensor:
+        """Whether F of the first walkers is what it was, but for the rounding of another machine."""
+        again = self.function.strengths_above(self.points[:CHECKED_WALKERS], 0)
+        return (again - self.strengths[:CHECKED_WALKERS]).abs().max() < SAME_STRENGTH
+
     def _drawn(self, draw: Callable[..., Tensor]) -> Tensor:
         return draw(self.settings.walkers, self.dimensions, generator=self.rng).to(self.device)
 
@@ -205,6 +214,7 @@ class Splitting:
         write_tensors(
             path,
             {
+                "betas": torch.tensor(self.betas, dtype=torch.float64),
                 "points": self.points,
                 "strengths": self.strengths,
                 "numbers": torch.tensor(numbers, dtype=torch.float64),
@@ -215,9 +225,12 @@ class Splitting:
         )
 
     def load(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Go on from what `save` wrote; UserError when that was another search, by its betas, walkers or F."""
         kept = read_tensors(path)
+        same = kept["points"].shape == self.points.shape and kept["betas"].tolist() == list(self.betas)
         self.points, self.strengths = kept["points"].to(self.device), kept["strengths"].to(self.device)
+        if not same or not bool(self._strengths_hold()):
+            raise UserError(f"{path} was kept by another search: remove it, or keep this one in another folder")
         self.level, self.log_volume, self.stride, levels = kept["numbers"].tolist()
         self.levels = int(levels)
         self.rng.set_state(kept["rng"])

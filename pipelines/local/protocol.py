@@ -42,6 +42,7 @@ class LocalRun:
     _stages: StageProcesses | ContainerOptions
     _inputs: RunInputs
     _finished: bool = field(default=False, init=False)
+    _refused_records: int = field(default=0, init=False)
 
     def execute(self) -> Results | SweepResults:
         """Run all stages and bring the report to the top of the folder; its results.
@@ -49,19 +50,33 @@ class LocalRun:
         Raises UserError that names the stages that failed.
         """
         with publishing(self.publisher):
-            run_locally(self.config, self.folder, self._stages, self._inputs.places)
+            self._refused_records = run_locally(self.config, self.folder, self._stages, self._inputs.places)
         results = self.folder.take_report(last_stage(self.config))
         self._finished = True
         return results
+
+    def untracked(self) -> str:
+        """What MLflow did not take, and the command that delivers it; "" when it has all."""
+        if self.folder.waiting_records():
+            return f"tracking records are not delivered: {self.folder.delivery} delivers them when their server is back"
+        if self._refused_records:
+            return (
+                f"{self._refused_records} tracking records are lost, since MLflow refused them: see {self.folder.log}"
+            )
+        return ""
 
     def close(self) -> None:
         """Store what is not stored yet of a finished run, and let others use the folder.
 
         Raises UserError that says how to store it later when the store stays away.
         """
-        if self._finished and self.publisher is not None:
-            self.publisher.everything()
-        self.folder.close()
+        try:
+            if self._finished and self.publisher is not None:
+                self.publisher.everything()
+        except UserError as error:
+            raise UserError("; ".join(filter(None, (str(error), self.untracked())))) from error
+        finally:
+            self.folder.close()
 
 
 @contextmanager

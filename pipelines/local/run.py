@@ -37,17 +37,22 @@ PER_TRIGGER = [name for name, identity in STAGES.items() if identity.per_trigger
 
 
 def check_tracking() -> None:
-    """UserError when the tracking server that the environment names does not answer."""
+    """UserError when the tracking server that the environment names does not answer, or has no run of that id."""
     if uri := os.environ.get(TRACKING_URI):
         from untrigger.tracking.mlflow import check_server
 
         check_server(uri)
+    elif run_id := os.environ.get("MLFLOW_RUN_ID"):
+        raise UserError(
+            f"MLFLOW_RUN_ID names {run_id!r}, and the new run's own database has no such run: unset it, or set "
+            f"{TRACKING_URI} to the server that has it"
+        )
 
 
 def deliver_tracking(output: OutputFolder) -> int:
     """Write the tracking records that a run left undelivered; how many there were.
 
-    Raises UserError when a run is at work in the folder, or as `mlflow_writer.deliver` does.
+    Raises UserError when a run is at work in the folder, or as `tracking.forwarding.deliver` does.
     """
     from untrigger.tracking.forwarding import deliver
 
@@ -65,11 +70,11 @@ def run_locally(
     output: OutputFolder,
     stages: StageProcesses | ContainerOptions,
     sources: Sequence[Path] = (),
-) -> None:
+) -> int:
     """Run the DAG to its end; stages that `output` keeps from an earlier attempt are reused.
 
     Every stage is a process of `stages`, or a container; `sources` are the files and folders that a container may read.
-    Raises UserError that names the stages that failed.
+    Returns how many tracking records MLflow refused. Raises UserError that names the stages that failed.
     """
     os.environ.update(_environment(config, output))
     with (
@@ -85,7 +90,7 @@ def run_locally(
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
         local.init(_runner(output, sources, stages), pipeline_root=str(output.workspace))
         pipeline = components.load_component_from_text(_without_retries(compiled_for(config)))
-        with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id):
+        with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id) as forwarded:
             error: Exception | None = None
             try:
                 pipeline(**pipeline_arguments(config))
@@ -101,6 +106,7 @@ def run_locally(
         raise UserError(_what_failed(output, error, ended_badly)) from error
     if not output.tracking_records.exists():
         shutil.rmtree(output.workspace, ignore_errors=True)
+    return forwarded.refused
 
 
 def _without_retries(compiled: Path) -> str:
@@ -152,7 +158,7 @@ def _threads(config: CommonConfig) -> dict[str, int]:
     Two triggers of a sweep are at work at once, each with loops of its own: one core must do for a task of those.
     """
     cores = len(os.sched_getaffinity(0))
-    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.planned_methods())}
+    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.method_plan())}
     if isinstance(config, SweepConfig) and len(config.triggers) > 1:
         share = max(1, cores // SIDE_BY_SIDE)
         inner = {name: max(1, share // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
@@ -166,5 +172,6 @@ def _what_failed(output: OutputFolder, error: Exception | None, ended_badly: Seq
     ends = [end for end in ended_badly if not (told and end.exit_code == TOLD)]
     reasons = "; ".join(told + killed + [end.reason for end in ends]) or click.unstyle(str(error)).rstrip(".")
     shown = [f"\nlast lines of {end.stage}:\n  " + "\n  ".join(end.last_lines) for end in ends if end.last_lines]
-    remedy = f"(log: {output.log}; mend the cause and add --resume to go on from the finished stages)"
+    delivery = f"deliver what is tracked with {output.delivery}, " if output.waiting_records() else ""
+    remedy = f"(log: {output.log}; mend the cause, {delivery}add --resume to go on from the finished stages)"
     return f"{reasons} {remedy}" + "".join(shown)

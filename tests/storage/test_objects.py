@@ -210,9 +210,9 @@ def test_a_store_without_space_is_reported_and_holds_no_object(
     """SeaweedFS takes no more data as soon as its disk has less free space than it was told to keep."""
     port = free_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    command = [*seaweedfs_command(tmp_path / "objects", port), "-volume.minFreeSpace=100"]
+    command = [*seaweedfs_command(Path(), port), "-volume.minFreeSpace=100"]
     with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
     try:
         monkeypatch.setenv("UNTRIGGER_STORE_PATIENCE", "30")
         ObjectStore().make_bucket("full")

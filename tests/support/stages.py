@@ -77,6 +77,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             task=ARGUMENTS["generator_training_task"],
         )
     staircase.python_func(
+        backdoored_classifier=made["backdoored"],
         generators=[made[f"generators-{betas}"] for betas in ARGUMENTS["beta_plan"]],
         trigger_staircase=output("staircase"),
         gammas=[1.0, 2.0],

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from untrigger import __version__
-from untrigger.cli.cluster import fetch, images, runs, submit
+from untrigger.cli.cluster import fetch, images, resubmit, runs, submit
 from untrigger.cli.local import compare, compile_pipelines, datasets, inspect, join, run, sweep, track
 from untrigger.cli.messages import EXIT_FAILURE, EXIT_USER_ERROR, signals_raised, tell
 from untrigger.cli.store import store
+from untrigger.cli.surroundings import spare_loopback, write_what_can_be_written
 from untrigger.errors import UserError
 
 ALIASES = {"paper": "sweep"}
@@ -21,7 +22,7 @@ ALIASES = {"paper": "sweep"}
 
 EXTRAS = {
     **dict.fromkeys(("run", "sweep", "track", "compile"), "pipelines"),
-    **dict.fromkeys(("submit", "runs", "fetch", "images"), "cluster"),
+    **dict.fromkeys(("submit", "resubmit", "runs", "fetch", "images"), "cluster"),
     "store": "servers",
 }
 """The extra of the package that a command needs; `store` for the others, which may read a run from there."""
@@ -34,6 +35,8 @@ class Commands(click.Group):
         return super().get_command(context, ALIASES.get(name, name))
 
     def invoke(self, context: click.Context) -> Any:
+        spare_loopback()
+        write_what_can_be_written()
         try:
             with signals_raised():
                 return super().invoke(context)
@@ -58,6 +61,9 @@ class Commands(click.Group):
                 extra = EXTRAS.get(name or "", "store")
                 tell(f"error: `untrigger {name}` needs {error.name}: pip install 'untrigger[{extra}]'")
                 sys.exit(EXIT_USER_ERROR)
+            if isinstance(error, OSError) and error.strerror:
+                tell(f"error: {error.filename or error.__class__.__name__}: {error.strerror} (--debug shows where)")
+                sys.exit(EXIT_USER_ERROR)
             tell(f"error: {type(error).__name__}: {error} (--debug shows where)")
             sys.exit(EXIT_FAILURE)
 
@@ -79,19 +85,6 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (
-    run,
-    sweep,
-    inspect,
-    compare,
-    join,
-    track,
-    datasets,
-    compile_pipelines,
-    store,
-    submit,
-    runs,
-    fetch,
-    images,
-):
+LOCAL = (run, sweep, inspect, compare, join, track, datasets, compile_pipelines, store)
+for command in (*LOCAL, submit, resubmit, runs, fetch, images):
     main.add_command(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from untrigger.cli.messages import debug_option
+from untrigger.cli.messages import EXIT_UNTRACKED, debug_option, tell
 from untrigger.cli.settings import (
     SettingsCommand,
     SweepSettingsCommand,
@@ -48,6 +49,9 @@ def _running_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--store", metavar="S3-ADDRESS", help="Publish every artifact below this address, s3://bucket/prefix."
+        ),
+        click.option(
+            "--allow-untracked", is_flag=True, help="End with status 0, not 5, when MLflow did not take every record."
         ),
     )
     for option in reversed(options):
@@ -128,6 +132,10 @@ def _run_pipeline(config: DefenseConfig | SweepConfig, output: Path, options: Ma
         click.echo(f"MLflow:  {_how_to_open_tracking(run.folder.tracking_uri)}")
     if run.publisher is not None:
         click.echo(f"stored:  {run.publisher.address}")
+    if untracked := run.untracked():
+        tell(f"warning: {untracked}")
+        if not options["allow_untracked"]:
+            sys.exit(EXIT_UNTRACKED)
 
 
 @click.command()
@@ -245,4 +253,6 @@ def datasets() -> None:
 
 def _how_to_open_tracking(local_uri: str) -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI", local_uri)
-    return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else without_credentials(uri)
+    return (
+        f"mlflow ui --backend-store-uri {shlex.quote(uri)}" if uri.startswith("sqlite:") else without_credentials(uri)
+    )

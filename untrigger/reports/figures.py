@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,32 +39,25 @@ UNDEFENDED = ("before", "none", "fine_tune")
 
 def draw_embedding(embedding: Embedding, betas: Sequence[float], path: Path) -> None:
     """The t-SNE panel: a point per trigger, thumbnails framed in the colour of their group."""
-    triggers, group, places = embedding.triggers, embedding.group, embedding.places
+    triggers, group, positions = embedding.triggers, embedding.group, embedding.positions
     figure, axes = plt.subplots(figsize=(10, 7.5))
     for index, beta in enumerate(betas):
         colour = _stair_colour(index, betas)
         members = (group == index).nonzero().squeeze(1)
         axes.scatter(
-            places[members, 0].numpy(),
-            places[members, 1].numpy(),
-            s=10,
-            color=colour,
-            alpha=0.6,
-            label=f"generator beta={beta}",
+            positions[members, 0], positions[members, 1], s=10, color=colour, alpha=0.6, label=f"generator beta={beta}"
         )
         for member in members[:THUMBNAILS_PER_STAIR].tolist():
-            _thumbnail(axes, triggers[member], places[member], colour, size=12)
+            _thumbnail(axes, triggers[member], positions[member], colour, size=12)
     for mark, label, colour in (
         (REVERSED_GROUP, "single reversed trigger", SINGLE_COLOUR),
         (TRUE_GROUP, "true trigger", TRUE_COLOUR),
     ):
         members = (group == mark).nonzero().squeeze(1)
         if len(members):
-            axes.scatter(
-                places[members, 0].numpy(), places[members, 1].numpy(), s=60, color=colour, marker="s", label=label
-            )
+            axes.scatter(positions[members, 0], positions[members, 1], s=60, color=colour, marker="s", label=label)
         for member in members.tolist():
-            _thumbnail(axes, triggers[member], places[member], colour, size=26)
+            _thumbnail(axes, triggers[member], positions[member], colour, size=26)
     axes.set(xticks=[], yticks=[], title="The distribution of triggers (t-SNE of their pixels)")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     _save(figure, path)
@@ -127,11 +119,11 @@ def draw_methods(defenses: Sequence[DefenseRow], before: Rates, path: Path) -> N
     """Attack success rate per method: a bar at the mean, a dot per seed."""
     methods = list(dict.fromkeys(row.method for row in defenses))
     figure, axes = plt.subplots(figsize=(9, 0.5 * len(methods) + 1.4))
-    for place, method in enumerate(methods):
+    for line, method in enumerate(methods):
         rates = [100 * row.attack_success_rate for row in defenses if row.method == method]
         colour = SINGLE_COLOUR if method == "single_trigger" else TRUE_COLOUR if method == "ideal" else "#4878a8"
-        axes.barh(place, sum(rates) / len(rates), color=colour, alpha=0.55)
-        axes.plot(rates, [place] * len(rates), "o", color="black", markersize=4)
+        axes.barh(line, sum(rates) / len(rates), color=colour, alpha=0.55)
+        axes.plot(rates, [line] * len(rates), "o", color="black", markersize=4)
     axes.axvline(100 * before.attack_success_rate, color="grey", linestyle=":", label="before")
     axes.set(yticks=range(len(methods)), yticklabels=methods, xlabel="attack success rate after defence (%)")
     axes.set_xlim(0, 105)
@@ -163,40 +155,17 @@ def draw_sweep(triggers: Sequence[TriggerRow], path: Path) -> None:
     _save(figure, path)
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One trigger of a sweep: what was planted and what was reversed, their attack success, and the distribution."""
-
-    name: str
-    true: Tensor
-    true_success: float
-    reversed: Tensor
-    reversed_success: float
-    group: Tensor
-    places: Tensor
-
-    @classmethod
-    def of(cls, row: TriggerRow, embedding: Embedding) -> Panel:
-        """From a sweep's trigger and its t-SNE; the reversed trigger is the strongest one."""
-        successes = row.reversed_attack_success_rates
-        strongest = successes.index(max(successes))
-        return cls(
-            short_name(row.name),
-            torch.tensor(row.pixels),
-            row.success(BEFORE),
-            embedding.reversed[strongest],
-            successes[strongest],
-            embedding.group,
-            embedding.places,
-        )
-
-
-def draw_panels(panels: Sequence[Panel], betas: Sequence[float], path: Path) -> None:
-    """Per trigger, as on the paper's poster: original and reversed trigger beside the t-SNE of the distribution."""
+def draw_panels(panels: Sequence[tuple[TriggerRow, Embedding]], betas: Sequence[float], path: Path) -> None:
+    """Per trigger, as on the paper's poster: the original and the strongest reversed one, and the t-SNE of all."""
     figure = plt.figure(figsize=(4.6 * len(panels), 3.8))
     grid = figure.add_gridspec(2, 3 * len(panels), wspace=0.15, hspace=0.5)
-    for index, panel in enumerate(panels):
-        shown = (("original", panel.true, panel.true_success), ("reversed", panel.reversed, panel.reversed_success))
+    for index, (row, embedding) in enumerate(panels):
+        successes = row.reversed_attack_success_rates
+        strongest = successes.index(max(successes))
+        shown = (
+            ("original", torch.tensor(row.pixels), row.success(BEFORE)),
+            ("reversed", embedding.reversed[strongest], successes[strongest]),
+        )
         for line, (title, trigger, success) in enumerate(shown):
             axes = figure.add_subplot(grid[line, 3 * index])
             axes.imshow(_pixels(trigger), vmin=0, vmax=1, interpolation="nearest")
@@ -204,12 +173,12 @@ def draw_panels(panels: Sequence[Panel], betas: Sequence[float], path: Path) -> 
             axes.set_title(f"{title}\n{100 * success:.1f} %", fontsize=8)
         axes = figure.add_subplot(grid[:, 3 * index + 1 : 3 * index + 3])
         for stair, beta in enumerate(betas):
-            own = panel.places[panel.group == stair]
+            own = embedding.positions[embedding.group == stair]
             axes.scatter(own[:, 0], own[:, 1], s=5, alpha=0.6, color=_stair_colour(stair, betas), label=f"beta={beta}")
         for mark, symbol, colour in ((REVERSED_GROUP, "s", SINGLE_COLOUR), (TRUE_GROUP, "X", TRUE_COLOUR)):
-            own = panel.places[panel.group == mark]
+            own = embedding.positions[embedding.group == mark]
             axes.scatter(own[:, 0], own[:, 1], s=45, marker=symbol, color=colour, edgecolor="white", linewidth=0.5)
-        axes.set(xticks=[], yticks=[], title=panel.name)
+        axes.set(xticks=[], yticks=[], title=short_name(row.name))
         if index == 0:
             axes.legend(frameon=False, fontsize=7, loc="upper right")
     _save(figure, path)
@@ -259,10 +228,10 @@ def _stair_colour(index: int, betas: Sequence[object]) -> Any:
     return STAIR_COLOURS(0.15 + 0.7 * index / max(1, len(betas) - 1))
 
 
-def _thumbnail(axes: Axes, trigger: Tensor, place: Tensor, colour: Any, size: int) -> None:
+def _thumbnail(axes: Axes, trigger: Tensor, position: Tensor, colour: Any, size: int) -> None:
     picture = OffsetImage(_pixels(trigger), zoom=size / max(trigger.shape[-2:]), interpolation="nearest")
     frame = {"edgecolor": colour, "linewidth": 1.5, "boxstyle": "square,pad=0.05"}
-    axes.add_artist(AnnotationBbox(picture, tuple(place.tolist()), bboxprops=frame))
+    axes.add_artist(AnnotationBbox(picture, tuple(position.tolist()), bboxprops=frame))
 
 
 def _show(axis: Axes, picture: Tensor) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -39,51 +40,38 @@ def write_report(
     counts: images in the defender's and the evaluation data. pictures: attack, methods, embedding, stairs, training,
     and the list `samples`.
     """
-    page = (
-        page_templates()
-        .get_template("report.html.j2")
-        .render(
-            found=found,
-            counts=counts,
-            target_name=class_names[found.target_class],
-            pictures=pictures,
-            config=json.dumps(found.config, indent=2),
-            command=command_line(found.config["seed"]),
-            version=__version__,
-        )
+    write_page(
+        path,
+        "report",
+        found=found,
+        counts=counts,
+        target_name=class_names[found.target_class],
+        pictures=pictures,
+        config=json.dumps(found.config, indent=2),
+        version=__version__,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page)
 
 
 def write_sweep_report(path: Path, found: SweepResults, pictures: Mapping[str, Picture]) -> None:
     """Write the report of a sweep; `pictures` are sweep and panels."""
-    page = page_templates().get_template("sweep.html.j2")
-    groups = dict.fromkeys(line.group for line in found.summary)
-    config = json.dumps(found.config, indent=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        page.render(
-            found=found,
-            groups=groups,
-            methods=sweep_methods(found.triggers),
-            pictures=pictures,
-            folder_name=folder_name,
-            config=config,
-            version=__version__,
-        )
+    write_page(
+        path,
+        "sweep",
+        found=found,
+        groups=dict.fromkeys(line.group for line in found.summary),
+        methods=sweep_methods(found.triggers),
+        pictures=pictures,
+        folder_name=folder_name,
+        config=json.dumps(found.config, indent=2),
+        version=__version__,
     )
 
 
-def page_templates() -> Environment:
-    """The templates of our pages, with rates shown as percent."""
+def write_page(path: Path, template: str, **shown: Any) -> None:
+    """Write what `template` makes of the values that it is shown; its filter `percent` is for rates."""
     environment = Environment(
         loader=PackageLoader("untrigger.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["percent"] = lambda rate: f"{100 * rate:.1f}"
-    return environment
-
-
-def command_line(seed: int) -> str:
-    """The command that repeats the run, given the configuration printed in the report as config.json."""
-    return f"untrigger run --config config.json --output runs/again --seed {seed}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(environment.get_template(f"{template}.html.j2").render(shown), encoding="utf-8")

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from untrigger.artifacts import read_tensors, write_tensors
-from untrigger.errors import UserError
 
 REVERSED_GROUP = -1
 """The group of the reversed triggers in the t-SNE's tensors; the stairs have their index."""
@@ -21,14 +20,14 @@ EMBEDDING = "embedding.safetensors"
 
 
 class Embedding(NamedTuple):
-    """What the t-SNE shows: triggers, float (k, 3, th, tw), the group of each, int (k,), and its place, float (k, 2).
+    """What the t-SNE shows: triggers, float (k, 3, th, tw), the group of each, int (k,), and its position, (k, 2).
 
     A group is the index of a stair by rising beta, REVERSED_GROUP or TRUE_GROUP.
     """
 
     triggers: Tensor
     group: Tensor
-    places: Tensor
+    positions: Tensor
 
     @property
     def reversed(self) -> Tensor:
@@ -37,27 +36,28 @@ class Embedding(NamedTuple):
 
     def save(self, folder: Path) -> None:
         """Write the tensors into `folder`."""
-        write_tensors(folder / EMBEDDING, self._asdict())
+        triggers, group, positions = self
+        write_tensors(folder / EMBEDDING, {"triggers": triggers, "group": group, "places": positions})
 
     @classmethod
     def load(cls, folder: Path) -> Embedding:
         """Read what `save` wrote."""
-        return cls(**read_tensors(folder / EMBEDDING))
+        stored = read_tensors(folder / EMBEDDING)
+        return cls(stored["triggers"], stored["group"], positions=stored["places"])
 
 
 def embed(triggers: Tensor, perplexity: float, *, seed: int) -> Tensor:
-    """Places in the plane, float (k, 2), of triggers, float (k, 3, th, tw).
+    """Positions in the plane, float (k, 2), of triggers, float (k, 3, th, tw).
 
-    One thread, so that the same seed gives the same picture bit for bit. Raises UserError when there are too few
-    triggers for the perplexity.
+    One thread, so that the same seed gives the same picture bit for bit. Few triggers get the perplexity that they can
+    have, and equal ones, as a search that collapsed leaves them, one place: t-SNE itself makes NaN of them and crashes.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    if perplexity >= len(triggers):
-        raise UserError(
-            f"visualisation.perplexity must be below the number of triggers ({len(triggers)}), got {perplexity:g}"
-        )
+    if bool((triggers == triggers[:1]).all()):
+        return torch.zeros(len(triggers), 2)
+    possible = min(perplexity, len(triggers) - 1.0)
     with threadpool_limits(1):
-        places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(triggers.flatten(1).numpy())
-    return torch.from_numpy(places)
+        layout = TSNE(perplexity=possible, init="pca", random_state=seed)
+        return torch.from_numpy(layout.fit_transform(triggers.flatten(1).numpy()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from untrigger.classifiers import load_classifier
 from untrigger.datasets.sources import check_dataset, source_of
 from untrigger.settings.methods import DataSettings
 from untrigger.settings.runs import DefenseConfig, SweepConfig
@@ -20,11 +21,11 @@ def input_sources(config: DefenseConfig | SweepConfig) -> list[Source]:
 
 
 def check_input(source: Source, data: DataSettings) -> None:
-    """UserError when `source` is plainly not to be had; reads no images, but fetches what lies in a store."""
+    """UserError when `source` is plainly not to be had or of no use; reads no images, but fetches what is stored."""
     if source.kind == "dataset":
         check_dataset(source.name, data)
     elif source.kind == "model":
-        source.files()
+        load_classifier(source.files()[0].parent)
     else:
         read_trigger(source.name)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shlex
 import shutil
 import uuid
@@ -18,6 +17,7 @@ from untrigger.reports.sweep import SweepResults
 from untrigger.runs.reading import read_results
 from untrigger.settings.base import home_expanded
 from untrigger.stages.reuse import kept_outputs
+from untrigger.storage.files import take_lock
 
 REPORTED = ("results.json", "sweep.json", "report.html", "figures", "triggers", "classifier", "embedding.safetensors")
 WORKING = ("stages", "workspace", "pipeline.log", "progress.jsonl", "tracking.jsonl")
@@ -33,7 +33,8 @@ class OutputFolder:
         self.log = self.path / "pipeline.log"
         self.progress = self.path / "progress.jsonl"
         self.tracking_records = self.path / "tracking.jsonl"
-        self.tracking_uri = f"sqlite:///{self.path / 'mlflow.db'}"
+        # What a URI gives a meaning of its own would end the path, or be decoded in it.
+        self.tracking_uri = f"sqlite:///{str(self.path / 'mlflow.db').replace('%', '%25').replace('?', '%3F')}"
         self.tracked_files = self.path / "mlartifacts"
         self.run_id = ""
         self._description = self.path / "run.json"
@@ -56,7 +57,7 @@ class OutputFolder:
             if self.waiting_records():
                 raise UserError(
                     f"the run in {self.path} has tracking records that wait for their server: deliver them first with "
-                    f"`untrigger track {shlex.quote(str(self.path))}`, or delete {self.tracking_records}"
+                    f"{self.delivery}, or delete {self.tracking_records}"
                 )
             before = earlier.get("contents", {})
             if changed := [name for name, content in contents.items() if before.get(name, content) != content]:
@@ -113,18 +114,21 @@ class OutputFolder:
             lock = (self.path / "run.lock").open("w")
         except OSError as error:
             raise UserError(f"cannot write to the output folder {self.path}: {error.strerror}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"another run is at work in {self.path}: wait for it or choose another --output") from error
+        if not take_lock(lock):
+            raise UserError(f"another run is at work in {self.path}: wait for it or choose another --output")
         return lock
 
     def waiting_records(self) -> bool:
         """Whether tracking records of an earlier attempt wait for their server."""
         if not self.tracking_records.exists():
             return False
-        with self.tracking_records.open() as file:
+        with self.tracking_records.open(encoding="utf-8") as file:
             return '"known_runs"' in file.readline()
+
+    @property
+    def delivery(self) -> str:
+        """The command that delivers records that wait."""
+        return f"`untrigger track {shlex.quote(str(self.path))}`"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

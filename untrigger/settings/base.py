@@ -28,6 +28,18 @@ def home_expanded(name: str) -> str:
     return kind + colon + os.path.expanduser(path)  # noqa: PTH111  # pathlib raises where there is no home
 
 
+def seconds_from(variable: str, default: float) -> float:
+    """Seconds that an environment variable gives; UserError when it gives none."""
+    value = os.environ.get(variable) or default
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1
+    if not seconds >= 0:
+        raise UserError(f"{variable} must be a number of seconds, got {value!r}")
+    return seconds
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -44,6 +56,14 @@ def _source_name(name: str) -> str:
 
 SourceName = Annotated[str, AfterValidator(_source_name)]
 """What names a dataset, a classifier or a trigger; stages may run where the home is another one."""
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested names joined by dots: {"a": {"b": 1}} to {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
 class Frozen(BaseModel):
@@ -129,6 +149,8 @@ def _sentence(error: ErrorDetails, unknown: str, source: str) -> str:
         told = unknown.format(where)
     elif error["type"] == "missing":
         told = f"{where} is missing"
+    elif error["type"] == "model_type":
+        told = f"{where}: must be a JSON object, got {error['input']!r}"
     elif where:
         got = "" if "got " in told else f", got {error['input']!r}"
         told = f"{where}: {told[:1].lower()}{told[1:]}{got}"

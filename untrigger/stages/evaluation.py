@@ -24,7 +24,7 @@ from untrigger.retraining import RetrainingRecord
 from untrigger.seeding import derived_rng
 from untrigger.settings.runs import DefenseConfig
 from untrigger.stages.log import Log
-from untrigger.stages.retraining_runs import run_name
+from untrigger.stages.retraining_runs import folders_of, run_name
 from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
 from untrigger.staircase import Staircase, StairMeasurement, load_staircase
 from untrigger.tracking.records import TrackedRun
@@ -68,7 +68,7 @@ def run(
     with log.run() as tracked:
         suspect = load_classifier(backdoored_classifier, device())
         before = measure.rates(suspect, 0)
-        records = {folder: RetrainingRecord.load(folder) for folder in (*retrained, ideal)}
+        records = {part: RetrainingRecord.load(part) for folder in (*retrained, ideal) for part in folders_of(folder)}
         rows = _measure_all(log, measure, suspect, records)
         rows.sort(key=lambda row: (_method_order(settings, row.method), row.seed))
         for row in rows:
@@ -100,11 +100,11 @@ def run(
         write_report(report / "report.html", found, data.class_names, counts, pictures)
         _copy_ensemble_classifier(records, report / "classifier")
         embedded.save(report)
-        _publish(log.summary_run(tracked), report, found)
+        _track(log.summary_run(tracked), report, found)
 
 
 class _Measure:
-    """Rates on the evaluation data; the number of the seed decides the places of the trigger, alike for all methods."""
+    """Rates on the evaluation data; the number of the seed decides where the trigger goes, alike for all methods."""
 
     def __init__(self, data: ImageData, trigger: Any, target_class: int, seed: int) -> None:
         self.data, self.trigger, self.target_class, self.seed = data, trigger, target_class, seed
@@ -185,7 +185,7 @@ def _copy_ensemble_classifier(records: Mapping[Path, RetrainingRecord], target: 
     shutil.copytree(folder / f"seed-{seed}", target)
 
 
-def _publish(run: TrackedRun, report: Path, found: Results) -> None:
+def _track(run: TrackedRun, report: Path, found: Results) -> None:
     run.metrics({f"before_{rate}": value for rate, value in found.before.model_dump().items()})
     run.metrics(found.ensemble.mean.model_dump())
     run.files(report / "figures", "figures")

@@ -55,10 +55,10 @@ def run(
             classifier,
             data.images,
             data.labels,
-            betas,
             target_class,
             trigger_size,
             generator,
+            betas=betas,
             rngs=[derived_rng(seed, "generator", beta) for beta in betas],
             on_epoch=on_epoch,
         )

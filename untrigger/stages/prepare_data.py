@@ -26,12 +26,14 @@ def run(
     data: DataSettings,
     patch_sizes: list[tuple[int, int]],
     target_class: int,
+    generator_batch_size: int,
     seed: int,
 ) -> None:
     """Read `dataset` and write the three parts of its split.
 
     patch_sizes: height and width of each kind of trigger that is planted or looked for. Raises UserError when the
-    dataset cannot be read, or when the target class or a patch does not fit it.
+    dataset cannot be read, or when the target class, a patch or the search does not fit it: later stages would say so
+    after hours of training.
     """
     with log.run() as tracked:
         split = read_split(dataset, data, seed=derived_seed(seed, "split"), on_progress=_every_tenth(log))
@@ -39,6 +41,13 @@ def run(
         if target_class >= classes:
             raise UserError(
                 f"target_class must be below the number of classes of {dataset} ({classes}), got {target_class}"
+            )
+        if bool((split.evaluation.labels == target_class).all()):
+            raise UserError(f"every evaluation image belongs to the target class {target_class}: nothing to attack")
+        if len(split.defender) < generator_batch_size:
+            raise UserError(
+                f"generator.batch_size {generator_batch_size} is larger than the defender's part of {dataset}, "
+                f"{len(split.defender)} images: lower it, or raise data.defender_share"
             )
         for size in patch_sizes:
             check_fits(size, split.training.images)

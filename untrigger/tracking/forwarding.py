@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from untrigger.errors import UserError, without_credentials
+from untrigger.settings.base import seconds_from
 from untrigger.tracking.json_lines import following, read_new_lines
 from untrigger.tracking.mlflow import MlflowWriter, is_away, is_in_trouble
 from untrigger.tracking.progress import Reporter
@@ -38,21 +38,23 @@ _REPORTER = Reporter("MLflow")
 
 
 @contextmanager
-def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[None]:
+def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[_Forwarder]:
     """Write the records that other processes append to `records` as they come, until the block ends.
 
     Raises UserError when MLflow does not answer at the beginning. When it goes away later, records wait for it; those
     that it has not taken soon after the block stay in `records`, to be forwarded another time. Otherwise the file goes.
-    A record that MLflow refuses is reported and left out. The block goes on: its results do not depend on it.
+    A record that MLflow refuses is reported and left out; `refused` of what the block gets counts them. The block goes
+    on: its results do not depend on it.
     """
+    patience = seconds_from(PATIENCE, 30)
     writer = MlflowWriter(uri, pipeline_run)
     writer.connect()
     forwarder = _Forwarder(writer, own_folder=records.parent)
     try:
         with following(records, forwarder.take):
-            yield
+            yield forwarder
     finally:
-        _keep(forwarder.finish(_patience(30)), writer, records)
+        _keep(forwarder.finish(patience), writer, records)
 
 
 @contextmanager
@@ -62,6 +64,7 @@ def forwarding_own(records: Path, uri: str, pipeline_run: str, *, patiently: boo
     As `forwarding`, but with `patiently` an MLflow that is away at the beginning is waited for, too. What it has not
     taken some minutes after the block is lost, which a warning says, or, unless `patiently`, a UserError.
     """
+    patience = seconds_from(PATIENCE, 300)
     writer = MlflowWriter(uri, pipeline_run)
     try:
         writer.connect()
@@ -75,7 +78,7 @@ def forwarding_own(records: Path, uri: str, pipeline_run: str, *, patiently: boo
         with following(records, forwarder.take):
             yield
     finally:
-        lost = len(forwarder.finish(_patience(300))) + forwarder.refused
+        lost = len(forwarder.finish(patience)) + forwarder.refused
         if lost:
             _REPORTER.say("warning", f"{lost} records are lost: {without_credentials(uri)} did not take them")
     if lost and not patiently:
@@ -87,7 +90,8 @@ def deliver(records: Path, uri: str, pipeline_run: str) -> int:
 
     Raises UserError when MLflow is not the one that they wait for, does not answer, or goes away again.
     """
-    with records.open() as file:
+    patience = seconds_from(PATIENCE, 30)
+    with records.open(encoding="utf-8") as file:
         first, *waiting = read_new_lines(file)
     writer = MlflowWriter(uri, pipeline_run)
     writer.connect()
@@ -95,7 +99,7 @@ def deliver(records: Path, uri: str, pipeline_run: str) -> int:
     forwarder = _Forwarder(writer, own_folder=records.parent)
     for record in waiting:
         forwarder.take(record)
-    left = forwarder.finish(_patience(30))
+    left = forwarder.finish(patience)
     _keep(left, writer, records)
     if left:
         raise UserError(f"{len(left)} of {len(waiting)} records are still not delivered and stay in {records}")
@@ -115,10 +119,6 @@ def _keep(records: Sequence[Mapping[str, Any]], writer: MlflowWriter, path: Path
         f"{len(records)} records are not delivered and lie in {path}: "
         f"`untrigger track {shlex.quote(str(path.parent))}` delivers them when the server is back",
     )
-
-
-def _patience(default: float) -> float:
-    return float(os.environ.get(PATIENCE, default))
 
 
 class _Forwarder:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import LifecycleStage, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from untrigger.errors import UserError, without_credentials
+from untrigger.settings.base import flattened
 from untrigger.tracking.records import ARTIFACT_LOCATION, LAST_STAGES, PARENT
 
 EXPERIMENT = "UNTRIGGER_EXPERIMENT"
 DEFAULT_EXPERIMENT = "untrigger"
+LOCKED_SECONDS = 60
+"""How long a database that another program has locked is waited for at the beginning."""
+
 KNOWN_RUNS = "known_runs"
+_KINDS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc")
 _PIPELINE_TAG = "untrigger.pipeline_run"
 _ROLE_TAG = "untrigger.role"
 _SUPERSEDED_TAG = "untrigger.superseded"
@@ -39,16 +46,24 @@ class MlflowWriter:
         self._runs: dict[str, Run] = {}
 
     def connect(self) -> None:
-        """Find or create the experiment; UserError when the server does not answer or refuses."""
-        try:
-            self._client = MlflowClient(self._uri)
-            self._experiment = self._find_experiment()
-            self._parent()
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"cannot track in MLflow at MLFLOW_TRACKING_URI {without_credentials(self._uri)}: {reason}"
-            ) from error
+        """Find or create the experiment; UserError when the server does not answer or refuses, or has deleted it."""
+        where = f"cannot track in MLflow at MLFLOW_TRACKING_URI {without_credentials(self._uri)}"
+        kind = urlsplit(self._uri).scheme.partition("+")[0]
+        if kind not in _KINDS and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
+            raise UserError(f"{where}: give a server (http://HOST:PORT) or a database (sqlite:///mlflow.db)")
+        deadline = time.monotonic() + LOCKED_SECONDS
+        while True:
+            try:
+                self._client = MlflowClient(self._uri)
+                self._experiment = self._find_experiment()
+                self._parent()
+                return
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from error
+            except Exception as error:
+                if "database is locked" not in str(error) or time.monotonic() > deadline:
+                    raise UserError(f"{where}: {' '.join(str(error).split())[:300]}") from error
+                time.sleep(1)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Apply one record; what belongs to a run that MLflow does not know is dropped."""
@@ -85,13 +100,15 @@ class MlflowWriter:
 
     def _open_parent(self, record: Mapping[str, Any]) -> None:
         parent = self._parent()
+        tags = {**record["tags"], _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: "pipeline"}
         if parent is not None:
             self._client.update_run(parent.info.run_id, status="RUNNING")
+            for tag, value in tags.items():
+                self._client.set_tag(parent.info.run_id, tag, value)
         else:
+            # With its tags at once: whatever fails after this, another attempt finds the run by them.
             start = record["milliseconds"]
-            parent = self._client.create_run(self._experiment, start_time=start, run_name=record["name"])
-        for tag, value in {**record["tags"], _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: "pipeline"}.items():
-            self._client.set_tag(parent.info.run_id, tag, value)
+            parent = self._client.create_run(self._experiment, start_time=start, tags=tags, run_name=record["name"])
         new = {name: v for name, v in flattened(record["parameters"]).items() if name not in parent.data.params}
         self._log_parameters(parent.info.run_id, new)
 
@@ -106,14 +123,14 @@ class MlflowWriter:
         self._end(parent.info.run_id, succeeded, record["milliseconds"])
 
     def _begin(self, parent: Run, record: Mapping[str, Any]) -> None:
-        name, start = record["name"], record["milliseconds"]
-        for earlier in self._nested(parent, name):
-            self._client.set_tag(earlier.info.run_id, _SUPERSEDED_TAG, "true")
-            if earlier.info.status == "RUNNING":
-                self._end(earlier.info.run_id, False, start)
-        run = self._create_nested(parent, name, start)
-        self._runs[record["run"]] = run
-        self._log_parameters(run.info.run_id, flattened(record["parameters"]))
+        name, start, key = record["name"], record["milliseconds"], record["run"]
+        if key not in self._runs:
+            for earlier in self._nested(parent, name):
+                self._client.set_tag(earlier.info.run_id, _SUPERSEDED_TAG, "true")
+                if earlier.info.status == "RUNNING":
+                    self._end(earlier.info.run_id, False, start)
+            self._runs[key] = self._create_nested(parent, name, start)
+        self._log_parameters(self._runs[key].info.run_id, flattened(record["parameters"]))
 
     def _reused(self, parent: Run, record: Mapping[str, Any]) -> Run:
         """A run for a stage that did not run, since a cluster's cache had its outputs."""
@@ -152,18 +169,34 @@ class MlflowWriter:
         name = os.environ.get(EXPERIMENT, DEFAULT_EXPERIMENT)
         found = self._client.get_experiment_by_name(name)
         if found is not None:
+            if found.lifecycle_stage != LifecycleStage.ACTIVE:
+                raise UserError(
+                    f"the experiment {name!r} is deleted there: bring it back with `mlflow experiments restore "
+                    f"--experiment-id {found.experiment_id}`, or let {EXPERIMENT} name another"
+                )
             return found.experiment_id
         return self._client.create_experiment(name, artifact_location=os.environ.get(ARTIFACT_LOCATION))
 
     def _parent(self) -> Run | None:
         if PARENT not in self._runs:
             if given := os.environ.get("MLFLOW_RUN_ID"):
-                self._runs[PARENT] = self._client.get_run(given)
+                self._runs[PARENT] = self._given_run(given)
             else:
                 condition = f"tags.`{_PIPELINE_TAG}` = '{self._pipeline_run}' and tags.`{_ROLE_TAG}` = 'pipeline'"
                 if runs := self._client.search_runs([self._experiment], condition):
                     self._runs[PARENT] = runs[0]
         return self._runs.get(PARENT)
+
+    def _given_run(self, run_id: str) -> Run:
+        try:
+            found = self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise UserError(f"MLFLOW_RUN_ID names {run_id!r}, and there is no such run: unset it") from error
+        if found.info.lifecycle_stage != LifecycleStage.ACTIVE:
+            raise UserError(f"MLFLOW_RUN_ID names {run_id!r}, and that run is deleted there: unset it")
+        return found
 
     def _children(self, parent: Run, condition: str = "") -> list[Run]:
         """The nested runs of `parent`, the latest first."""
@@ -173,17 +206,6 @@ class MlflowWriter:
 
     def _nested(self, parent: Run, name: str) -> list[Run]:
         return self._children(parent, f" and tags.`{_ROLE_TAG}` = '{name}'")
-
-
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested names joined by dots: {"a": {"b": 1}} to {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def check_server(uri: str) -> None:
@@ -217,5 +239,7 @@ def is_in_trouble(error: BaseException) -> bool:
         if isinstance(link, requests.HTTPError) and link.response is not None:
             return link.response.status_code >= 500 or link.response.status_code == 429
         if isinstance(link, MlflowException):
+            if link.error_code == "TEMPORARILY_UNAVAILABLE":
+                return True  # What a database says that another program has locked.
             return link.get_http_status_code() >= 500 and str(link).startswith(("INTERNAL_ERROR", "TEMPORARILY", "API"))
     return False
