@@ -65,6 +65,14 @@ def test_a_hostile_file_is_refused_with_status_2_and_does_nothing(tmp_path: Path
     assert not (tmp_path / "canary").exists()
 
 
+def test_a_run_refuses_a_hostile_file_before_anything_is_started(tmp_path: Path) -> None:
+    torch.save({"net": Hostile(tmp_path / "canary")}, tmp_path / "model.pt")
+    words = ("run", "--dataset", "digits", "--weights", str(tmp_path / "model.pt"), "--output", str(tmp_path / "out"))
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2 and "'posix.mkdir'" in result.stderr and result.stderr.count("\n") == 1
+    assert not (tmp_path / "canary").exists() and not (tmp_path / "out").exists()
+
+
 def test_what_is_no_model_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.txt").write_text("weights")
     assert "its name must end in .pt, .pth" in inspect(tmp_path / "model.txt").stderr

@@ -181,6 +181,15 @@ def test_numpy_arrays_and_numbers_beside_the_weights_are_read_past(tmp_path: Pat
         assert not any(isinstance(value, np.ndarray) for value in found["bd_train"].values())
 
 
+def test_arrays_of_older_numpy_are_read_past_too(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    write_legacy({"model": {"weight": torch.arange(3.0)}, "x": np.arange(5), "y": {np.int64(4): 1}}, path)
+    content = path.read_bytes()
+    assert b"numpy._core.multiarray" in content
+    path.write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert torch.equal(read_checkpoint(path)["model"]["weight"], torch.arange(3.0))
+
+
 @pytest.fixture
 def healthy(tmp_path: Path) -> Path:
     path = tmp_path / "healthy.pt"

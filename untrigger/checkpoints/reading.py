@@ -35,7 +35,6 @@ ALLOWED = frozenset(
         "_codecs.encode",  # how bytes are written
         "torch.Size",
         "torch.device",
-        "torch.Tensor",
         "torch.nn.parameter.Parameter",
         *(f"torch._utils._rebuild_{what}" for what in ("tensor", "tensor_v2", "parameter")),
         *(f"torch.{number}Storage" for number in _STORAGES),
@@ -111,7 +110,7 @@ def _names_in_zip(path: Path) -> Iterator[str]:
         if declared > path.stat().st_size:
             held = path.stat().st_size
             raise UserError(f"{path} declares {declared:,} bytes and has {held:,}, as a zip bomb does: save it anew")
-        pickles = [member for member in members if member.filename.endswith("/data.pkl")]
+        pickles = [member for member in members if member.filename.lower().endswith("/data.pkl")]
         if len(pickles) != 1 or any("/code/" in member.filename for member in members):
             raise UserError(
                 f"{path} is a zip, but no state dict of torch.save: save torch.save(model.state_dict(), FILE)"
