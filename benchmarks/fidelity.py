@@ -14,13 +14,14 @@ from rich.table import Table
 from benchmarks.machine import description
 from benchmarks.stairs import mine_stairs, suspect
 from untrigger.artifacts import read_json
-from untrigger.fidelity import Fidelity, Sampler, measure_fidelity
+from untrigger.fidelity import Fidelity, measure_fidelity
 from untrigger.flow_training import train_flows
 from untrigger.judge import new_judge
 from untrigger.networks.devices import device
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import FlowSettings, TruthSettings
 from untrigger.settings.runs import DefenseConfig
+from untrigger.triggers import Sampler
 from untrigger.truth import find_truth
 
 Row = dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -95,6 +96,7 @@ def _measured(
         data.images,
         data.labels,
         config.target_class,
+        settings=config.generator,
         rng=derived_rng(seed, "stair", beta),
     )
 
@@ -110,7 +112,7 @@ def _cells(measured: Sequence[StairMeasurement]) -> list[str]:
     columns = (
         ("{:.3f}", [m.fresh_F for m in measured]),
         ("{:.1f}", [100 * m.fresh_valid_share for m in measured]),
-        ("{:.2f}", [m.fresh_mutual_information for m in measured]),
+        ("{:.2f}", [m.fresh_mutual_information or math.nan for m in measured]),
     )
     cells = []
     for form, values in columns:

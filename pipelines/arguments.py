@@ -33,6 +33,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "generator_batch_size": config.generator.batch_size,
         "trigger_size": [config.trigger_height, config.trigger_width],
         "seeds": list(seeds),
+        "flow": values["flow"] if config.generator.family == "flow" else {},
     }
 
     def told(*names: str) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "poison_training_task": told("poisoning", "target_class", "seed"),
         "pixel_sgd_task": told("pixel_sgd", "target_class", "trigger_size", "seed"),
         "beta_plan": [joined(betas) for betas in config.beta_plan()],
-        "generator_training_task": told("generator", "target_class", "trigger_size", "seed"),
+        "generator_training_task": told("generator", "flow", "target_class", "trigger_size", "seed"),
         "gammas": _gammas_by_rising_beta(config),
         "visualisation_task": told("visualisation", "seed"),
         "retraining_plan": [{"method": joined(methods), "seeds": joined(seeds)} for methods in config.method_plan()],

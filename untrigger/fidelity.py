@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from untrigger.errors import UserError
 from untrigger.flows import FlowGenerator
 from untrigger.judge import Judge
+from untrigger.triggers import Sampler
 from untrigger.truth import Truth
 
 NEIGHBOURS = 5
@@ -21,13 +21,6 @@ COMPARED = 1000
 """Samples of each side for coverage and precision, whose values depend on how many there are."""
 
 JUDGED_AT_ONCE = 100
-
-
-class Sampler(Protocol):
-    """Whatever draws triggers."""
-
-    def sample(self, count: int, rng: torch.Generator) -> Tensor:
-        """Fresh triggers, float (count, 3, th, tw)."""
 
 
 @dataclass(frozen=True)
@@ -70,27 +63,57 @@ def measure_fidelity(
     A flow's entropy is -mean(log q) plus the logarithm of the valid share, since q over that share is the density of
     its valid samples; of other generators the nearest neighbours tell it. `on_progress` gets samples done and all.
     """
+    return fidelity_of(generator, judged_samples(generator, judge, samples, rng, on_progress), beta, truth)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Fresh triggers of a generator, float (n, 3, th, tw), and F of each, float64 (n,), by a judge."""
+
+    triggers: Tensor
+    strengths: Tensor
+    log_density: Tensor | None
+    """Of each, in nats; only of flows."""
+
+    def valid(self, beta: float) -> Judged:
+        """Those with F >= beta."""
+        passing = self.strengths >= beta
+        density = None if self.log_density is None else self.log_density[passing]
+        return Judged(self.triggers[passing], self.strengths[passing], density)
+
+
+def judged_samples(
+    generator: Sampler,
+    judge: Judge,
+    count: int,
+    rng: torch.Generator,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Judged:
+    """`count` fresh triggers of `generator`, judged. `on_progress` gets samples done and all."""
     if isinstance(generator, FlowGenerator):
-        triggers, log_density = generator.sample_with_density(samples, rng)
+        triggers, log_density = generator.sample_with_density(count, rng)
     else:
-        triggers, log_density = generator.sample(samples, rng), None
-    points = triggers.flatten(1)
+        triggers, log_density = generator.sample(count, rng), None
     strengths = []
-    for part in points.split(JUDGED_AT_ONCE):
+    for part in triggers.split(JUDGED_AT_ONCE):
         strengths.append(judge.strengths(part))
         if on_progress is not None:
-            on_progress(min(len(strengths) * JUDGED_AT_ONCE, samples), samples)
-    strength = torch.cat(strengths)
-    is_valid = strength >= beta
-    valid = is_valid.double().mean().item()
-    if log_density is not None:
+            on_progress(min(len(strengths) * JUDGED_AT_ONCE, count), count)
+    return Judged(triggers, torch.cat(strengths), log_density)
+
+
+def fidelity_of(generator: Sampler, judged: Judged, beta: float, truth: Truth | None = None) -> Fidelity:
+    """As `measure_fidelity`, of triggers of `generator` that are judged already."""
+    valid = judged.valid(beta)
+    share, points = len(valid.triggers) / len(judged.triggers), valid.triggers.flatten(1)
+    if valid.log_density is not None:
         estimator = "density"
-        entropy = math.log(valid) - log_density[is_valid].double().mean().item() if valid else None
+        entropy = math.log(share) - valid.log_density.double().mean().item() if share else None
     else:
         estimator = "nearest neighbours"
-        entropy = nearest_neighbour_entropy(points[is_valid]) if is_valid.sum() > NEIGHBOURS else None
-    found = Fidelity(valid, strength.mean().item(), entropy, estimator)
-    return found if truth is None else _against(truth, found, generator, points[is_valid].cpu())
+        entropy = nearest_neighbour_entropy(points) if len(points) > NEIGHBOURS else None
+    found = Fidelity(share, judged.strengths.mean().item(), entropy, estimator)
+    return found if truth is None else _against(truth, found, generator, points.cpu())
 
 
 def _against(truth: Truth, found: Fidelity, generator: Sampler, points: Tensor) -> Fidelity:

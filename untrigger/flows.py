@@ -70,7 +70,8 @@ class FlowGenerator(nn.Module):
     @torch.no_grad()
     def log_density(self, triggers: Tensor) -> Tensor:
         """The log-density, (n,), in nats, of triggers, float (n, 3, height, width) or flattened (n, d), in [0, 1]."""
-        points = triggers.reshape(len(triggers), self.dimensions).clamp(INSIDE, 1 - INSIDE)
+        points = triggers.reshape(len(triggers), self.dimensions).to(next(self.parameters()).device)
+        points = points.clamp(INSIDE, 1 - INSIDE)
         log_density = points.new_zeros(len(points))
         for coupling in reversed(self.couplings):
             assert isinstance(coupling, Coupling)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from untrigger.artifacts import read_tensors, write_tensors
+from untrigger.artifacts import read_json, read_tensors, write_tensors
 from untrigger.classifiers import Classifier, frozen
 from untrigger.errors import UserError
+from untrigger.flows import FlowGenerator, load_flow, save_flow
 from untrigger.mutual_information import (
     ADAM_BETAS,
     LEAK,
@@ -75,6 +77,10 @@ class TriggerGenerator(nn.Module):
         return z, self(z).flatten(1)
 
 
+AnyGenerator = TriggerGenerator | FlowGenerator
+"""A generator of any family: it draws triggers of its `size` by `sample`."""
+
+
 def draw_noise(settings: GeneratorSettings, count: int, rng: torch.Generator) -> Tensor:
     """Noise z, float (count, noise_dimension): standard normal, or uniform in [-1, 1]; on the CPU."""
     shape = (count, settings.noise_dimension)
@@ -84,7 +90,10 @@ def draw_noise(settings: GeneratorSettings, count: int, rng: torch.Generator) ->
 
 
 class StairCurves(Stored):
-    """The training of one stair: the metrics of each epoch, by their names in `train_generators`."""
+    """The training of one stair: the metrics of each epoch, by their names in `train_generators`.
+
+    Of a flow: those of `train_flows` at some of its steps, and `step`.
+    """
 
     FILE = "curves.json"
 
@@ -255,23 +264,29 @@ class _StairTraining:
 
 
 class _Description(Stored):
-    """What `generator.json` says."""
+    """What `generator.json` says; early versions knew no other family."""
 
     FILE = "generator.json"
 
+    family: Literal["mine"] = "mine"
     beta: float
     size: tuple[int, int]
     settings: GeneratorSettings
 
 
-def save_generator(generator: TriggerGenerator, beta: float, folder: Path) -> None:
+def save_generator(generator: AnyGenerator, beta: float, folder: Path) -> None:
     """Write `generator.safetensors` and `generator.json` into `folder`."""
+    if isinstance(generator, FlowGenerator):
+        save_flow(generator, beta, folder)
+        return
     write_tensors(folder / "generator.safetensors", generator.state_dict())
     _Description(beta=beta, size=generator.size, settings=generator.settings).save(folder)
 
 
-def load_generator(folder: Path, device: torch.device | None = None) -> tuple[TriggerGenerator, float]:
+def load_generator(folder: Path, device: torch.device | None = None) -> tuple[AnyGenerator, float]:
     """Read what `save_generator` wrote: the generator in evaluation mode, and its beta."""
+    if read_json(folder / _Description.FILE).get("family") == "flow":
+        return load_flow(folder, device)
     description = _Description.load(folder)
     generator = TriggerGenerator(description.settings, description.size)
     try:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from untrigger.classifiers import Classifier, frozen
 from untrigger.errors import UserError
+from untrigger.seeding import derived_rng
 from untrigger.triggers import check_fits, draw_positions
 
 ROUGH_IMAGES = 16
@@ -165,3 +166,10 @@ def new_judge(
     chosen = others[torch.cat(rounds)[:count].to(images.device)]
     positions = draw_positions(count, images, size, rng)
     return Judge(classifier, images[chosen], positions, target_class, (int(size[0]), int(size[1])))
+
+
+def judge_of_run(
+    seed: int, classifier: Classifier, images: Tensor, labels: Tensor, target_class: int, size: Sequence[int]
+) -> Judge:
+    """The judge of the run with this seed, on the defender's images: the same for its training, measures and truth."""
+    return new_judge(classifier, images, labels, target_class, size, rng=derived_rng(seed, "judge"))

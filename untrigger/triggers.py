@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,6 +19,13 @@ from untrigger.storage.sources import Source
 
 TriggerSource = Callable[[int, torch.Generator], Tensor]
 """Draws `count` triggers, float (count, 3, th, tw) in [0, 1], anew at each call."""
+
+
+class Sampler(Protocol):
+    """Whatever draws triggers: `sample` is a TriggerSource."""
+
+    def sample(self, count: int, rng: torch.Generator) -> Tensor:
+        """Fresh triggers, float (count, 3, th, tw) in [0, 1]."""
 
 
 def binary_patterns() -> Tensor:

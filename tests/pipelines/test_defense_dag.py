@@ -100,6 +100,15 @@ def test_each_stage_is_told_what_it_uses_and_no_more(spec: dict[str, Any]) -> No
     assert told.keys() == spec["root"]["inputDefinitions"]["parameters"].keys()
 
 
+def test_only_a_search_by_flows_is_told_their_settings() -> None:
+    def task(family: str) -> dict[str, Any]:
+        config = tiny_config(generator={"family": family}, flow={"steps": 3})
+        task: dict[str, Any] = pipeline_arguments(config)["generator_training_task"]
+        return task
+
+    assert task("mine")["flow"] == {} and task("flow")["flow"]["steps"] == 3
+
+
 def test_the_tracking_run_is_opened_first_and_closed_whatever_happens(spec: dict[str, Any]) -> None:
     outer = spec["root"]["dag"]["tasks"]
     assert outer["close-run"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"

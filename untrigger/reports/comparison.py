@@ -12,6 +12,7 @@ from untrigger.measurements import RATES, Rates
 from untrigger.reports.results import Results, mean_and_spread
 from untrigger.reports.sweep import BEFORE, SweepResults
 from untrigger.settings.base import flattened
+from untrigger.settings.runs import CommonConfig
 
 Repetition = int | str
 """A retraining seed, or the name of a trigger."""
@@ -103,8 +104,12 @@ def _mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
-    """The settings, under dotted names, that are not the same in all runs, with the value in each."""
-    flat = [flattened(run.config) for run in runs]
+    """The settings, under dotted names, that are not the same in all runs, with the value in each.
+
+    What an early version did not know yet has its default.
+    """
+    defaults = flattened(CommonConfig().record())
+    flat = [defaults | flattened(run.config) for run in runs]
     names = dict.fromkeys(name for values in flat for name in values)
     found = {name: [values.get(name) for values in flat] for name in names}
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}

@@ -96,20 +96,22 @@ def draw_stairs(
     measured: Sequence[StairMeasurement],
     path: Path,
 ) -> None:
-    """Per stair: F and mutual information per epoch, and the histogram of F over fresh samples."""
+    """Per stair: F and mutual information (of flows: entropy) in training, and a histogram of F over fresh samples."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    is_flow = "step" in curves[0].generator[0]
+    spread, unit = ("entropy", "step") if is_flow else ("mutual_information", "epoch")
     for index, beta in enumerate(betas):
         colour = _stair_colour(index, betas)
         curve = curves[index].generator
-        epochs = range(1, len(curve) + 1)
-        axes[0].plot(epochs, [epoch["F"] for epoch in curve], color=colour, label=f"beta = {beta}")
+        places = [point.get("step", number) for number, point in enumerate(curve, 1)]
+        axes[0].plot(places, [point["F"] for point in curve], color=colour, label=f"beta = {beta}")
         axes[0].axhline(beta, color=colour, linestyle=":", linewidth=1)
-        axes[1].plot(epochs, [epoch["mutual_information"] for epoch in curve], color=colour)
+        axes[1].plot(places, [point[spread] for point in curve], color=colour)
         axes[2].hist(measured[index].F, bins=F_BINS, color=colour, alpha=0.6, label=f"beta = {beta}")
         axes[2].axvline(beta - TOLERANCE, color=colour, linestyle=":", linewidth=1)
-    axes[0].set(title="F of the triggers in training", xlabel="epoch", ylim=(0, 1))
+    axes[0].set(title="F of the triggers in training", xlabel=unit, ylim=(0, 1))
     axes[0].legend(frameon=False)
-    axes[1].set(title="mutual information in training (nats)", xlabel="epoch")
+    axes[1].set(title=f"{spread.replace('_', ' ')} in training (nats)", xlabel=unit)
     axes[2].set(title="F of fresh samples (dotted: valid from here)", xlabel="F")
     axes[2].legend(frameon=False, loc="upper left")
     _save(figure, path)

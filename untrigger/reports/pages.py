@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from untrigger import __version__
-from untrigger.reports.results import Results
+from untrigger.reports.results import Results, RunTruth
 from untrigger.reports.sweep import SweepResults, folder_name, sweep_methods
 
 
@@ -28,18 +28,39 @@ class Picture:
         return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
 
 
+CAPTIONS = {
+    "attack": "Evaluation images, the same with the trigger, and the trigger",
+    "methods": "Attack success rate per method: mean (bar) and each seed (dot)",
+    "tsne": "t-SNE of the triggers: samples of each generator, the single reversed triggers, and the true trigger "
+    "(left out when its size is not the one that was looked for)",
+    "stairs": "F and mutual information (of flows: entropy) in training, and F over fresh samples",
+    "training": "Training curves: clean and poison training, the attack, the defences",
+}
+"""Of the figures of a run, by the names of their files."""
+
+
+def samples_name(beta: float) -> str:
+    """The name of the figure with samples of one stair."""
+    return f"samples_beta_{beta}.png"
+
+
 def write_report(
     path: Path,
     found: Results,
     class_names: Sequence[str],
     counts: Mapping[str, int],
-    pictures: Mapping[str, Picture | list[Picture]],
+    truth: RunTruth | None = None,
 ) -> None:
-    """Write the report of what one run found.
+    """Write the report of what one run found, and where it is known the truth about its stairs.
 
-    counts: images in the defender's and the evaluation data. pictures: attack, methods, embedding, stairs, training,
-    and the list `samples`.
+    Its figures lie in the folder `figures` beside it. counts: images in the defender's and the evaluation data.
     """
+    drawn = path.parent / "figures"
+    pictures = {name: Picture(drawn / f"{name}.png", caption) for name, caption in CAPTIONS.items()}
+    samples = [
+        Picture(drawn / samples_name(stair.beta), f"Fresh samples of the generator for beta = {stair.beta}")
+        for stair in found.stairs
+    ]
     write_page(
         path,
         "report",
@@ -47,6 +68,9 @@ def write_report(
         counts=counts,
         target_name=class_names[found.target_class],
         pictures=pictures,
+        samples=samples,
+        truths={stair.beta: stair for stair in truth.stairs} if truth else {},
+        truth=truth,
         config=json.dumps(found.config, indent=2),
         version=__version__,
     )
@@ -68,10 +92,11 @@ def write_sweep_report(path: Path, found: SweepResults, pictures: Mapping[str, P
 
 
 def write_page(path: Path, template: str, **shown: Any) -> None:
-    """Write what `template` makes of the values that it is shown; its filter `percent` is for rates."""
+    """Write what `template` makes of the values that it is shown; its filters are for rates, and for entropies."""
     environment = Environment(
         loader=PackageLoader("untrigger.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["percent"] = lambda rate: f"{100 * rate:.1f}"
+    environment.filters["percent"] = lambda rate: "" if rate is None else f"{100 * rate:.1f}"
+    environment.filters["nats"] = lambda value: "" if value is None else f"{value:.2f}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(environment.get_template(f"{template}.html.j2").render(shown), encoding="utf-8")

@@ -11,6 +11,7 @@ from untrigger.settings.methods import (
     ClassifierSettings,
     CleanTrainingSettings,
     DataSettings,
+    FlowSettings,
     GeneratorSettings,
     PixelSgdSettings,
     PoisoningSettings,
@@ -67,6 +68,7 @@ class CommonConfig(Settings):
     poisoning: PoisoningSettings = PoisoningSettings()
     pixel_sgd: PixelSgdSettings = PixelSgdSettings()
     generator: GeneratorSettings = GeneratorSettings()
+    flow: FlowSettings = FlowSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     visualisation: VisualisationSettings = VisualisationSettings()
 

@@ -34,9 +34,10 @@ def run(
     """Retrain with each of the methods in `method` for each of `seeds`; several get a folder each below `retrained`.
 
     Methods: `none` keeps the classifier as it is; `fine_tune` stamps nothing; `single_trigger` stamps the reversed
-    trigger whose restart has the number of the seed; `beta=B` samples one stair; `ensemble` samples the staircase.
+    trigger whose restart has the number of the seed; `beta=B` samples one stair; `ensemble` samples the staircase. Of
+    flows only triggers that passed F >= beta are stamped.
     """
-    staircase, single = load_staircase(trigger_staircase), load_triggers(reversed_triggers)
+    staircase, single = load_staircase(trigger_staircase, valid=True), load_triggers(reversed_triggers)
     for name in method:
         retrain_per_seed(
             log,
