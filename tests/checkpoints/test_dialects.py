@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tests.support.foreign_networks import (
     CLASSES,
     CifarNetwork,
+    CifarVgg,
     HuggingFaceNetwork,
     timm_network,
     torchvision_network,
@@ -45,6 +46,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "pytorch-cifar",
         "preact_resnet18",
     ),
+    "VGG-11": (lambda: CifarVgg(11), "pytorch-cifar", "vgg11_bn"),
+    "VGG-16": (lambda: CifarVgg(16), "pytorch-cifar", "vgg16_bn"),
     "TrojanZoo": (trojanzoo_network, "TrojanZoo", "resnet18"),
 }
 

@@ -107,6 +107,27 @@ class CifarNetwork(nn.Module):
         return self.linear(nn.functional.avg_pool2d(features, 4).flatten(1))
 
 
+class CifarVgg(nn.Module):
+    """The convolutions of VGG-11 or VGG-16 with batch norm, and one linear layer called `classifier`."""
+
+    CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        parts: list[nn.Module] = []
+        channels = 3
+        for count, width in zip(self.CONVOLUTIONS[depth], (64, 128, 256, 512, 512), strict=True):
+            for _ in range(count):
+                parts += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+                channels = width
+            parts.append(nn.MaxPool2d(2, 2))
+        self.features = nn.Sequential(*parts, nn.AvgPool2d(1, 1))
+        self.classifier = nn.Linear(512, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.features(images).flatten(1))
+
+
 def trojanzoo_network() -> nn.Module:
     """torchvision's in two parts, `features` and `classifier`."""
     whole = torchvision_network(18, "3x3")

@@ -19,7 +19,7 @@ Renaming = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
 DIALECTS: dict[str, Renaming] = {
     "torchvision": (),
-    "pytorch-cifar": ((r"\.shortcut\.", ".downsample."), (r"^linear\.", "fc.")),
+    "pytorch-cifar": ((r"\.shortcut\.", ".downsample."), (r"^(linear|classifier)\.(?=weight|bias)", "fc.")),
     "TrojanZoo": ((r"^features\.", ""), (r"^classifier\.fc\.", "fc.")),
     "Hugging Face": (
         (r"^resnet\.embedder\.embedder\.", ".0."),
@@ -37,6 +37,7 @@ DIALECTS: dict[str, Renaming] = {
 ARCHITECTURES = (
     *(f"resnet{depth}{stem}" for stem in ("", "_3x3_maxpool", "_7x7") for depth in (18, 34)),
     "preact_resnet18",
+    *(f"vgg{depth}_bn" for depth in (11, 13, 16, 19)),
 )
 """The networks of our own that a file may hold, the likeliest first: a max-pool leaves no tensor."""
 

@@ -88,7 +88,7 @@ def read_foreign(path: Path, given: ClassifierSettings | None = None, classes: i
         name, tensor = next(iter(state.items()), ("nothing", torch.zeros(0)))
         raise UserError(
             f"{path} holds no network that is known (its first tensor: {name} {tuple(tensor.shape)}): ResNet-18, "
-            "ResNet-34 and pre-activation ResNet-18 are, and yours if you register it and name it by "
+            "ResNet-34, pre-activation ResNet-18 and small VGGs are, and yours if you register it and name it by "
             "--classifier.architecture"
         )
     for name, tensor in match.state.items():

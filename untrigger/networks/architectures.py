@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,21 @@ def _preact_resnet18(settings: ClassifierSettings, classes: int) -> nn.Module:
     return PreActResNet18(classes)
 
 
+def _vgg(letter: str) -> Build:
+    """torchvision's convolutions with batch norm, of the configuration `letter`, under one linear layer."""
+
+    def build(settings: ClassifierSettings, classes: int) -> nn.Module:
+        from torch import nn
+
+        from untrigger.networks.torchvision_import import models
+
+        features = models.vgg.make_layers(models.vgg.cfgs[letter], batch_norm=True)
+        parts = {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(512, classes)}
+        return nn.Sequential(OrderedDict(features=features, **parts))
+
+    return build
+
+
 def _small_resnet(settings: ClassifierSettings, classes: int) -> nn.Module:
     from untrigger.networks.small_resnet import SmallResNet
 
@@ -52,6 +68,7 @@ _BUILT_IN: dict[str, Build] = {
     **{f"resnet{depth}_3x3_maxpool": _resnet(depth, pooled=True) for depth in (18, 34)},
     **{f"resnet{depth}_7x7": _resnet(depth, wide_stem=True, pooled=True) for depth in (18, 34)},
     "preact_resnet18": _preact_resnet18,
+    **{f"vgg{depth}_bn": _vgg(letter) for depth, letter in ((11, "A"), (13, "B"), (16, "D"), (19, "E"))},
     "small_resnet": _small_resnet,
 }
 _BUILDS = dict(_BUILT_IN)
