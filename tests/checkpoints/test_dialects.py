@@ -106,6 +106,11 @@ def test_what_holds_no_tensors_by_name_has_no_state(content: object) -> None:
     assert state_of(content) is None
 
 
+def huge_head() -> dict[str, Tensor]:
+    """A linear layer for a billion classes, which takes a few bytes in a file."""
+    return {"fc.weight": torch.zeros(1).expand(10**9, 512), "fc.bias": torch.zeros(1).expand(10**9)}
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -114,6 +119,9 @@ def test_what_holds_no_tensors_by_name_has_no_state(content: object) -> None:
         (lambda state: state.pop("layer4.1.bn2.running_var"), "no network that is known"),
         (lambda state: state["layer2.0.conv1.weight"].view(-1)[3].fill_(torch.nan), "layer2.0.conv1.weight is not"),
         (lambda state: state["fc.weight"].view(-1)[3].fill_(torch.inf), "fc.weight is not"),
+        (lambda state: state.update({"fc.bias": torch.zeros(1).expand(CLASSES)}), "does not hold all of fc.bias"),
+        (lambda state: state.update(huge_head()), "does not hold all of fc.weight"),
+        (lambda state: state.update({"bn1.bias": torch.zeros(64, dtype=torch.int32)}), "does not hold all of bn1.bias"),
         (lambda state: state.clear(), "no state dict"),
     ],
 )

@@ -19,7 +19,7 @@ from untrigger.settings.methods import ClassifierSettings
 from untrigger.settings.normalisations import DATA, NORMALISATIONS
 
 COMPARED_IMAGES = 500
-"""On so many images normalisations are compared: all see the same ones, and ResNet-18 takes seconds, not minutes."""
+"""On so many images normalisations are compared: all on the same ones, so that differences are surer than shares."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,17 @@ def read_foreign(path: Path, given: ClassifierSettings | None = None, classes: i
             "--classifier.architecture"
         )
     for name, tensor in match.state.items():
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or not bool(tensor.isfinite().all()):
+        if not _is_all_there(tensor):
+            raise UserError(
+                f"{path} does not hold all of {name} as plain numbers: save the weights unquantised and dense"
+            )
+        if not bool(tensor.float().isfinite().all()):
             raise UserError(f"the weights in {path} are not all finite numbers, {name} is not: they cannot answer")
     return ForeignModel(path, file_kind(path), match)
+
+
+def _is_all_there(tensor: Tensor) -> bool:
+    """Whether every number of it is stored: a tensor may be expanded from one number to any size."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
