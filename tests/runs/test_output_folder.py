@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from untrigger.errors import UserError
 from untrigger.runs.output_folder import OutputFolder
@@ -94,3 +97,24 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
         opened(tmp_path, overwrite=True)
     working.close()
     opened(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_not_taken_for_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match=r"the file system gives no lock on .*run.lock \(no locks here\)"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["what?1", "50% poison", "a%20b", "run#2", "L\xe4ufe \xe4", "{beta}", "it's"])
+def test_the_tracking_database_lies_in_the_folder_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    folder = OutputFolder(tmp_path / name)
+    folder.path.mkdir()
+    MlflowClient(folder.tracking_uri).search_experiments()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.db")] == [f"{name}/mlflow.db"]
+    assert list(tmp_path.iterdir()) == [folder.path]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
@@ -33,8 +34,9 @@ class OutputFolder:
         self.log = self.path / "pipeline.log"
         self.progress = self.path / "progress.jsonl"
         self.tracking_records = self.path / "tracking.jsonl"
-        # What a URI gives a meaning of its own would end the path, or be decoded in it.
-        self.tracking_uri = f"sqlite:///{str(self.path / 'mlflow.db').replace('%', '%25').replace('?', '%3F')}"
+        database = str(self.path / "mlflow.db")
+        # A URI has a meaning of its own for these two; and MLflow makes the folders of what is not decoded yet.
+        self.tracking_uri = f"sqlite:///{quote(database, safe='') if {*'%?'} & {*database} else database}"
         self.tracked_files = self.path / "mlartifacts"
         self.run_id = ""
         self._description = self.path / "run.json"

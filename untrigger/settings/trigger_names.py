@@ -47,5 +47,6 @@ def _expanded(name: str, lists: tuple[str, ...] = ()) -> list[str]:
             raise ValueError(f"cannot read the list of triggers {name}: {error.strerror}") from error
         except UnicodeError as error:
             raise ValueError(f"cannot read the list of triggers {name}: it is not UTF-8 text") from error
-        return [trigger for line in lines if line.strip() for trigger in _expanded(line.strip(), (*lists, name))]
+        meant = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        return [trigger for line in meant for trigger in _expanded(line, (*lists, name))]
     return [name]
