@@ -99,6 +99,19 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     opened(tmp_path, overwrite=True)
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["{", "[]", "{}", '{"format": 1}', '{"format": 1, "run_id": 3, "config": {}}', '{"format": 1, "config": 0}'],
+)
+def test_a_description_that_is_damaged_or_of_another_origin_is_named(tmp_path: Path, written: str) -> None:
+    (tmp_path / "run.json").write_text(written)
+    with pytest.raises(UserError, match=r"run\.json"):
+        opened(tmp_path, resume=True)
+    with pytest.raises(UserError, match=r"run\.json"):
+        OutputFolder(tmp_path).read_run_id()
+    assert (tmp_path / "run.json").read_text() == written
+
+
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_is_not_taken_for_another_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int

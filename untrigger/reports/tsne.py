@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from untrigger.artifacts import read_tensors, write_tensors
+from untrigger.errors import UserError
 
 REVERSED_GROUP = -1
 """The group of the reversed triggers in the t-SNE's tensors; the stairs have their index."""
@@ -40,8 +41,13 @@ class Embedding(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path) -> Embedding:
-        """Read what `save` wrote."""
-        return cls(**read_tensors(folder / EMBEDDING))
+        """Read what `save` wrote; UserError when it is something else."""
+        tensors = read_tensors(folder / EMBEDDING)
+        if {*tensors} != {*cls._fields}:
+            raise UserError(
+                f"{folder / EMBEDDING} must hold {', '.join(cls._fields)}, got {', '.join(sorted(tensors))}"
+            )
+        return cls(**tensors)
 
 
 def embed(triggers: Tensor, perplexity: float, *, seed: int) -> Tensor:
