@@ -63,12 +63,16 @@ def read_text(path: Path, source: str) -> str:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors as safetensors; the file appears whole or not at all."""
+    """Write named tensors as safetensors; the file appears whole or not at all. UserError when the disk is full."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     partial = path.with_name(path.name + ".partial")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial)
+    except SafetensorError as error:
+        raise UserError(f"cannot write {path}: {error}") from error
     partial.replace(path)
 
 

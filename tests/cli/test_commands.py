@@ -9,8 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 
+from tests.support.results import FOUND
+from untrigger.classifiers import Classifier, save_classifier
 from untrigger.cli import main
 from untrigger.cli.settings import read_config
 from untrigger.settings.base import Settings
@@ -169,6 +173,39 @@ def test_settings_in_a_file_need_to_fit_only_with_what_is_laid_over_them(tmp_pat
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"generator": {"images_per_trigger": 24}, "retraining_seeds": 99}), encoding="utf-8-sig")
     assert read_config(file)["retraining_seeds"] == 99
+
+
+@pytest.mark.parametrize("name", ["run.json", "results.json"])
+def test_a_runs_own_files_serve_as_its_configuration(tmp_path: Path, name: str) -> None:
+    written = {"run.json": {"run_id": "1"}, "results.json": {"dataset": "digits", "classifier": "small_resnet"}}
+    (tmp_path / name).write_text(json.dumps({"format": 1, **written[name], "config": {"seed": 7}}))
+    assert read_config(tmp_path / name) == {"seed": 7}
+
+
+def test_a_page_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    FOUND[0].save(tmp_path)
+    (tmp_path / "file").touch()
+    result = invoke("compare", str(tmp_path), str(tmp_path), "--html", str(tmp_path / "file" / "page.html"))
+    assert result.exit_code == 2 and f"error: {tmp_path / 'file'}" in result.stderr
+
+
+def test_a_run_of_mlflow_without_its_server_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", 32 * "a")
+    result = invoke("run", "--profile", "tiny", "--output", str(tmp_path / "out"))
+    assert result.exit_code == 2 and f"MLFLOW_RUN_ID names '{32 * 'a'}'" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_of_no_use_are_refused_before_any_work(tmp_path: Path, tiny_classifier: Classifier) -> None:
+    save_classifier(tiny_classifier, tmp_path / "model")
+    tensors = load_file(tmp_path / "model" / "classifier.safetensors")
+    save_file({**tensors, "std": torch.zeros(3)}, tmp_path / "model" / "classifier.safetensors")
+    words = ("--weights", str(tmp_path / "model"), "--dataset", "digits", "--output", str(tmp_path / "out"))
+    result = invoke("run", "--profile", "tiny", *words)
+    assert result.exit_code == 2 and "mean and std must be those of pixels" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unwritable_output_folder_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from untrigger.components.clean_training.component import clean_training
 from untrigger.components.close_run.component import close_run
 from untrigger.components.open_run.component import open_run
 from untrigger.components.poison_training.component import poison_training
+from untrigger.components.prepare_data.component import prepare_data
 from untrigger.components.retraining.component import retraining
 from untrigger.components.visualisation.component import visualisation
 from untrigger.datasets.images import load_images, save_images
@@ -292,6 +293,23 @@ def test_a_stage_that_is_told_something_wrong_says_what_and_computes_nothing(
         assert exit.value.code == 2
         assert f"t-SNE visualisation: failed {told}" in capsys.readouterr().out
     assert not (tmp_path / "embedding").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"generator_batch_size": 100_000}, "generator.batch_size 100000 is larger than the defender's part"),
+        ({"target_class": 10}, "target_class must be below the number of classes"),
+        ({"patch_sizes": [[33, 3]]}, "a trigger of 33x3 pixels is larger than the images"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_told_as_they_are_prepared(
+    change: dict[str, Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = {name: artifact(tmp_path, name) for name in ("training_data", "defender_data", "evaluation_data")}
+    with pytest.raises(SystemExit):
+        prepare_data.python_func(**parts, task={**ARGUMENTS["prepare_data_task"], **change})
+    assert f"prepare data: failed {told}" in capsys.readouterr().out
 
 
 def test_the_tracking_components_do_nothing_without_a_server() -> None:

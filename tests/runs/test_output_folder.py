@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from untrigger.errors import UserError
 from untrigger.runs.output_folder import OutputFolder
@@ -94,3 +97,37 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
         opened(tmp_path, overwrite=True)
     working.close()
     opened(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["{", "[]", "{}", '{"format": 1}', '{"format": 1, "run_id": 3, "config": {}}', '{"format": 1, "config": 0}'],
+)
+def test_a_description_that_is_damaged_or_of_another_origin_is_named(tmp_path: Path, written: str) -> None:
+    (tmp_path / "run.json").write_text(written)
+    with pytest.raises(UserError, match=r"run\.json"):
+        opened(tmp_path, resume=True)
+    with pytest.raises(UserError, match=r"run\.json"):
+        OutputFolder(tmp_path).read_run_id()
+    assert (tmp_path / "run.json").read_text() == written
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_not_taken_for_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match=r"the file system gives no lock on .*run.lock \(no locks here\)"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["what?1", "50% poison", "a%20b", "run#2", "L\xe4ufe \xe4", "{beta}", "it's"])
+def test_the_tracking_database_lies_in_the_folder_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    folder = OutputFolder(tmp_path / name)
+    folder.path.mkdir()
+    MlflowClient(folder.tracking_uri).search_experiments()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.db")] == [f"{name}/mlflow.db"]
+    assert list(tmp_path.iterdir()) == [folder.path]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,11 +18,12 @@ from mlflow.entities import Run
 from mlflow.exceptions import RestException
 
 from tests.support.stages import final_status
+from tests.support.waiting import wait_for
 from untrigger.components.close_run.component import close_run
 from untrigger.errors import UserError
 from untrigger.stages import open_run
 from untrigger.tracking.forwarding import FILE_ATTEMPTS, forwarding
-from untrigger.tracking.mlflow import MlflowWriter
+from untrigger.tracking.mlflow import MlflowWriter, check_server
 from untrigger.tracking.own_records import forwarding_own_records
 from untrigger.tracking.records import close_parent, existing_run, nested_run, open_parent, parent_run
 
@@ -167,13 +169,13 @@ def test_work_goes_on_when_tracking_fails_in_the_middle_and_the_failure_is_repor
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("UNTRIGGER_TRACKING", str(tmp_path / "records"))
-    with forwarding(tmp_path / "records", os.environ["MLFLOW_TRACKING_URI"], "run-1"):
+    with forwarding(tmp_path / "records", os.environ["MLFLOW_TRACKING_URI"], "run-1") as forwarded:
         open_parent("defense", {}, {})
         with nested_run("evaluation", {}) as run:
             run.files(tmp_path / "nowhere.html")
             run.metrics({"attack_success_rate": 0.1})
         close_parent(succeeded=True)
-    assert "MLflow: warning not tracked: files" in capsys.readouterr().out
+    assert "MLflow: warning not tracked: files" in capsys.readouterr().out and forwarded.refused == 1
     assert [run.info.status for run in tracked_runs(client)] == ["FINISHED", "FINISHED"]
     assert any(run.data.metrics == {"attack_success_rate": 0.1} for run in tracked_runs(client))
 
@@ -215,10 +217,70 @@ def test_a_stage_on_a_cluster_does_not_fail_for_want_of_tracking_once_the_run_is
 
 def test_a_run_that_mlflow_does_not_open_ends_there(client: MlflowClient, capsys: pytest.CaptureFixture[str]) -> None:
     """Else all later stages would track into nothing."""
-    client.delete_experiment(client.create_experiment("untrigger"))
+    deleted = client.create_experiment("untrigger")
+    client.delete_experiment(deleted)
     with pytest.raises(SystemExit):
         open_run.run(pipeline="defense", config={"dataset": "digits"})
-    assert "open run: failed MLflow at sqlite:" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "open run: failed cannot track in MLflow at MLFLOW_TRACKING_URI sqlite:" in told
+    assert "the experiment 'untrigger' is deleted there: bring it back with `mlflow experiments restore" in told
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("./mlruns", "give a server"),
+        ("file:///tmp/mlruns", "give a server"),
+        ("localhost:5000", "give a server"),
+        ("sqlite:////dev/null/mlflow.db", "cannot track in MLflow at MLFLOW_TRACKING_URI sqlite:"),
+    ],
+)
+def test_a_place_that_cannot_be_tracked_in_is_refused_in_one_sentence(uri: str, told: str) -> None:
+    with pytest.raises(UserError, match=told) as refused:
+        check_server(uri)
+    assert len(str(refused.value)) < 500 and "\n" not in str(refused.value)
+
+
+def test_a_given_run_that_is_not_there_is_named(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    monkeypatch.setenv("MLFLOW_RUN_ID", 32 * "a")
+    with pytest.raises(UserError, match=f"MLFLOW_RUN_ID names '{32 * 'a'}', and there is no such run: unset it"):
+        check_server(uri)
+    deleted = client.create_run(client.create_experiment("other")).info.run_id
+    client.delete_run(deleted)
+    monkeypatch.setenv("MLFLOW_RUN_ID", deleted)
+    with pytest.raises(UserError, match=f"MLFLOW_RUN_ID names '{deleted}', and that run is deleted"):
+        check_server(uri)
+
+
+def test_a_database_that_another_program_locks_is_waited_for(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records, uri = tmp_path / "tracking.jsonl", os.environ["MLFLOW_TRACKING_URI"]
+    monkeypatch.setenv("UNTRIGGER_TRACKING", str(records))
+    monkeypatch.setattr("untrigger.tracking.forwarding.RETRY_SECONDS", 0.5)
+    with forwarding(records, uri, "run-1") as forwarded, sqlite3.connect(tmp_path / "mlflow.db") as database:
+        open_parent("defense digits", {"seed": 0}, {})
+        wait_for(lambda: bool(tracked_runs(client)))
+        database.execute("BEGIN EXCLUSIVE")
+        with nested_run("pixel SGD", {"steps": 3}) as run:
+            run.metrics({"loss": 1.0}, 1)
+        time.sleep(7)  # longer than SQLite itself waits
+        database.rollback()
+        close_parent(succeeded=True)
+    parent, nested = tracked_runs(client)
+    assert (parent.info.status, nested.info.status) == ("FINISHED", "FINISHED")
+    assert nested.data.metrics == {"loss": 1.0} and nested.data.params == {"steps": "3"}
+    assert forwarded.refused == 0 and not records.exists()
+
+
+def test_seconds_of_patience_that_are_no_number_are_refused_before_the_work_begins(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UNTRIGGER_TRACKING_PATIENCE", "a while")
+    told = "UNTRIGGER_TRACKING_PATIENCE must be a number of seconds, got 'a while'"
+    with pytest.raises(UserError, match=told), forwarding(tmp_path / "r", os.environ["MLFLOW_TRACKING_URI"], "run-1"):
+        raise AssertionError("the work has begun")
 
 
 def test_a_run_begins_when_the_database_behind_mlflow_is_back(

@@ -116,7 +116,10 @@ def _items(value: str) -> list[str]:
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
-    """The settings in a file, nested like the configuration; UserError that names the file and the setting."""
+    """The settings in a file, nested like the configuration; UserError that names the file and the setting.
+
+    A run's own files are good, too: run.json and results.json hold them under `config`.
+    """
     if path is None:
         return {}
     from untrigger.artifacts import parse_object, read_text
@@ -125,6 +128,8 @@ def read_config(path: Path | None) -> dict[str, Any]:
 
     source = f"the configuration {path}"
     content = parse_object(read_text(Path(home_expanded(str(path))), source), source)
+    if isinstance(content.get("config"), dict):
+        content = content["config"]
     kind = SweepConfig if content.keys() & {"triggers", "panels"} else DefenseConfig
     kind.check_part(content, source)
     return content

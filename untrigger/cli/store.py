@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def up(folder: Path | None, store_port: int, tracking_port: int) -> None:
     servers.up(store_port, tracking_port)
     click.echo(f"object store: http://127.0.0.1:{store_port}, bucket untrigger")
     click.echo(f"MLflow:       http://127.0.0.1:{tracking_port}")
-    click.echo(f"use them:     . {servers.environment_file}")
+    click.echo(f"use them:     . {shlex.quote(str(servers.environment_file))}")
 
 
 @store.command()

@@ -57,5 +57,5 @@ def _joined_config(names: Sequence[str], found: Sequence[SweepResults]) -> Sweep
         if setting not in LISTS:
             told = ", ".join(f"{value} in {name}" for name, value in zip(names, values, strict=True))
             raise UserError(f"only sweeps with the same settings can be joined: {setting} is {told}")
-    lists = {setting: [name for results in found for name in results.config[setting]] for setting in LISTS}
+    lists = {setting: [name for results in found for name in results.config.get(setting, ())] for setting in LISTS}
     return SweepConfig.of({**found[0].config, **lists})

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from untrigger.artifacts import read_tensors, write_tensors
+from untrigger.errors import UserError
 
 REVERSED_GROUP = -1
 """The group of the reversed triggers in the t-SNE's tensors; the stairs have their index."""
@@ -41,8 +42,12 @@ class Embedding(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path) -> Embedding:
-        """Read what `save` wrote."""
+        """Read what `save` wrote; UserError when it is something else."""
         stored = read_tensors(folder / EMBEDDING)
+        if {*stored} != {"triggers", "group", "places"}:
+            raise UserError(
+                f"{folder / EMBEDDING} must hold triggers, group, places, got {', '.join(sorted(stored)) or 'nothing'}"
+            )
         return cls(stored["triggers"], stored["group"], positions=stored["places"])
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
@@ -46,8 +47,9 @@ class OutputFolder:
         self.log = self.path / "pipeline.log"
         self.progress = self.path / "progress.jsonl"
         self.tracking_records = self.path / "tracking.jsonl"
-        # What a URI gives a meaning of its own would end the path, or be decoded in it.
-        self.tracking_uri = f"sqlite:///{str(self.path / 'mlflow.db').replace('%', '%25').replace('?', '%3F')}"
+        database = str(self.path / "mlflow.db")
+        # A URI has a meaning of its own for these two; and MLflow makes the folders of what is not decoded yet.
+        self.tracking_uri = f"sqlite:///{quote(database, safe='') if {*'%?'} & {*database} else database}"
         self.tracked_files = self.path / "mlartifacts"
         self.run_id = ""
         self._description = self.path / "run.json"
@@ -63,7 +65,7 @@ class OutputFolder:
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other: choose one")
         self._lock = self._locked()
-        earlier = read_json(self._description) if self._description.exists() else None
+        earlier = self.description() if self._description.exists() else None
         if earlier is None:
             self._check_unused(resume)
         elif resume:
@@ -72,7 +74,7 @@ class OutputFolder:
                     f"the run in {self.path} has tracking records that wait for their server: deliver them first with "
                     f"{self.delivery}, or delete {self.tracking_records}"
                 )
-            before = earlier.get("contents", {})
+            before = earlier["contents"]
             if changed := [name for name, content in contents.items() if before.get(name, content) != content]:
                 raise UserError(f"cannot resume {self.path}: {changed[0]} has changed since; use --overwrite")
             same = _by_content(earlier["config"], before) == _by_content(config, contents)
@@ -95,7 +97,15 @@ class OutputFolder:
 
     def read_run_id(self) -> str:
         """The id of the run that the folder holds; UserError when it holds none."""
-        return str(read_json(self._description)["run_id"])
+        return str(self.description()["run_id"])
+
+    def description(self) -> dict[str, Any]:
+        """What run.json says: `run_id`, `config` and `contents`; UserError when it is damaged or of another origin."""
+        found = {"contents": {}, **read_json(self._description)}
+        kinds = {"run_id": str, "config": dict, "contents": dict}
+        if wrong := [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]:
+            raise UserError(f"{self._description} describes no run, {wrong[0]} is missing or wrong: delete that file")
+        return found
 
     @property
     def results(self) -> Path:

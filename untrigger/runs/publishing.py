@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from untrigger.artifacts import read_json
 from untrigger.classifiers import ClassifierDescription
 from untrigger.datasets.sources import source_of
 from untrigger.errors import UserError
@@ -46,8 +45,8 @@ class RunPublisher:
         self._output = output
         self._on_file = on_file
         self._base = base
-        config = read_json(output.path / "run.json")["config"]
-        self._manifest = dated("run", dataset=config["dataset"], seed=config["seed"], complete=False)
+        config = output.description()["config"]
+        self._manifest = dated("run", dataset=config.get("dataset"), seed=config.get("seed"), complete=False)
         self._published: set[Path] = set()
 
     def new_stages(self) -> None:

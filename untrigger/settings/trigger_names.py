@@ -46,5 +46,6 @@ def _expanded(name: str, lists: tuple[str, ...] = ()) -> list[str]:
         if name in lists:
             raise ValueError(f"the list of triggers {name} must not lead back to itself")
         lines = read_text(Path(name), f"the list of triggers {name}").splitlines()
-        return [trigger for line in lines if line.strip() for trigger in _expanded(line.strip(), (*lists, name))]
+        meant = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        return [trigger for line in meant for trigger in _expanded(line, (*lists, name))]
     return [name]

@@ -64,7 +64,7 @@ class Source:
         """What reads the dataset: the word before the colon of its name, or what was noted as it was stored."""
         if not self.stored:
             return self.name.partition(":")[0]
-        return str(read_json(fetched(self.kind, self.name) / "manifest.json")["dataset"])
+        return str(read_json(fetched(self.kind, self.name) / "manifest.json").get("dataset"))
 
     def local(self) -> Path | None:
         """The file or folder that it is read from, fetched unless it is there; None for what is built in.

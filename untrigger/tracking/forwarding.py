@@ -91,8 +91,11 @@ def deliver(records: Path, uri: str, pipeline_run: str) -> int:
     Raises UserError when MLflow is not the one that they wait for, does not answer, or goes away again.
     """
     patience = seconds_from(PATIENCE, 30)
-    with records.open(encoding="utf-8") as file:
-        first, *waiting = read_new_lines(file)
+    try:
+        with records.open(encoding="utf-8") as file:
+            first, *waiting = read_new_lines(file)
+    except ValueError as error:
+        raise UserError(f"{records} is damaged, its records cannot be delivered: delete it ({error})") from error
     writer = MlflowWriter(uri, pipeline_run)
     writer.connect()
     writer.take_up(first)

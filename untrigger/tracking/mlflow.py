@@ -48,7 +48,7 @@ class MlflowWriter:
     def connect(self) -> None:
         """Find or create the experiment; UserError when the server does not answer or refuses, or has deleted it."""
         where = f"cannot track in MLflow at MLFLOW_TRACKING_URI {without_credentials(self._uri)}"
-        kind = urlsplit(self._uri).scheme.partition("+")[0]
+        kind = (urlsplit(self._uri).scheme or self._uri).partition("+")[0]
         if kind not in _KINDS and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
             raise UserError(f"{where}: give a server (http://HOST:PORT) or a database (sqlite:///mlflow.db)")
         deadline = time.monotonic() + LOCKED_SECONDS
