@@ -19,7 +19,7 @@ FLOORS = (
     ("profiles", "triggers", "datasets", "mutual_information", "truth", "flows"),
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd", "judge"),
-    ("poisoning", "staircase", "flow_training", "fidelity"),
+    ("checkpoints", "poisoning", "staircase", "flow_training", "fidelity"),
     ("retraining",),
     ("reports",),
     ("stages",),

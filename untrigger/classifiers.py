@@ -22,6 +22,7 @@ from untrigger.networks.patch_gradients import gradients_in_patches
 from untrigger.seeding import moved
 from untrigger.settings.base import Stored
 from untrigger.settings.methods import ClassifierSettings
+from untrigger.settings.normalisations import DATA, stated_normalisation
 from untrigger.triggers import draw_positions, stamp
 
 COMPARED_IMAGES = 4
@@ -86,11 +87,12 @@ class Classifier(nn.Module):
 
 
 def new_classifier(settings: ClassifierSettings, classes: int, images: Tensor, rng: torch.Generator) -> Classifier:
-    """An untrained classifier that normalises by the channel statistics of `images`, uint8 (n, 3, h, w).
+    """An untrained classifier that normalises as its settings say, or by the channel statistics of `images`.
 
-    Precision `auto` is decided here, once, and saved with the classifier: all stages compute alike, wherever they run.
+    images: uint8 (n, 3, h, w). Precision `auto` is decided here, once, and saved with the classifier: all stages
+    compute alike, wherever they run.
     """
-    mean, std = channel_statistics(images)
+    mean, std = normalisation(settings.normalisation or DATA, images)
     with torch.random.fork_rng(devices=[]):
         # What `initialise` does not know, a registered network may draw from torch's global randomness.
         torch.manual_seed(rng.initial_seed())
@@ -104,6 +106,12 @@ def with_precision(settings: ClassifierSettings, device: torch.device) -> Classi
     if settings.precision != "auto":
         return settings
     return settings.model_copy(update={"precision": "bf16" if fast_in_bf16(device.type) else "fp32"})
+
+
+def normalisation(name: str, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel, (3,) each, that `classifier.normalisation` names; data: of `images`."""
+    stated = stated_normalisation(name)
+    return channel_statistics(images) if stated is None else (torch.tensor(stated[0]), torch.tensor(stated[1]))
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ from untrigger.storage.bundles import get_bundle, read_manifest
 from untrigger.storage.downloads import CACHE
 from untrigger.storage.objects import Address, ObjectStore, checksums
 from untrigger.storage.servers import seaweedfs_command
+from untrigger.storage.sources import model_place
 from untrigger.triggers import read_trigger
 
 pytestmark = pytest.mark.server
@@ -170,6 +171,13 @@ def test_a_model_comes_back_by_its_address(tmp_path: Path, tiny_classifier: Clas
     assert address.prefix.startswith("models/")
     get_bundle(ObjectStore(), address, tmp_path / "back")
     assert load_classifier(tmp_path / "back").settings == tiny_classifier.settings
+
+
+def test_a_model_file_made_elsewhere_is_taken_by_its_address(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.ones(3)}, tmp_path / "model.pth")
+    address = publish(str(tmp_path / "model.pth"), "s3://untrigger")
+    assert address.prefix.startswith("models/")
+    assert model_place(str(address)).read_bytes() == (tmp_path / "model.pth").read_bytes()
 
 
 def test_a_trigger_is_read_by_its_address(tmp_path: Path) -> None:

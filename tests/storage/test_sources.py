@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files import picture, write_shard
+from tests.support.files import file_of, picture, write_shard
 from untrigger.classifiers import Classifier, save_classifier
 from untrigger.datasets.sources import dataset_source
 from untrigger.errors import UserError
 from untrigger.settings.base import home_expanded
 from untrigger.settings.runs import DefenseConfig
-from untrigger.storage.sources import Source
+from untrigger.storage.sources import Source, model_place
 
 
 @pytest.mark.parametrize("kind", ["dataset", "model", "trigger"])
@@ -79,3 +79,14 @@ def test_what_links_lead_to_must_be_seen_too(tmp_path: Path) -> None:
     (tmp_path / "data" / "a.parquet").symlink_to(tmp_path / "blobs" / "one")
     source = dataset_source(f"parquet:{tmp_path / 'data'}")
     assert source.places() == [tmp_path / "data", tmp_path / "blobs" / "one"]
+
+
+def test_a_model_file_is_the_same_by_any_name_and_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNTRIGGER_CACHE", str(tmp_path / "cache"))
+    kept = tmp_path / "cache" / "models" / (32 * "a") / "files"
+    for file in (tmp_path / "one.pth", tmp_path / "two.pt", kept / "three.ckpt"):
+        file_of(file, 100)
+    names = (str(tmp_path / "one.pth"), str(tmp_path / "two.pt"), f"s3://bucket/models/{32 * 'a'}")
+    assert len({Source.of("model", name).identity() for name in names}) == 1
+    assert [model_place(name).name for name in names] == ["one.pth", "two.pt", "three.ckpt"]
+    assert Source.of("model", names[0]).places() == [tmp_path / "one.pth"]

@@ -28,6 +28,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "methods": st.lists(st.sampled_from(METHODS), unique=True).map(
         lambda some: list(dict.fromkeys([*some, "ensemble"]))
     ),
+    "normalisation": st.sampled_from(["data", "imagenet", "0.5,0.5,0.5,0.25,0.25,0.25"]),
     "panels": st.just([]),
     "perplexity": st.floats(2, 10),
     "restarts": st.integers(10, 20),

@@ -11,7 +11,7 @@ import click
 from untrigger import __version__
 from untrigger.cli.cluster import fetch, images, resubmit, runs, submit
 from untrigger.cli.distribution import sample, truth
-from untrigger.cli.local import compare, compile_pipelines, datasets, join, run, sweep, track
+from untrigger.cli.local import compare, compile_pipelines, datasets, inspect, join, run, sweep, track
 from untrigger.cli.messages import EXIT_FAILURE, EXIT_USER_ERROR, signals_raised, tell
 from untrigger.cli.store import store
 from untrigger.cli.surroundings import spare_loopback, write_what_can_be_written
@@ -86,6 +86,6 @@ def main(debug: bool) -> None:
     """
 
 
-LOCAL = (run, sweep, compare, join, truth, sample, track, datasets, compile_pipelines, store)
+LOCAL = (run, sweep, inspect, compare, join, truth, sample, track, datasets, compile_pipelines, store)
 for command in (*LOCAL, submit, resubmit, runs, fetch, images):
     main.add_command(command)

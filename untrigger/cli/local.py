@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -184,6 +185,36 @@ def join(sweeps: tuple[Path, ...], output: Path) -> None:
     for table in final_tables(join_sweeps(sweeps, output)):
         console.print(table)
     click.echo(f"report:  {output.resolve() / 'report.html'}")
+
+
+@click.command()
+@click.argument("model", metavar="FILE")
+@click.option(
+    "--dataset", metavar="NAME", help="Compare normalisations by accuracy on these data, as `run` takes them."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def inspect(model: str, dataset: str | None, as_json: bool) -> None:
+    """Say what a model FILE is, without running anything in it.
+
+    FILE is a model file made elsewhere (.pt, .pth, .bin, .ckpt, .safetensors), the folder `classifier` of a run, or an
+    address in a store. What holds more than tensors, numpy arrays and plain containers is refused by name.
+    """
+    from untrigger.checkpoints.inspection import inspected
+    from untrigger.datasets.sources import read_split
+    from untrigger.seeding import derived_rng, derived_seed
+    from untrigger.settings.methods import DataSettings
+    from untrigger.storage.sources import model_place
+
+    images = None if dataset is None else read_split(dataset, DataSettings(), seed=derived_seed(0, "split")).defender
+    found = inspected(model_place(model), images, derived_rng(0, "normalisation"))
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    click.echo(f"SHA-256:       {found['sha256']}")
+    click.echo(f"kind:          {found['kind']}, names as in {found['dialect']}")
+    click.echo(f"network:       {found['architecture']}, {found['classes']} classes")
+    for each in found["normalisation"]:
+        click.echo(f"normalisation: {each['name']}, {100 * each['accuracy']:.1f} % right")
 
 
 @click.command()

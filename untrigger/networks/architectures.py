@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,43 @@ if TYPE_CHECKING:
     """From the settings and the number of classes to a network: float (n, 3, h, w), normalised, to (n, classes)."""
 
 
-def _resnet18(settings: ClassifierSettings, classes: int) -> nn.Module:
-    from torch import nn
+def _resnet(depth: int, *, wide_stem: bool = False, pooled: bool = False) -> Build:
+    """torchvision's, its stem 7x7 and halving for large images or 3x3 for small ones, a max-pool behind it or none."""
 
-    from untrigger.networks.torchvision_import import models
+    def build(settings: ClassifierSettings, classes: int) -> nn.Module:
+        from torch import nn
 
-    network = models.resnet18(num_classes=classes)
-    network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
-    network.maxpool = nn.Identity()
-    return network
+        from untrigger.networks.torchvision_import import models
+
+        network = {18: models.resnet18, 34: models.resnet34}[depth](num_classes=classes)
+        if not wide_stem:
+            network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+        if not pooled:
+            network.maxpool = nn.Identity()
+        return network
+
+    return build
+
+
+def _preact_resnet18(settings: ClassifierSettings, classes: int) -> nn.Module:
+    from untrigger.networks.preact_resnet import PreActResNet18
+
+    return PreActResNet18(classes)
+
+
+def _vgg(letter: str) -> Build:
+    """torchvision's convolutions with batch norm, of the configuration `letter`, under one linear layer."""
+
+    def build(settings: ClassifierSettings, classes: int) -> nn.Module:
+        from torch import nn
+
+        from untrigger.networks.torchvision_import import models
+
+        features = models.vgg.make_layers(models.vgg.cfgs[letter], batch_norm=True)
+        parts = {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(512, classes)}
+        return nn.Sequential(OrderedDict(features=features, **parts))
+
+    return build
 
 
 def _small_resnet(settings: ClassifierSettings, classes: int) -> nn.Module:
@@ -34,7 +63,14 @@ def _small_resnet(settings: ClassifierSettings, classes: int) -> nn.Module:
     return SmallResNet(settings.width, classes)
 
 
-_BUILT_IN: dict[str, Build] = {"resnet18": _resnet18, "small_resnet": _small_resnet}
+_BUILT_IN: dict[str, Build] = {
+    **{f"resnet{depth}": _resnet(depth) for depth in (18, 34)},
+    **{f"resnet{depth}_3x3_maxpool": _resnet(depth, pooled=True) for depth in (18, 34)},
+    **{f"resnet{depth}_7x7": _resnet(depth, wide_stem=True, pooled=True) for depth in (18, 34)},
+    "preact_resnet18": _preact_resnet18,
+    **{f"vgg{depth}_bn": _vgg(letter) for depth, letter in ((11, "A"), (13, "B"), (16, "D"), (19, "E"))},
+    "small_resnet": _small_resnet,
+}
 _BUILDS = dict(_BUILT_IN)
 
 

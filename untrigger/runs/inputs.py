@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from untrigger.checkpoints.foreign import read_state
 from untrigger.classifiers import load_classifier
 from untrigger.datasets.sources import check_dataset, source_of
 from untrigger.settings.methods import DataSettings
 from untrigger.settings.runs import DefenseConfig, SweepConfig
-from untrigger.storage.sources import Source
+from untrigger.storage.sources import Source, model_place
 from untrigger.triggers import read_trigger
 
 
@@ -25,7 +26,11 @@ def check_input(source: Source, data: DataSettings) -> None:
     if source.kind == "dataset":
         check_dataset(source.name, data)
     elif source.kind == "model":
-        load_classifier(source.files()[0].parent)
+        place = model_place(source.name)
+        if place.is_dir():
+            load_classifier(place)
+        else:
+            read_state(place)
     else:
         read_trigger(source.name)
 

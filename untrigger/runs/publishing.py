@@ -18,7 +18,7 @@ from untrigger.settings.base import home_expanded
 from untrigger.settings.methods import DataSettings
 from untrigger.storage.bundles import FOLDERS, OnFile, dated, put_content, put_files, put_manifest, quiet
 from untrigger.storage.objects import Address, ObjectStore
-from untrigger.storage.sources import CLASSIFIER_FILES, Kind, Source, is_address
+from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, TRIGGER_SUFFIXES, Kind, Source, is_address
 from untrigger.tracking.progress import Reporter
 from untrigger.triggers import read_trigger
 
@@ -135,7 +135,8 @@ def publish(source: str, address: str, on_file: OnFile = quiet, data: DataSettin
 def _given(source: str) -> Source:
     """The dataset, classifier or trigger on this machine that is called `source`; UserError when there is none."""
     if not is_address(source):
-        if (Path(home_expanded(source)) / CLASSIFIER_FILES[0]).is_file():
+        path = Path(home_expanded(source))
+        if (path / CLASSIFIER_FILES[0]).is_file() or path.suffix.lower() in set(MODEL_SUFFIXES) - set(TRIGGER_SUFFIXES):
             return source_of("model", source)
         kinds: tuple[Kind, ...] = ("trigger", "dataset") if ":" in source else ("trigger",)
         for kind in kinds:
@@ -143,7 +144,7 @@ def _given(source: str) -> Source:
                 return found
     raise UserError(
         f"{source!r} is nothing to store: give a dataset such as parquet:PATH, the output folder of a run, "
-        "a folder with a classifier, or a trigger's .png or .safetensors file"
+        "a folder with a classifier, a model file (.pt, .pth, .bin, .ckpt), or a trigger's .png or .safetensors file"
     )
 
 
@@ -152,6 +153,8 @@ def _about(given: Source) -> dict[str, str]:
     if given.kind == "dataset":
         return {"dataset": given.reader}
     if given.kind == "model":
+        if len(given.files()) == 1:
+            return {"file": given.files()[0].name}
         return {"architecture": ClassifierDescription.read(given.files()[0]).settings.architecture}
     _, height, width = read_trigger(given.name).shape
     return {"size": f"{height}x{width}"}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from untrigger.settings.base import Settings, Share
+from untrigger.settings.normalisations import stated_normalisation
 
 
 class DataSettings(Settings):
@@ -33,7 +34,8 @@ class ClassifierSettings(Settings):
 
     architecture: str = Field(
         "resnet18",
-        description="resnet18 (CIFAR stem, the paper's), small_resnet (for CPUs), or the name of a registered one",
+        description="resnet18 (CIFAR stem, the paper's), resnet34, preact_resnet18, small_resnet (for CPUs), others "
+        "that files of others hold, or the name of a registered one",
     )
     width: int = Field(
         32, ge=4, le=512, description="first width of small_resnet: 32 gives 0.3 M parameters; resnet18 ignores it"
@@ -42,6 +44,18 @@ class ClassifierSettings(Settings):
         "auto",
         description="arithmetic of the network: auto is bf16 where poison training runs on hardware for it, else fp32",
     )
+    normalisation: str | None = Field(
+        None,
+        description="of the input: data, identity, cifar10, cifar10_per_image, imagenet, half, or three means and "
+        "three deviations (when not given: data, or whichever makes the model file of --weights recognise most)",
+    )
+
+    @field_validator("normalisation")
+    @classmethod
+    def _normalisation_known(cls, text: str | None) -> str | None:
+        if text is not None:
+            stated_normalisation(text)
+        return text
 
 
 class TrainingSettings(Settings):

@@ -37,8 +37,8 @@ class CommonConfig(Settings):
     target_class: int = Field(0, ge=0, description="class that the backdoor leads to")
     weights: SourceName | None = Field(
         None,
-        description="a classifier to take instead of training one: a folder with classifier.json and "
-        "classifier.safetensors, or its address in a store (--classifier.* and --training.* are then unused)",
+        description="a classifier to take instead of training one: the folder `classifier` of a run, a model file made "
+        "elsewhere (.pt, .pth, .bin, .ckpt, .safetensors), or an address in a store (--training.* is then unused)",
     )
     trigger_height: int = Field(3, ge=1, le=256, description="height of the triggers the defender looks for")
     trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers the defender looks for")

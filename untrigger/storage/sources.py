@@ -19,6 +19,8 @@ Kind = Literal["dataset", "model", "trigger"]
 
 TRIGGER_SUFFIXES = (".png", ".safetensors")
 CLASSIFIER_FILES = ("classifier.json", "classifier.safetensors")
+MODEL_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+"""How model files made elsewhere end."""
 
 
 def is_address(name: str) -> bool:
@@ -43,7 +45,7 @@ class Source:
     @classmethod
     def of(cls, kind: Kind, name: str) -> Source:
         """The source called `name`; UserError when it begins like an address and is none."""
-        walk = _classifier_files if kind == "model" else files_below
+        walk = _model_files if kind == "model" else files_below
         if is_address(name):
             if not re.fullmatch(r"[0-9a-f]{32}", kept_copy(kind, name).name):
                 raise UserError(f"{name!r} is no {kind} in a store: give an address as `untrigger store put` prints it")
@@ -72,9 +74,11 @@ class Source:
         if not self.stored:
             return self.path
         folder = fetched(self.kind, self.name) / "files"
-        if self.kind != "trigger":
+        if self.kind == "dataset" or (folder / CLASSIFIER_FILES[0]).exists():
             return folder
         files = files_below(folder)
+        if self.kind == "model" and len(files) == 1:
+            return files[0]
         if len(files) != 1 or files[0].suffix.lower() not in TRIGGER_SUFFIXES:
             raise UserError(f"{self.name} holds no trigger: it must be one .png or .safetensors file")
         return files[0]
@@ -94,7 +98,7 @@ class Source:
         root = self.root()
         if root is None or self.content:
             return self.content or self.name
-        if self.kind == "trigger":
+        if self.kind != "dataset" and len(self.files()) == 1:
             return sha256(self.files()[0])
         return f"{self.reader if self.kind == 'dataset' else self.kind}:{digest_of(root, self.files())}"
 
@@ -108,17 +112,24 @@ class Source:
         return [Path(os.path.commonpath(files)), *links] if files else []
 
 
-def classifier_folder(name: str) -> Path:
-    """The folder with the classifier `name`; UserError when there is none, or its store cannot be reached."""
-    return Source.of("model", name).files()[0].parent
+def model_place(name: str) -> Path:
+    """The folder with the classifier `name`, or the model file; UserError when there is none, or no store to reach."""
+    files = Source.of("model", name).files()
+    return files[0].parent if len(files) > 1 else files[0]
 
 
-def _classifier_files(folder: Path) -> list[Path]:
-    files = [folder / name for name in CLASSIFIER_FILES]
+def _model_files(path: Path) -> list[Path]:
+    named = path.suffix.lower() in MODEL_SUFFIXES
+    if path.is_file() and named:
+        return [path]
+    if path.is_file() or (named and not path.exists()):
+        why = "there is no such file" if named else f"its name must end in {', '.join(MODEL_SUFFIXES)}"
+        raise UserError(f"{path} is no model file: {why}")
+    files = [path / name for name in CLASSIFIER_FILES]
     for file in files:
         if not file.is_file():
             raise UserError(
-                f"{folder} holds no classifier, {file.name} is missing: give the folder `classifier` of a run, "
-                "or an address as `untrigger store put` prints it"
+                f"{path} holds no classifier, {file.name} is missing: give the folder `classifier` of a run, a model "
+                "file, or an address as `untrigger store put` prints it"
             )
     return files

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def run(output: Path, config: Path, *options: str) -> subprocess.CompletedProces
 
 def results(output: Path) -> dict[str, Any]:
     return json.loads((output / "results.json").read_text())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """How many threads share a sum changes its rounding, and so the numbers that are compared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,108 @@
+"""A model file of somebody else as a classifier of ours: recognised, checked, and normalised as it answers best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from untrigger.checkpoints.dialects import Match, recognised
+from untrigger.checkpoints.reading import file_kind, read_checkpoint
+from untrigger.checkpoints.unwrapping import state_of
+from untrigger.classifiers import Classifier, normalisation
+from untrigger.datasets.images import ImageData
+from untrigger.errors import UserError
+from untrigger.metrics import predict
+from untrigger.settings.methods import ClassifierSettings
+from untrigger.settings.normalisations import DATA, NORMALISATIONS
+
+COMPARED_IMAGES = 500
+"""On so many images normalisations are compared: all on the same ones, so that differences are surer than shares."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One reading of a file: the network and its normalisation; `accuracy` on the images given, in [0, 1]."""
+
+    settings: ClassifierSettings
+    accuracy: float
+
+    def __str__(self) -> str:
+        return f"{self.settings.architecture} normalised by {self.settings.normalisation}, {100 * self.accuracy:.1f} %"
+
+
+@dataclass(frozen=True)
+class ForeignModel:
+    """What was recognised in a file; its `kind` is how it was written."""
+
+    path: Path
+    kind: str
+    match: Match
+
+    def classifier(self, settings: ClassifierSettings, images: Tensor) -> Classifier:
+        """The file read as `settings` say, in evaluation mode, where `images`, uint8 (n, 3, h, w), are."""
+        mean, std = normalisation(settings.normalisation or DATA, images)
+        made = Classifier(settings, self.match.classes, mean, std)
+        made.network.load_state_dict(self.match.state, strict=False)  # only counters may lack: shapes were compared
+        return made.to(images.device).eval()
+
+    def candidates(self, settings: ClassifierSettings, images: ImageData, rng: torch.Generator) -> list[Candidate]:
+        """Every reading of the file by its accuracy on some of `images`, the best first, the likelier one of equals.
+
+        A normalisation that `settings` state is taken. Raises UserError when the classes are not as many.
+        """
+        if self.match.classes != len(images.class_names):
+            raise UserError(
+                f"the classifier {self.path} has {self.match.classes} classes, the dataset has "
+                f"{len(images.class_names)}"
+            )
+        some = images.subset(torch.randperm(len(images), generator=rng)[:COMPARED_IMAGES].numpy())
+        found = []
+        for architecture in self.match.architectures:
+            for name in (settings.normalisation,) if settings.normalisation else (*NORMALISATIONS, DATA):
+                read = settings.model_copy(update={"architecture": architecture, "normalisation": name})
+                exact = self.classifier(read.model_copy(update={"precision": "fp32"}), images.images)
+                right = predict(exact, some.images).argmax(1) == some.labels
+                found.append(Candidate(read, right.double().mean().item()))
+        return sorted(found, key=lambda candidate: -candidate.accuracy)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The network's tensors in a model file by the names that they have there; UserError when there are none."""
+    state = state_of(read_checkpoint(path))
+    if state is None:
+        raise UserError(f"{path} holds no state dict: save torch.save(model.state_dict(), FILE)")
+    return state
+
+
+def read_foreign(path: Path, given: ClassifierSettings | None = None, classes: int = 0) -> ForeignModel:
+    """Recognise the network in a model file; `given` may be an architecture of the user's own, for so many classes.
+
+    Raises UserError when nothing is recognised, when the weights are no finite numbers, or as `read_state` does.
+    """
+    state = read_state(path)
+    match = recognised(state, given, classes)
+    if match is None:
+        name, tensor = next(iter(state.items()), ("nothing", torch.zeros(0)))
+        raise UserError(
+            f"{path} holds no network that is known (its first tensor: {name} {tuple(tensor.shape)}): ResNet-18, "
+            "ResNet-34, pre-activation ResNet-18 and small VGGs are, and yours if you register it and name it by "
+            "--classifier.architecture"
+        )
+    for name, tensor in match.state.items():
+        if not _is_all_there(tensor):
+            raise UserError(
+                f"{path} does not hold all of {name} as plain numbers: save the weights unquantised and dense"
+            )
+        if not bool(tensor.float().isfinite().all()):
+            raise UserError(f"the weights in {path} are not all finite numbers, {name} is not: they cannot answer")
+    return ForeignModel(path, file_kind(path), match)
+
+
+def _is_all_there(tensor: Tensor) -> bool:
+    """Whether every number of it is stored: a tensor may be expanded from one number to any size."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -1,0 +1,134 @@
+"""Reading the file of somebody else: tensors and plain containers come in, and nothing in it is ever run.
+
+Two barriers stand one behind the other. Every name that a pickle asks for is looked up in a short list before anything
+is read; then torch's weights-only reader, which has a list of its own, reads it. Arrays of numpy, which research code
+keeps beside the weights, are read past: numpy is never called.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from untrigger.artifacts import read_tensors, refuse_pointer
+from untrigger.errors import UserError
+
+ZIP = b"PK\x03\x04"
+SAFETENSORS = ".safetensors"
+
+LEGACY_PICKLES = 5
+"""What precedes the numbers in a file from before torch 1.6: magic number, version, system, content, and keys."""
+
+_CORES = ("core", "_core")  # older and newer versions of numpy
+_NUMPY = ("ndarray", "dtype", *(f"{core}.multiarray.{name}" for core in _CORES for name in ("_reconstruct", "scalar")))
+_STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+
+ALLOWED = frozenset(
+    (
+        "collections.OrderedDict",
+        "_codecs.encode",  # how bytes are written
+        "torch.Size",
+        "torch.device",
+        "torch.nn.parameter.Parameter",
+        *(f"torch._utils._rebuild_{what}" for what in ("tensor", "tensor_v2", "parameter")),
+        *(f"torch.{number}Storage" for number in _STORAGES),
+        *(f"numpy.{name}" for name in _NUMPY),
+    )
+)
+"""The only names that a pickle may hold."""
+
+
+class _ReadPast:
+    """Stands where numpy's arrays and numbers stood in the file."""
+
+    def __init__(self, *what: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+_LEFT_OUT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(_ReadPast, f"numpy.{name}") for name in _NUMPY]
+
+
+def file_kind(path: Path) -> str:
+    """What a file is by its first bytes; UserError when it cannot be read, or is what Git LFS leaves."""
+    if path.suffix.lower() == SAFETENSORS:
+        return "safetensors"
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(ZIP))
+        refuse_pointer(path, str(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    return "torch zip" if start == ZIP else "torch legacy"
+
+
+def read_checkpoint(path: Path) -> Any:
+    """What a file of tensors holds, on the CPU.
+
+    Raises UserError, in one sentence, when the file is damaged, larger inside than outside, or holds anything but
+    tensors, numpy arrays (left out) and plain containers.
+    """
+    kind = file_kind(path)
+    if kind == "safetensors":
+        return read_tensors(path)
+    try:
+        for name in _names_in_zip(path) if kind == "torch zip" else _names_in_legacy(path):
+            _refuse_unknown(path, name)
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_LEFT_OUT):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged or hostile file may fail in any way
+        reason = " ".join(str(error).split(". ")[0].split()) or type(error).__name__
+        raise UserError(f"{path} cannot be read as tensors, it is damaged or of another kind: {reason}") from error
+
+
+def _refuse_unknown(path: Path, name: str) -> None:
+    if name not in ALLOWED:
+        raise UserError(
+            f"{path} holds {name!r}, which makes no tensor and was not run: save the state dict alone, "
+            "torch.save(model.state_dict(), FILE), or as safetensors"
+        )
+
+
+def _names_in_zip(path: Path) -> Iterator[str]:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        declared = sum(member.file_size for member in members)
+        if archive.comment or any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise UserError(
+                f"{path} is compressed, as torch.save never does and a zip bomb is: save it anew with torch.save"
+            )
+        if declared > path.stat().st_size:
+            held = path.stat().st_size
+            raise UserError(f"{path} declares {declared:,} bytes and has {held:,}, as a zip bomb does: save it anew")
+        pickles = [member for member in members if member.filename.lower().endswith("/data.pkl")]
+        if len(pickles) != 1 or any("/code/" in member.filename for member in members):
+            raise UserError(
+                f"{path} is a zip, but no state dict of torch.save: save torch.save(model.state_dict(), FILE)"
+            )
+        with archive.open(pickles[0]) as file:
+            yield from _names(file)
+
+
+def _names_in_legacy(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for _ in range(LEGACY_PICKLES):
+            yield from _names(file)
+
+
+def _names(file: Any) -> Iterator[str]:
+    """The names that one pickle asks for."""
+    for operation, value, _ in pickletools.genops(file):
+        if operation.name == "GLOBAL":
+            yield str(value).replace(" ", ".")
+        elif operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
+            yield f"a name that is put together ({operation.name})"
