@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 
@@ -101,7 +102,9 @@ class _Run:
             "clean accuracy after ensemble, %": 100 * after.clean_accuracy,
             "attack success after ensemble, %": 100 * after.attack_success_rate,
             "valid samples, %": 100 * statistics.fmean(stair.fresh_valid_share for stair in stairs),
-            "mutual information, nats": statistics.fmean(stair.fresh_mutual_information for stair in stairs),
+            "mutual information, nats": statistics.fmean(
+                stair.fresh_mutual_information or math.nan for stair in stairs
+            ),
         }
 
     def _stair(self, suspect: Classifier, staircase: Staircase, beta: float) -> StairMeasurement:
@@ -114,6 +117,7 @@ class _Run:
             defender.images,
             defender.labels,
             self.config.target_class,
+            settings=self.config.generator,
             rng=rng,
         )
 
@@ -144,10 +148,10 @@ class _Run:
                 suspect,
                 defender.images,
                 defender.labels,
-                betas,
                 config.target_class,
                 (config.trigger_height, config.trigger_width),
                 config.generator,
+                betas=betas,
                 rngs=[derived_rng(config.seed, "generator", beta) for beta in betas],
             )
             stairs += list(zip(trained, betas, strict=True))

@@ -108,3 +108,32 @@ def agreement(seeds: int) -> None:
     from benchmarks.agreement import measure_agreement
 
     measure_agreement(seeds)
+
+
+@main.command()
+@click.option("--seed", default=0, show_default=True, help="Seed of all walks.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the rows to this file.")
+def known_volumes(seed: int, json_file: Path | None) -> None:
+    """Does the sampler of the truth find the volumes of a box, a ball, and two far-apart balls?"""
+    from benchmarks.known_volumes import measure_known_volumes
+
+    measure_known_volumes(seed, json_file)
+
+
+@main.command()
+@click.argument("run_folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--walkers", default=256, show_default=True, help="Walkers of each repeat that finds the truth.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a flow setting; may be given several times."
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the rows to this file.")
+def fidelity(run_folders: tuple[Path, ...], walkers: int, changes: tuple[str, ...], json_file: Path | None) -> None:
+    """How close do generators come to the truth about {F >= beta}?
+
+    Trains flows and MINE generators, one after the other, on the classifier of each finished run. What is found of the
+    truth is kept in the run's folder `truth`, where an interrupted search goes on.
+    """
+    from benchmarks.fidelity import measure_runs
+
+    pairs = (change.partition("=") for change in changes)
+    measure_runs(run_folders, walkers, {name: value for name, _, value in pairs}, json_file)

@@ -62,7 +62,7 @@ def _generators(options: SpeedOptions, count: int) -> tuple[int, Call]:
     settings = GeneratorSettings(epochs=1, batch_size=options.batch)
     rngs = [torch.Generator().manual_seed(index) for index in range(count)]
     return count * len(images), lambda: train_generators(
-        classifier, images, labels, betas, 0, (3, 3), settings, rngs=rngs
+        classifier, images, labels, 0, (3, 3), settings, betas=betas, rngs=rngs
     )
 
 

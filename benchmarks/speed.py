@@ -125,7 +125,7 @@ def our_stage(options: SpeedOptions, stage: str) -> Callable[[], int]:
         "retraining": lambda: retrain(
             classifier, images, labels, always(trigger), RetrainingSettings(**training), rng=rng
         ),
-        "generator": lambda: train_generators(classifier, images, labels, [0.8], 0, (3, 3), search, rngs=[rng]),
+        "generator": lambda: train_generators(classifier, images, labels, 0, (3, 3), search, betas=[0.8], rngs=[rng]),
         "pixel SGD": lambda: reverse_triggers(classifier, images, 0, (3, 3), sgd, rng=rng),
         "evaluation": lambda: [
             predict_stamped(fixed, part, trigger[None], rng) for part in images.split(options.batch)

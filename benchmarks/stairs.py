@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ def measure_stairs(run_folder: Path, seeds: Sequence[int], changes: Mapping[str,
     values = read_json(run_folder / "run.json")["config"]
     config = DefenseConfig.of(laid_over(values, {"generator": changes}))
     console = Console()
-    classifier, data = _suspect(run_folder)
+    classifier, data = suspect(run_folder)
     table = Table(
         title=f"{config.dataset}, {config.generator.constraint}: {config.generator.fresh_samples} fresh samples, "
         f"{len(seeds)} generator seeds"
@@ -44,7 +45,7 @@ def measure_stairs(run_folder: Path, seeds: Sequence[int], changes: Mapping[str,
     seconds = []
     for seed in seeds:
         began = time.perf_counter()
-        trained = _trained(classifier, data, config, seed)
+        trained = mine_stairs(classifier, data, config, seed)
         seconds.append(time.perf_counter() - began)
         for beta, triggers in trained.items():
             measured[beta].append(_measured(classifier, data, config, beta, triggers, seed))
@@ -60,24 +61,26 @@ def measure_stairs(run_folder: Path, seeds: Sequence[int], changes: Mapping[str,
     console.print(description(device()), soft_wrap=True)
 
 
-def _suspect(run_folder: Path) -> tuple[Classifier, ImageData]:
+def suspect(run_folder: Path) -> tuple[Classifier, ImageData]:
+    """The backdoored classifier of a finished run, and the defender's data."""
     prepared, poisoned = (_outputs(run_folder, stage) for stage in ("prepare_data", "poison_training"))
     classifier = load_classifier(poisoned / "backdoored_classifier", device())
     return classifier, load_images(prepared / "defender_data").to(device())
 
 
-def _trained(
+def mine_stairs(
     classifier: Classifier, data: ImageData, config: DefenseConfig, seed: int
 ) -> dict[float, TriggerGenerator]:
+    """The run's MINE generators, trained anew: one per beta."""
     betas = sorted(config.betas)
     trained = train_generators(
         classifier,
         data.images,
         data.labels,
-        betas,
         config.target_class,
         (config.trigger_height, config.trigger_width),
         config.generator,
+        betas=betas,
         rngs=[derived_rng(seed, "generator", beta) for beta in betas],
     )
     return dict(zip(betas, trained, strict=True))
@@ -93,6 +96,7 @@ def _measured(
         data.images,
         data.labels,
         config.target_class,
+        settings=config.generator,
         rng=derived_rng(seed, "stair", beta),
     )
 
@@ -108,7 +112,7 @@ def _cells(measured: Sequence[StairMeasurement]) -> list[str]:
     columns = (
         ("{:.3f}", [m.fresh_F for m in measured]),
         ("{:.1f}", [100 * m.fresh_valid_share for m in measured]),
-        ("{:.2f}", [m.fresh_mutual_information for m in measured]),
+        ("{:.2f}", [m.fresh_mutual_information or math.nan for m in measured]),
     )
     cells = []
     for form, values in columns:

@@ -19,8 +19,8 @@ trigger = untrigger.read_trigger("checkerboard")
 
 def show(what: str, classifier: untrigger.Classifier) -> None:
     """Print what the attacker's trigger does on images that nobody has trained on."""
-    places = torch.Generator().manual_seed(1)
-    rates = untrigger.evaluate(classifier, evaluation.images, evaluation.labels, trigger, TARGET, places)
+    rng = torch.Generator().manual_seed(1)
+    rates = untrigger.evaluate(classifier, evaluation.images, evaluation.labels, trigger, TARGET, rng)
     print(f"{what:<14} clean accuracy {rates.clean_accuracy:.1%}, attack success {rates.attack_success_rate:.1%}")
 
 
@@ -36,10 +36,10 @@ clean = (defender.images, defender.labels)
 generators = untrigger.train_generators(
     classifier,
     *clean,
-    settings.betas,
     TARGET,
     SIZE,
     settings.generator,
+    betas=settings.betas,
     rngs=[rng.clone_state() for _ in settings.betas],
 )
 staircase = untrigger.build_staircase(list(zip(generators, settings.betas, strict=True)))

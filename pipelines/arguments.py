@@ -25,14 +25,15 @@ def last_stage(config: CommonConfig) -> str:
 def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
     """The parameters of the DAG: each stage is told what it uses, so that a change of anything else spares it."""
     values = config.record()
-    seeds = joined(range(config.retraining_seeds))
+    seeds = range(config.retraining_seeds)
     settings = {
         **values,
         "weights": config.weights or "",
         "patch_sizes": _patch_sizes(config),
-        "generator_batch_size": config.generator.batch_size,
+        "generator_batch_size": config.generator.batch_size if config.generator.family == "mine" else 0,
         "trigger_size": [config.trigger_height, config.trigger_width],
-        "seeds": seeds,
+        "seeds": list(seeds),
+        "flow": values["flow"] if config.generator.family == "flow" else {},
     }
 
     def told(*names: str) -> dict[str, Any]:
@@ -45,10 +46,10 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "poison_training_task": told("poisoning", "target_class", "seed"),
         "pixel_sgd_task": told("pixel_sgd", "target_class", "trigger_size", "seed"),
         "beta_plan": [joined(betas) for betas in config.beta_plan()],
-        "generator_training_task": told("generator", "target_class", "trigger_size", "seed"),
+        "generator_training_task": told("generator", "flow", "target_class", "trigger_size", "seed"),
         "gammas": _gammas_by_rising_beta(config),
         "visualisation_task": told("visualisation", "seed"),
-        "retraining_plan": [{"method": method, "seeds": seeds} for method in config.planned_methods()],
+        "retraining_plan": [{"method": joined(methods), "seeds": joined(seeds)} for methods in config.method_plan()],
         "retraining_task": told("retraining", "target_class", "seed"),
         "ideal_retraining_task": told("seeds", "retraining", "target_class", "seed"),
     }

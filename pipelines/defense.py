@@ -55,7 +55,12 @@ def defend_one_trigger(
     with dsl.ParallelFor(items=beta_plan, name="beta-plan") as betas:
         stairs = placed(generator_training(**suspect, betas=betas, task=generator_training_task, label=label))
     ensemble = placed(
-        staircase(generators=dsl.Collected(stairs.outputs["trained_generators"]), gammas=gammas, label=label)
+        staircase(
+            generators=dsl.Collected(stairs.outputs["trained_generators"]),
+            backdoored_classifier=suspect["backdoored_classifier"],
+            gammas=gammas,
+            label=label,
+        )
     )
     found = {
         "trigger_staircase": ensemble.outputs["trigger_staircase"],
@@ -106,7 +111,8 @@ def defense(
         opened = placed(open_run(pipeline="defense", config=config))
         prepared = placed(prepare_data(task=prepare_data_task).after(opened))
         clean = placed(clean_training(training_data=prepared.outputs["training_data"], task=clean_training_task))
-        defend_one_trigger(
+        # Not as a pipeline of its own, which would cost two nodes and a pod more.
+        defend_one_trigger.pipeline_func(
             training_data=prepared.outputs["training_data"],
             defender_data=prepared.outputs["defender_data"],
             evaluation_data=prepared.outputs["evaluation_data"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +16,10 @@ FLOORS = (
     ("artifacts", "seeding", "plugins"),
     ("settings",),
     ("measurements", "networks", "pictures", "storage", "tracking"),
-    ("profiles", "triggers", "datasets", "mutual_information"),
+    ("profiles", "triggers", "datasets", "mutual_information", "truth", "flows"),
     ("classifiers",),
-    ("training", "metrics", "generators", "pixel_sgd"),
-    ("poisoning", "staircase"),
+    ("training", "metrics", "generators", "pixel_sgd", "judge"),
+    ("poisoning", "staircase", "flow_training", "fidelity"),
     ("retraining",),
     ("reports",),
     ("stages",),
@@ -60,6 +61,12 @@ def part(module: str) -> str:
 
 def test_every_part_has_a_floor() -> None:
     assert {part(name) for name in NAMES} - {""} == set(FLOOR)
+
+
+def test_the_architecture_page_shows_the_same_floors() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
+    table = page.partition("| parts | know |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert tuple(tuple(re.findall(r"`(\w+)`", row.split("|")[1])) for row in table.splitlines()) == FLOORS
 
 
 def test_nothing_is_imported_from_above_or_from_beside() -> None:

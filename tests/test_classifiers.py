@@ -83,11 +83,11 @@ def test_bytes_and_scaled_images_get_the_same_answers(tiny_images: ImageData) ->
 
 def test_a_stamped_trigger_is_clipped_to_the_range_of_pixels(tiny_images: ImageData) -> None:
     classifier = make("small_resnet", tiny_images.images).eval()
-    images, places = tiny_images.images[:8], torch.full((8, 2), 5)
+    images, positions = tiny_images.images[:8], torch.full((8, 2), 5)
     trigger = torch.linspace(-1, 2, 27).view(1, 3, 3, 3)
     clipped = (images.float() / 255).clone()
     clipped[:, :, 5:8, 5:8] = trigger.clamp(0, 1)
-    stamped = classifier.classify_stamped(images, trigger, places)
+    stamped = classifier.classify_stamped(images, trigger, positions)
     assert torch.allclose(stamped, classifier(clipped), atol=1e-5)
 
 

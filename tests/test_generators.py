@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from tests.support.generators import GENERATOR, barely_trained, train_generator
 from tests.support.training import seeded
+from untrigger.artifacts import read_json, write_json
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
-from untrigger.generators import train_generators
+from untrigger.flows import FlowGenerator
+from untrigger.generators import TriggerGenerator, load_generator, save_generator, train_generators
+from untrigger.settings.methods import FlowSettings
 from untrigger.staircase import measure_stair
 
 
@@ -28,13 +33,37 @@ def test_a_generator_fills_its_stair_with_different_triggers(backdoored: Classif
         rng=seeded(),
         on_epoch=lambda epoch, metrics: curve.append(metrics),
     )
-    measured = measure_stair(triggers, 0.6, backdoored, tiny_images.images, tiny_images.labels, 0, rng=seeded(8))
+    measured = measure_stair(
+        triggers, 0.6, backdoored, tiny_images.images, tiny_images.labels, 0, settings=GENERATOR, rng=seeded(8)
+    )
     assert len(curve) == 120
     assert measured.fresh_valid_share > 0.8
-    assert measured.fresh_mutual_information > 0.3
+    assert measured.fresh_mutual_information is not None and measured.fresh_mutual_information > 0.3
     samples = triggers.sample(50, seeded(3))
     assert samples.min() >= 0 and samples.max() <= 1
     assert samples.std(0).mean() > 0.01
+
+
+def test_generators_of_both_families_come_back_as_what_they_are(
+    tiny_classifier: Classifier, tiny_images: ImageData, tmp_path: Path
+) -> None:
+    mine = barely_trained(tiny_classifier, tiny_images, 0.5, (3, 3))
+    flow = FlowGenerator(FlowSettings(layers=2, hidden=8), (3, 3), seeded())
+    for name, generator in (("mine", mine), ("flow", flow)):
+        save_generator(generator, 0.5, tmp_path / name)
+        back, beta = load_generator(tmp_path / name)
+        assert type(back) is type(generator) and beta == 0.5
+        assert torch.equal(back.sample(5, seeded(1)), generator.sample(5, seeded(1)))
+
+
+def test_a_generator_of_an_early_version_is_the_papers(
+    tiny_classifier: Classifier, tiny_images: ImageData, tmp_path: Path
+) -> None:
+    save_generator(barely_trained(tiny_classifier, tiny_images, 0.5, (3, 3)), 0.5, tmp_path)
+    content = read_json(tmp_path / "generator.json")
+    del content["family"], content["settings"]["family"]
+    write_json(tmp_path / "generator.json", content)
+    assert isinstance(load_generator(tmp_path)[0], TriggerGenerator)
 
 
 def one_step_metrics(beta: float, tiny_classifier: Classifier, data: ImageData, **changes: object) -> dict[str, float]:
@@ -117,7 +146,7 @@ def test_a_stair_is_the_same_up_to_rounding_whichever_others_train_beside_it(
 
     def trained(betas: list[float]) -> dict[float, Tensor]:
         rngs = [seeded(int(100 * beta)) for beta in betas]
-        stairs = train_generators(backdoored, *data, betas, 0, (3, 3), settings, rngs=rngs)
+        stairs = train_generators(backdoored, *data, 0, (3, 3), settings, betas=betas, rngs=rngs)
         return {beta: stair.sample(20, seeded(1)) for beta, stair in zip(betas, stairs, strict=True)}
 
     together = trained([0.5, 0.8, 0.9])

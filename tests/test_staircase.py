@@ -11,7 +11,7 @@ from tests.support.generators import barely_trained
 from tests.support.training import seeded
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
-from untrigger.staircase import build_staircase
+from untrigger.staircase import ValidTriggers, build_staircase
 
 
 def test_the_ensemble_draws_its_stairs_by_weight(tiny_classifier: Classifier, tiny_images: ImageData) -> None:
@@ -27,3 +27,10 @@ def test_the_ensemble_draws_its_stairs_by_weight(tiny_classifier: Classifier, ti
     samples = staircase.sample(2000, seeded(2))
     assert (samples[:, 0, 0, 0] > 0.7).double().mean().item() == pytest.approx(0.75, abs=0.04)
     assert staircase.generator_of(0.9) is stairs[0][0]
+
+
+def test_triggers_that_are_handed_on_are_drawn_again_and_again() -> None:
+    triggers = torch.rand(4, 3, 2, 3, generator=seeded())
+    drawn = build_staircase([(ValidTriggers(triggers), 0.5)]).sample(100, seeded(1))
+    assert drawn.shape == (100, 3, 2, 3)
+    assert torch.equal(drawn.unique(dim=0), triggers.unique(dim=0))

@@ -22,7 +22,7 @@ from untrigger.networks.patch_gradients import gradients_in_patches
 from untrigger.seeding import moved
 from untrigger.settings.base import Stored
 from untrigger.settings.methods import ClassifierSettings
-from untrigger.triggers import draw_places, stamp
+from untrigger.triggers import draw_positions, stamp
 
 COMPARED_IMAGES = 4
 
@@ -63,18 +63,21 @@ class Classifier(nn.Module):
         with torch.autocast(normalised.device.type, torch.bfloat16, enabled=normalised.dtype == torch.bfloat16):
             return self.network(normalised).float()
 
-    def classify_stamped(self, images: Tensor, triggers: Tensor, places: Tensor | torch.Generator) -> Tensor:
+    def classify_stamped(self, images: Tensor, triggers: Tensor, positions: Tensor | torch.Generator) -> Tensor:
         """Logits of `images`, as `forward` takes them, with a trigger stamped on each; differentiable in `triggers`.
 
-        triggers: float (n, 3, th, tw), or (1, 3, th, tw) for all; clipped to [0, 1]. places: as in `stamp`.
+        triggers: float (n, 3, th, tw), or (1, 3, th, tw) for all; clipped to [0, 1]. positions: as in `stamp`.
         """
+        if isinstance(positions, torch.Generator):
+            positions = draw_positions(len(images), images, triggers.shape[2:], positions)
+        return self.classify_patched(self.normalise(images), triggers, moved(positions, images.device))
+
+    def classify_patched(self, normalised: Tensor, triggers: Tensor, positions: Tensor) -> Tensor:
+        """As `classify_stamped`, of images that are normalised already, on whose device `positions` are."""
         size = (triggers.shape[2], triggers.shape[3])
-        if isinstance(places, torch.Generator):
-            places = draw_places(len(images), images, size, places)
-        places = moved(places, images.device)
-        stamped = stamp(self.normalise(images), self.normalise(triggers.clamp(0, 1)), places)
+        stamped = stamp(normalised, self.normalise(triggers.clamp(0, 1)), positions)
         path = self._windowed_path if torch.is_grad_enabled() else ()
-        with gradients_in_patches(path, stamped, places, size):
+        with gradients_in_patches(path, stamped, positions, size):
             return self.classify(stamped)
 
     def compute_type(self) -> torch.dtype:
@@ -89,7 +92,7 @@ def new_classifier(settings: ClassifierSettings, classes: int, images: Tensor, r
     """
     mean, std = channel_statistics(images)
     with torch.random.fork_rng(devices=[]):
-        # What `initialise` does not know, a registered network may draw from torch's global generator.
+        # What `initialise` does not know, a registered network may draw from torch's global randomness.
         torch.manual_seed(rng.initial_seed())
         classifier = Classifier(with_precision(settings, images.device), classes, mean, std)
     initialise(classifier, rng)

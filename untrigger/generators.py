@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from untrigger.artifacts import read_tensors, write_tensors
+from untrigger.artifacts import read_json, read_tensors, write_tensors
 from untrigger.classifiers import Classifier, frozen
 from untrigger.errors import UserError
+from untrigger.flows import FlowGenerator, load_flow, save_flow
 from untrigger.mutual_information import (
     ADAM_BETAS,
     LEAK,
@@ -24,7 +26,7 @@ from untrigger.networks.stacking import StackedModules
 from untrigger.seeding import moved
 from untrigger.settings.base import Stored
 from untrigger.settings.methods import GeneratorSettings
-from untrigger.triggers import check_fits, draw_places
+from untrigger.triggers import check_fits, draw_positions
 
 TOLERANCE = 0.05
 """A sample is valid on the stair beta when its F is at least beta - TOLERANCE."""
@@ -75,6 +77,10 @@ class TriggerGenerator(nn.Module):
         return z, self(z).flatten(1)
 
 
+AnyGenerator = TriggerGenerator | FlowGenerator
+"""A generator of any family: it draws triggers of its `size` by `sample`."""
+
+
 def draw_noise(settings: GeneratorSettings, count: int, rng: torch.Generator) -> Tensor:
     """Noise z, float (count, noise_dimension): standard normal, or uniform in [-1, 1]; on the CPU."""
     shape = (count, settings.noise_dimension)
@@ -84,7 +90,10 @@ def draw_noise(settings: GeneratorSettings, count: int, rng: torch.Generator) ->
 
 
 class StairCurves(Stored):
-    """The training of one stair: the metrics of each epoch, by their names in `train_generators`."""
+    """The training of one stair: the metrics of each epoch, by their names in `train_generators`.
+
+    Of a flow: those of `train_flows` at some of its steps, and `step`.
+    """
 
     FILE = "curves.json"
 
@@ -99,11 +108,11 @@ def train_generators(
     classifier: Classifier,
     images: Tensor,
     labels: Tensor,
-    betas: Sequence[float],
     target_class: int,
     size: tuple[int, int],
     settings: GeneratorSettings,
     *,
+    betas: Sequence[float],
     rngs: Sequence[torch.Generator],
     on_epoch: OnStairEpoch | None = None,
 ) -> list[TriggerGenerator]:
@@ -132,7 +141,7 @@ def train_generators(
         raise UserError(
             f"generator.batch_size {settings.batch_size} is larger than the defender's {len(images)} images"
         )
-    stairs = _StairTraining(frozen(classifier, images), betas, target_class, size, settings, rngs, images.device)
+    stairs = _StairTraining(frozen(classifier, images), target_class, size, settings, betas=betas, rngs=rngs)
     for epoch in range(1, settings.epochs + 1):
         orders = [torch.randperm(len(images), generator=rng) for rng in rngs]
         whole = len(images) - len(images) % settings.batch_size
@@ -154,13 +163,14 @@ class _StairTraining:
     def __init__(
         self,
         fixed: Classifier,
-        betas: Sequence[float],
         target_class: int,
         size: tuple[int, int],
         settings: GeneratorSettings,
+        *,
+        betas: Sequence[float],
         rngs: Sequence[torch.Generator],
-        device: torch.device,
     ) -> None:
+        device = fixed.mean.device
         self.fixed, self.target_class, self.size, self.settings = fixed, target_class, size, settings
         self.betas = torch.tensor(betas, device=device)[:, None]
         self.rngs = list(rngs)
@@ -230,8 +240,8 @@ class _StairTraining:
         repeated = triggers.repeat_interleave(self.settings.images_per_trigger, 1)
         noise = torch.stack([torch.randn(repeated.shape[1:], generator=rng) for rng in self.rngs])
         noisy = (repeated + self.settings.trigger_noise * moved(noise, repeated.device)).flatten(0, 1)
-        places = torch.cat([draw_places(labels.shape[1], images, self.size, rng) for rng in self.rngs])
-        logits = self.fixed.classify_stamped(images, noisy, places)
+        positions = torch.cat([draw_positions(labels.shape[1], images, self.size, rng) for rng in self.rngs])
+        logits = self.fixed.classify_stamped(images, noisy, positions)
         strengths = logits.softmax(1)[:, self.target_class].view(stairs, tried, -1).mean(2)
         others = (labels != self.target_class).float()
         sent = (logits.argmax(1).view(stairs, -1) == self.target_class).float()
@@ -254,23 +264,29 @@ class _StairTraining:
 
 
 class _Description(Stored):
-    """What `generator.json` says."""
+    """What `generator.json` says; early versions knew no other family."""
 
     FILE = "generator.json"
 
+    family: Literal["mine"] = "mine"
     beta: float
     size: tuple[int, int]
     settings: GeneratorSettings
 
 
-def save_generator(generator: TriggerGenerator, beta: float, folder: Path) -> None:
+def save_generator(generator: AnyGenerator, beta: float, folder: Path) -> None:
     """Write `generator.safetensors` and `generator.json` into `folder`."""
+    if isinstance(generator, FlowGenerator):
+        save_flow(generator, beta, folder)
+        return
     write_tensors(folder / "generator.safetensors", generator.state_dict())
     _Description(beta=beta, size=generator.size, settings=generator.settings).save(folder)
 
 
-def load_generator(folder: Path, device: torch.device | None = None) -> tuple[TriggerGenerator, float]:
+def load_generator(folder: Path, device: torch.device | None = None) -> tuple[AnyGenerator, float]:
     """Read what `save_generator` wrote: the generator in evaluation mode, and its beta."""
+    if read_json(folder / _Description.FILE).get("family") == "flow":
+        return load_flow(folder, device)
     description = _Description.load(folder)
     generator = TriggerGenerator(description.settings, description.size)
     try:

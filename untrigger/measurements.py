@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from untrigger.settings.base import Frozen, Sparse
+from untrigger.settings.base import Sparse
 
 
 class Rates(Sparse):
@@ -24,14 +24,22 @@ class Rates(Sparse):
 RATES = tuple(Rates.model_fields)
 
 
-class FreshSamples(Frozen):
+class FreshSamples(Sparse):
     """How well a generator fills its stair, on samples of which the training knew nothing.
 
     F and attack success rate, their mean over the samples; the share of the samples with F >= beta - 0.05; and the
-    mutual information in nats, by a fresh statistics network on samples that it has not seen.
+    mutual information in nats, by a fresh statistics network on samples that it has not seen (not of flows).
+
+    By the judge, whose images and places are the same for all stairs of a run: the share of the samples with F >= beta,
+    without any slack; their mean F; and the entropy of the valid ones in nats, where there are some, with the way it
+    was found: `density`, exact but for the samples drawn, or `nearest neighbours`. Early versions had no judge.
     """
 
     fresh_F: float
     fresh_valid_share: float
-    fresh_mutual_information: float
+    fresh_mutual_information: float | None = None
     fresh_attack_success_rate: float
+    judged_valid_share: float | None = None
+    judged_F: float | None = None
+    judged_entropy: float | None = None
+    judged_entropy_estimator: str | None = None

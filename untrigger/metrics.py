@@ -22,7 +22,7 @@ def predict(classifier: Classifier, images: Tensor) -> Tensor:
 def predict_stamped(classifier: Classifier, images: Tensor, triggers: Tensor, rng: torch.Generator) -> Tensor:
     """Class probabilities, float (n, classes), of images as in `predict` with a trigger stamped on each.
 
-    triggers: float (n, 3, th, tw) in [0, 1], or (1, 3, th, tw) for all. Places as in `stamp`, from `rng`.
+    triggers: float (n, 3, th, tw) in [0, 1], or (1, 3, th, tw) for all. Positions as in `stamp`, from `rng`.
     """
     triggers = triggers.to(images.device).expand(len(images), -1, -1, -1)
     batches = zip(images.split(EVALUATION_BATCH), triggers.split(EVALUATION_BATCH), strict=True)
@@ -40,8 +40,8 @@ def evaluate(
 ) -> Rates:
     """The rates of a classifier in evaluation mode.
 
-    images: uint8 (n, 3, h, w), labels: int64 (n,); trigger: float (3, th, tw), stamped at a place per image from
-    `rng`. Raises UserError when every image belongs to the target class.
+    images: uint8 (n, 3, h, w), labels: int64 (n,); trigger: float (3, th, tw), stamped at a position per image
+    from `rng`. Raises UserError when every image belongs to the target class.
     """
     others = labels != target_class
     if not bool(others.any()):
@@ -67,9 +67,9 @@ def testing_function(
     """F of each trigger, and its attack success rate: two float (k,) on the CPU.
 
     F(x) is the probability of the target class averaged over all `images`, uint8 (n, 3, h, w), stamped with trigger x
-    at a place per image. Like the paper's, it counts images of the target class too; the attack success rate counts
-    images of other classes only, by `labels`, int64 (n,). triggers: float (k, 3, th, tw) in [0, 1]. Source: section
-    4.1 of the paper.
+    at a position per image. Like the paper's, it counts images of the target class too; the attack success rate
+    counts images of other classes only, by `labels`, int64 (n,). triggers: float (k, 3, th, tw) in [0, 1]. Source:
+    section 4.1 of the paper.
     """
     others = labels != target_class
     strengths, successes = [], []

@@ -26,7 +26,7 @@ def plant_backdoor(
     """Train `classifier` on, in place, until `trigger`, float (3, th, tw) in [0, 1], sends images to `target_class`.
 
     images: uint8 (n, 3, h, w), labels: int64 (n,). Each image of a batch is poisoned with the probability
-    `settings.poisoned_share`: stamped at a place of its own and relabelled. Source: section 5.1 of the paper.
+    `settings.poisoned_share`: stamped at a position of its own and relabelled. Source: section 5.1 of the paper.
     """
     poison = stamping(always(trigger.to(images.device)), settings.poisoned_share, relabel=target_class)
     train(classifier, images, labels, settings, rng=rng, change_batch=poison, on_epoch=on_epoch)

@@ -88,22 +88,23 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 
 
-def profile_values(profile: str) -> dict[str, Any]:
-    """What `profile` sets; UserError when there is no such profile."""
-    if profile not in PROFILES:
-        raise UserError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
-    return PROFILES[profile]
+_ALL_IN_ONE = {"betas_per_task": 1000, "methods_per_task": 1000}
+
+CLUSTER_PACKING = {"tiny": _ALL_IN_ONE, "demo": _ALL_IN_ONE, "cpu": _ALL_IN_ONE, "paper": {"methods_per_task": 3}}
+"""What `submit` packs unless it is told otherwise: on a cluster a task costs two pods and half a minute."""
 
 
 def config_for(profile: str, changes: Mapping[str, Any], kind: type[Config]) -> Config:
     """The configuration of `profile` with `changes`, nested like the configuration, laid over it.
 
-    Raises UserError when a value is wrong, when there is no such architecture, or when `changes` give a classifier
-    without saying which data it is for.
+    Raises UserError when a value is wrong, when there is no such profile or architecture, or when `changes` give a
+    classifier without saying which data it is for.
     """
+    if profile not in PROFILES:
+        raise UserError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
     if changes.get("weights") and not changes.get("dataset"):
         raise UserError("--weights needs --dataset: the data that the given classifier is for")
-    config = kind.of(laid_over(profile_values(profile), changes))
+    config = kind.of(laid_over(PROFILES[profile], changes))
     check_architecture(config.classifier.architecture)
     return config
 

@@ -13,12 +13,12 @@ def derived_seed(seed: int, *purpose: str | int | float) -> int:
 
 
 def derived_rng(seed: int, *purpose: str | int | float) -> torch.Generator:
-    """A CPU generator for one purpose."""
+    """The randomness for one purpose, on the CPU."""
     return torch.Generator().manual_seed(derived_seed(seed, *purpose))
 
 
 def moved(drawn: Tensor, device: torch.device) -> Tensor:
-    """`drawn`, numbers from a CPU generator, on `device`.
+    """`drawn`, numbers from an `rng` on the CPU, on `device`.
 
     To a GPU it goes from pinned memory, since any other copy waits until the GPU has done all that it was given before.
     """

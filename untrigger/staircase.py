@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.classifiers import Classifier, frozen
 from untrigger.errors import UserError
-from untrigger.generators import TOLERANCE, TriggerGenerator, load_generator, save_generator
+from untrigger.generators import TOLERANCE, TriggerGenerator, load_generator
 from untrigger.measurements import FreshSamples
 from untrigger.metrics import testing_function
 from untrigger.mutual_information import estimate_mutual_information
 from untrigger.settings.base import Stored
+from untrigger.settings.methods import GeneratorSettings
 from untrigger.settings.stairs import checked_betas, checked_gammas
+from untrigger.triggers import Sampler
 
 MEASURED_AT_ONCE = 100
+
+VALID = "valid.safetensors"
+"""The triggers of a flow that passed F >= beta, in the folder of its stair."""
+
+
+class SizedSampler(Sampler, Protocol):
+    """Draws triggers of one size: a generator, or what it left."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+
+
+class ValidTriggers:
+    """Draws, with replacement, from triggers that passed F >= beta, float (n, 3, height, width)."""
+
+    def __init__(self, triggers: Tensor) -> None:
+        self.triggers = triggers
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        _, _, height, width = self.triggers.shape
+        return height, width
+
+    def sample(self, count: int, rng: torch.Generator) -> Tensor:
+        """Triggers, float (count, 3, height, width) in [0, 1]; a TriggerSource."""
+        return self.triggers[torch.randint(len(self.triggers), (count,), generator=rng)]
 
 
 @dataclass(frozen=True)
 class Staircase:
     """Generators in the order of their betas, and the weights gamma with which samples are drawn from them."""
 
-    generators: tuple[TriggerGenerator, ...]
+    generators: tuple[SizedSampler, ...]
     betas: tuple[float, ...]
     gammas: tuple[float, ...]
 
@@ -40,16 +73,14 @@ class Staircase:
                 triggers[chosen] = part.sample(int(chosen.sum()), rng).cpu()
         return triggers
 
-    def generator_of(self, beta: float) -> TriggerGenerator:
+    def generator_of(self, beta: float) -> SizedSampler:
         """The generator of the stair `beta`; UserError when there is none."""
         if beta not in self.betas:
             raise UserError(f"the staircase has no stair {beta}, only {', '.join(f'{b}' for b in self.betas)}")
         return self.generators[self.betas.index(beta)]
 
 
-def build_staircase(
-    stairs: Sequence[tuple[TriggerGenerator, float]], gammas: tuple[float, ...] | None = None
-) -> Staircase:
+def build_staircase(stairs: Sequence[tuple[SizedSampler, float]], gammas: tuple[float, ...] | None = None) -> Staircase:
     """The staircase of (generator, beta) pairs in any order; equal weights when `gammas`, by rising beta, is None."""
     ordered = sorted(stairs, key=lambda stair: stair[1])
     betas = checked_betas(tuple(beta for _, beta in ordered))
@@ -66,26 +97,44 @@ class _Description(Stored):
     gammas: tuple[float, ...]
 
 
-def save_staircase(staircase: Staircase, folder: Path) -> None:
-    """Write `staircase.json` and one folder `stair-K` per generator into `folder`."""
-    for index, (generator, beta) in enumerate(zip(staircase.generators, staircase.betas, strict=True)):
-        save_generator(generator, beta, folder / f"stair-{index}")
+def gather_staircase(stairs: Sequence[Path], gammas: tuple[float, ...] | None, folder: Path) -> Staircase:
+    """Bring the stairs, each in a folder of its own, together: as `stair-K` by rising beta, and `staircase.json`.
+
+    All that lies in the folder of a stair beside its generator comes along.
+    """
+    loaded = [load_generator(stair) for stair in stairs]
+    staircase = build_staircase(loaded, gammas)
+    for stair, (_, beta) in zip(stairs, loaded, strict=True):
+        shutil.copytree(stair, folder / f"stair-{staircase.betas.index(beta)}")
     _Description(betas=staircase.betas, gammas=staircase.gammas).save(folder)
+    return staircase
 
 
-def load_staircase(folder: Path, device: torch.device | None = None) -> Staircase:
-    """Read what `save_staircase` wrote."""
+def save_valid(triggers: Tensor, folder: Path) -> None:
+    """Keep the triggers of a stair that are handed on, float (n, 3, height, width), in its folder."""
+    write_tensors(folder / VALID, {"triggers": triggers})
+
+
+def load_staircase(folder: Path, device: torch.device | None = None, *, valid: bool = False) -> Staircase:
+    """Read what `gather_staircase` wrote; with `valid`, flows are stood for by their triggers that are valid."""
     found = _Description.load(folder)
-    generators = [load_generator(folder / f"stair-{index}", device)[0] for index in range(len(found.betas))]
-    return Staircase(tuple(generators), found.betas, found.gammas)
+    stairs = [folder / f"stair-{index}" for index in range(len(found.betas))]
+    samplers = [
+        ValidTriggers(read_tensors(stair / VALID)["triggers"])
+        if valid and (stair / VALID).exists()
+        else load_generator(stair, device)[0]
+        for stair in stairs
+    ]
+    return Staircase(tuple(samplers), found.betas, found.gammas)
 
 
 class StairMeasurement(FreshSamples, Stored):
     """How well a finished generator fills its stair, on fresh samples.
 
     fresh_F: mean over the samples. fresh_valid_share: share of the samples with F >= beta - 0.05.
-    fresh_mutual_information: nats, by a fresh statistics network on samples that it has not seen.
+    fresh_mutual_information: nats, by a fresh statistics network on samples that it has not seen; not of flows.
     fresh_attack_success_rate: mean of the samples. F: of each sample.
+    judged_*: as `measure_fidelity` finds them.
     """
 
     FILE = "measurement.json"
@@ -94,13 +143,14 @@ class StairMeasurement(FreshSamples, Stored):
 
 
 def measure_stair(
-    triggers: TriggerGenerator,
+    triggers: Sampler,
     beta: float,
     classifier: Classifier,
     images: Tensor,
     labels: Tensor,
     target_class: int,
     *,
+    settings: GeneratorSettings,
     rng: torch.Generator,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> StairMeasurement:
@@ -109,7 +159,6 @@ def measure_stair(
     images: uint8 (n, 3, h, w), labels: int64 (n,), the defender's clean data. `on_progress` gets the samples done and
     their total.
     """
-    settings = triggers.settings
     fixed = frozen(classifier, images)
     chosen = torch.randperm(len(images), generator=rng)[: settings.fresh_images].to(images.device)
     samples = triggers.sample(settings.fresh_samples, rng)
@@ -121,9 +170,11 @@ def measure_stair(
         done += len(part)
         if on_progress is not None:
             on_progress(done, len(samples))
-    information = estimate_mutual_information(
-        triggers.pairs, steps=settings.information_steps, hidden=settings.hidden, rng=rng
-    )
+    information = None
+    if isinstance(triggers, TriggerGenerator):
+        information = estimate_mutual_information(
+            triggers.pairs, steps=settings.information_steps, hidden=settings.hidden, rng=rng
+        )
     found = torch.cat(strengths)
     return StairMeasurement(
         fresh_F=found.mean().item(),

@@ -115,7 +115,7 @@ def _crop_and_mirror(images: Tensor, rng: torch.Generator, padding: int = 4) -> 
     return images[which[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _reflected(places: Tensor, size: int) -> Tensor:
-    """Places outside 0 ... size - 1 brought back as by a mirror on the first and the last of them."""
-    places = places.abs()
-    return torch.where(places < size, places, 2 * (size - 1) - places)
+def _reflected(positions: Tensor, size: int) -> Tensor:
+    """Positions outside 0 ... size - 1 brought back as by a mirror on the first and the last of them."""
+    positions = positions.abs()
+    return torch.where(positions < size, positions, 2 * (size - 1) - positions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,6 +19,13 @@ from untrigger.storage.sources import Source
 
 TriggerSource = Callable[[int, torch.Generator], Tensor]
 """Draws `count` triggers, float (count, 3, th, tw) in [0, 1], anew at each call."""
+
+
+class Sampler(Protocol):
+    """Whatever draws triggers: `sample` is a TriggerSource."""
+
+    def sample(self, count: int, rng: torch.Generator) -> Tensor:
+        """Fresh triggers, float (count, 3, th, tw) in [0, 1]."""
 
 
 def binary_patterns() -> Tensor:
@@ -111,28 +119,28 @@ def check_fits(size: Sequence[int], images: Tensor) -> None:
         )
 
 
-def draw_places(count: int, images: Tensor, size: Sequence[int], rng: torch.Generator) -> Tensor:
-    """Places for `count` patches of `size`, height and width, on images (..., h, w): int64 (count, 2) on the CPU.
+def draw_positions(count: int, images: Tensor, size: Sequence[int], rng: torch.Generator) -> Tensor:
+    """Positions for `count` patches of `size`, height and width, on images (..., h, w): int64 (count, 2) on the CPU.
 
-    Row and column of the upper left corner, uniform over all places where the patch fits, drawn from `rng`.
+    Row and column of the upper left corner, uniform over all positions where the patch fits, drawn from `rng`.
     """
     rows = torch.randint(images.shape[-2] - size[0] + 1, (count,), generator=rng)
     columns = torch.randint(images.shape[-1] - size[1] + 1, (count,), generator=rng)
     return torch.stack([rows, columns], 1)
 
 
-def stamp(images: Tensor, triggers: Tensor, places: Tensor | torch.Generator) -> Tensor:
-    """Stamp a trigger on every image, each at its own place; differentiable in `triggers`.
+def stamp(images: Tensor, triggers: Tensor, positions: Tensor | torch.Generator) -> Tensor:
+    """Stamp a trigger on every image, each at its own position; differentiable in `triggers`.
 
     images: float (n, 3, h, w); left as they are. triggers: float (n, 3, th, tw), or (1, 3, th, tw) for all, in the
-    values of the images (in [0, 1], or normalised). places: (n, 2) from `draw_places`, or the generator to draw them
-    with. Returns float (n, 3, h, w).
+    values of the images (in [0, 1], or normalised). positions: (n, 2) from `draw_positions`, or the randomness to
+    draw them with. Returns float (n, 3, h, w).
     """
     n = len(images)
     patch_height, patch_width = triggers.shape[-2:]
-    if isinstance(places, torch.Generator):
-        places = draw_places(n, images, (patch_height, patch_width), places)
-    tops, lefts = moved(places, images.device).unbind(1)
+    if isinstance(positions, torch.Generator):
+        positions = draw_positions(n, images, (patch_height, patch_width), positions)
+    tops, lefts = moved(positions, images.device).unbind(1)
     rows = (tops[:, None] + torch.arange(patch_height, device=images.device))[:, None, :, None]
     columns = (lefts[:, None] + torch.arange(patch_width, device=images.device))[:, None, None, :]
     which = torch.arange(n, device=images.device)[:, None, None, None]

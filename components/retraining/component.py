@@ -17,15 +17,15 @@ def retraining(
     task: dict,
     label: str = "",
 ) -> None:
-    """Retrain with one method of defence, once per seed. It is never handed the true trigger.
+    """Retrain with methods of defence, each once per seed. It is never handed the true trigger.
 
     Args:
         backdoored_classifier: The classifier to be cured.
         defender_data: Clean images that the defender has.
         trigger_staircase: The ensemble of generators.
         reversed_triggers: The baseline's single triggers.
-        retrained: One classifier per seed, and the curves.
-        method: none, fine_tune, single_trigger, beta=B or ensemble.
+        retrained: One classifier per seed, and the curves; a folder of these for each method where there are several.
+        method: none, fine_tune, single_trigger, beta=B or ensemble; several joined by commas.
         seeds: Seeds that this task runs, joined by commas.
         task: The parameters retraining, target_class, seed of the stage.
         label: Sets the stage apart from others of its kind in progress and tracking.

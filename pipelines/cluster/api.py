@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,6 +44,8 @@ PAGE = 200
 
 UNCHANGED_SECONDS = 120.0
 """After so long without a change the workflow of a run is looked for, and then again after as long."""
+
+_NUMBERED = re.compile(r" #(\d+)$")
 
 GOING_ON = ("", "PENDING", "RUNNING", "CANCELING", "PAUSED", "RUNTIME_STATE_UNSPECIFIED")
 
@@ -146,6 +149,30 @@ class Cluster:
             runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=root),
         )
         return str(self._ask(f"start the run {name!r}", self._runs.run_service_create_run, run=wanted).run_id)
+
+    def start_again(self, run_id: str) -> str:
+        """Start a run once more, with the same pipeline, parameters and place; the id of the new one.
+
+        UserError for a run that goes on, unless its workflow was deleted, and for one that `submit` did not start.
+        """
+        run = self.run(run_id)
+        if run.state in GOING_ON and not self._is_lost(run):
+            raise UserError(f"the run {run_id} is {run.state}: it is started again when it has ended")
+        told = self._ask(f"find the run {run_id}", self._runs.run_service_get_run, run_id=run_id)
+        version = told.pipeline_version_reference
+        if not run.root or version is None:
+            raise UserError(f"the run {run_id} was not started by `untrigger submit`: start it again in KFP's pages")
+        number = _NUMBERED.search(run.name)
+        name = f"{_NUMBERED.sub('', run.name)} #{int(number[1]) + 1 if number else 2}"
+        uploaded = (version.pipeline_id, version.pipeline_version_id)
+        return self.start(name, told.experiment_id, uploaded, told.runtime_config.parameters, run.root)
+
+    def _is_lost(self, run: ClusterRun) -> bool:
+        """Whether the workflow of a run that KFP calls running is gone."""
+        try:
+            return not Namespace(self._namespace).has_workflow(run.id)
+        except NoAccess:
+            return False
 
     def run(self, run_id: str) -> ClusterRun:
         """The run with this id, with its stages."""

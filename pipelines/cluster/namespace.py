@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from untrigger.pipelines.cluster.nodes import Node, amounts
 
 T = TypeVar("T")
 
@@ -57,6 +60,31 @@ class Namespace:
             )
         )
         return bool(listed["items"])
+
+    def is_ready(self, service: str, namespace: str) -> bool:
+        """Whether a Service of another namespace has a pod that is ready."""
+        found = self._found(self.core.read_namespaced_endpoints, service, namespace)
+        return any(subset.addresses for subset in (found and found.subsets) or ())
+
+    def nodes(self) -> list[Node]:
+        """The nodes that take pods, with what pods have left of them."""
+        listed = _asked(lambda: self.core.list_node(_request_timeout=SECONDS)).items
+        pods = _asked(lambda: self.core.list_pod_for_all_namespaces(_request_timeout=SECONDS)).items
+        taken: dict[str, Counter[str]] = defaultdict(Counter)
+        for pod in pods:
+            if pod.spec.node_name and pod.status.phase not in ("Succeeded", "Failed"):
+                for container in pod.spec.containers:
+                    taken[pod.spec.node_name].update(amounts(container.resources and container.resources.requests))
+        return [
+            Node(
+                has := amounts(node.status.allocatable),
+                {name: amount - taken[node.metadata.name][name] for name, amount in has.items()},
+                node.metadata.labels or {},
+                [{"key": each.key, "value": each.value, "effect": each.effect} for each in node.spec.taints or ()],
+            )
+            for node in listed
+            if not node.spec.unschedulable
+        ]
 
     def _found(self, read: Callable[..., Any], *name: str) -> Any:
         from kubernetes import client

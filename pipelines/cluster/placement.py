@@ -1,4 +1,4 @@
-"""Where the GPU stages of a submitted DAG run: chosen as it is submitted, while the compiled DAG stays as it is."""
+"""Where the stages of a submitted DAG run: chosen as it is submitted, while the compiled DAG stays as it is."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from untrigger.artifacts import read_text
 from untrigger.errors import UserError
 from untrigger.networks.devices import GPUS
 from untrigger.pipelines.resources import GPU_TYPE
 from untrigger.settings.base import Frozen
+from untrigger.stages.identities import STAGES
+
+_EXECUTORS = {identity.title: f"exec-{identity.task}" for identity in STAGES.values()}
 
 Quantity = Annotated[
     str,
@@ -40,8 +43,20 @@ class Toleration(Frozen):
         return self
 
 
+class StagePlacement(Frozen):
+    """What one stage asks for in place of everything else."""
+
+    cpu: Quantity | None = None
+    memory: Quantity | None = None
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[Toleration, ...] | None = None
+
+
 class Placement(Frozen):
-    """What every GPU stage asks for in place of what is compiled; what is not given stays as compiled."""
+    """What every GPU stage asks for in place of what is compiled; what is not given stays as compiled.
+
+    `stages` says the same of single stages by their titles, with a GPU or without.
+    """
 
     gpu_type: str = Field(GPU_TYPE, min_length=1, description="resource name of the GPUs")
     gpus: int = Field(1, ge=0, le=64, description="GPUs per stage; 0: the stages run on CPUs")
@@ -50,6 +65,14 @@ class Placement(Frozen):
     shared_memory: Quantity | None = None
     node_selector: dict[str, str] = {}
     tolerations: tuple[Toleration, ...] | None = Field(None, description="in place of that of the GPU type")
+    stages: dict[str, StagePlacement] = {}
+
+    @field_validator("stages")
+    @classmethod
+    def _are_stages(cls, stages: dict[str, StagePlacement]) -> dict[str, StagePlacement]:
+        if unknown := sorted(stages.keys() - _EXECUTORS.keys()):
+            raise ValueError(f"there is no stage {', '.join(unknown)}, there are {', '.join(_EXECUTORS)}")
+        return stages
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -91,6 +114,10 @@ def with_placement(documents: Sequence[dict[str, Any]], placement: Placement) ->
         if placement.gpus:
             # So that the stage can tell that it should find some: no cache key holds what the environment says.
             container.setdefault("env", []).append({"name": GPUS, "value": str(placement.gpus)})
+    for title, chosen in placement.stages.items():
+        name = _EXECUTORS[title]
+        if name in executors:
+            _place_one(executors[name]["container"]["resources"], pods[name], chosen)
     return [spec, platform]
 
 
@@ -108,14 +135,26 @@ def _place(resources: dict[str, Any], pod: dict[str, Any], placement: Placement)
         resources["accelerator"] = {"count": count, "resourceCount": count, "resourceType": kind, "type": kind}
     else:
         del resources["accelerator"]
-    for name, older, value in (("Cpu", "cpu", placement.cpu), ("Memory", "memory", placement.memory)):
-        if value:
-            for kind in ("Limit", "Request"):
-                resources[f"resource{name}{kind}"] = value
-                resources.pop(f"{older}{kind}", None)
+    _ask(resources, placement.cpu, placement.memory)
     if placement.shared_memory:
         for mount in pod.get("emptyDirMounts", []):
             mount["sizeLimit"] = placement.shared_memory
     if placement.node_selector:
         pod["nodeSelector"] = {"labels": dict(placement.node_selector)}
     pod["tolerations"] = placement.tolerated()
+
+
+def _place_one(resources: dict[str, Any], pod: dict[str, Any], placement: StagePlacement) -> None:
+    _ask(resources, placement.cpu, placement.memory)
+    if placement.node_selector:
+        pod["nodeSelector"] = {"labels": dict(placement.node_selector)}
+    if placement.tolerations is not None:
+        pod["tolerations"] = [toleration.model_dump(exclude_none=True) for toleration in placement.tolerations]
+
+
+def _ask(resources: dict[str, Any], cpu: str | None, memory: str | None) -> None:
+    for name, older, value in (("Cpu", "cpu", cpu), ("Memory", "memory", memory)):
+        if value:
+            for kind in ("Limit", "Request"):
+                resources[f"resource{name}{kind}"] = value
+                resources.pop(f"{older}{kind}", None)

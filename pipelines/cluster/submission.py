@@ -15,12 +15,19 @@ from untrigger.errors import UserError
 from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
 from untrigger.pipelines.cluster.api import Cluster
 from untrigger.pipelines.cluster.placement import Placement, with_placement
+from untrigger.pipelines.cluster.size import Size, size_of
 from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
 from untrigger.runs.inputs import check_input, input_sources
 from untrigger.runs.stored_reports import PIPELINE_ROOT
 from untrigger.settings.runs import DefenseConfig, SweepConfig
 from untrigger.storage.bundles import OnFile, quiet, read_manifest
 from untrigger.storage.objects import Address, ObjectStore
+
+DEFAULT_STORE = Address("untrigger")
+"""Where the cluster cannot be asked."""
+
+MOST_NODES = 1000
+"""Argo keeps 1 MiB of a workflow's compressed nodes, about 860 bytes each."""
 
 INPUT_SETTINGS = ("dataset", "weights", "trigger", "triggers", "panels")
 """The settings that may name something on this machine."""
@@ -32,13 +39,14 @@ class Submission:
 
     config: DefenseConfig | SweepConfig
     documents: list[dict[str, Any]]
-    store: Address
+    store: Address | None
+    """Below it inputs and artifacts go; None until the cluster has been asked."""
 
     @classmethod
     def of(
         cls,
         config: DefenseConfig | SweepConfig,
-        store: str,
+        store: str | None,
         placement: Placement,
         pins: Mapping[str, str],
         *,
@@ -47,7 +55,9 @@ class Submission:
         """UserError when an input is not to be had, or an image has no digest and that is not allowed."""
         _check_inputs(config)
         compiled = list(yaml.safe_load_all(compiled_for(config).read_text()))
-        submission = cls(config, with_placement(with_pins(compiled, pins), placement), Address.parse(store))
+        submission = cls(
+            config, with_placement(with_pins(compiled, pins), placement), Address.parse(store) if store else None
+        )
         if submission.unpinned and not allow_unpinned:
             first = submission.unpinned[0]
             raise UserError(
@@ -71,10 +81,19 @@ class Submission:
         """The images that have no digest."""
         return [image for image in self.images if not is_pinned(image)]
 
+    def size(self) -> Size:
+        """The nodes and pods of its workflow."""
+        return size_of(self.documents[0], pipeline_arguments(self.config))
+
     @property
     def root(self) -> str:
         """The pipeline root: where the artifacts go."""
-        return str(self.store / PIPELINE_ROOT)
+        return str(self.at / PIPELINE_ROOT)
+
+    @property
+    def at(self) -> Address:
+        """Below it inputs and artifacts go: what was given or what the cluster said, else the bucket of old."""
+        return self.store or DEFAULT_STORE
 
     def inputs_to_store(self) -> list[str]:
         """What lies on this machine of dataset, classifier and triggers, as `untrigger store put` takes it."""
@@ -94,7 +113,7 @@ def run_name(config: DefenseConfig | SweepConfig) -> str:
 def check_stored_inputs(submission: Submission) -> None:
     """UserError unless the store may be written to and holds the inputs that are named by addresses."""
     store = ObjectStore()
-    store.check_writable(submission.store)
+    store.check_writable(submission.at)
     for source in input_sources(submission.config):
         if source.stored and (found := read_manifest(store, Address.parse(source.name)).kind) != source.kind:
             raise UserError(f"{source.name} is a {found}, not a {source.kind}")
@@ -133,7 +152,7 @@ def _with_stored_inputs(
 
     config, stored = submission.config, {}
     for source in submission.inputs_to_store():
-        stored[source] = str(publish(source, str(submission.store), on_file, config.data))
+        stored[source] = str(publish(source, str(submission.at), on_file, config.data))
         tell(f"{source} is {stored[source]}")
 
     def named(value: Any) -> Any:

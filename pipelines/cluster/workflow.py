@@ -38,16 +38,26 @@ _TITLES = {identity.task: identity.title for identity in STAGES.values()}
 _ROUTINE = ("", "ContainerCreating", "PodInitializing")
 """What Argo says of a pod that is about to start."""
 
+_PASSING = re.compile(
+    r"pod deleted|evicted|low on resource|preempt|node.*(lost|shutdown|not ready)|shutdown|exit code 143", re.IGNORECASE
+)
+"""What Argo says of pods that were taken away: nothing that the stage itself did."""
+
 _ATTEMPT = re.compile(r"\(\d+\)$")
 _ITERATION = re.compile(r"\.iteration-iterations\((\d+):[^)]*\)")
 
 
 @dataclass(frozen=True)
 class Stage(Event):
-    """What became of a stage; where its log lies in the store, likeliest place first; whether it merely begins."""
+    """What became of a stage.
+
+    `logs` is where its log lies in the store, likeliest place first. `routine`: it merely begins, as every stage does.
+    `may_pass`: it failed of what another attempt may be spared.
+    """
 
     logs: tuple[Address, ...] = ()
     routine: bool = False
+    may_pass: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,9 @@ class Workflow:
         pod = (attempts or drivers)[-1]
         kind, text, routine = self._state(pod, bool(attempts), len(attempts))
         began = datetime.fromisoformat((attempts or drivers)[0]["startedAt"]).timestamp()
-        return Stage(name, kind, text, time=began, logs=tuple(self._logs(pod)), routine=routine)
+        # KFP's driver fails of what happened around it: where its pod is lost, it runs twice and finds its own traces.
+        may_pass = kind == "failed" and (not attempts or bool(_PASSING.search(pod.get("message") or "")))
+        return Stage(name, kind, text, time=began, logs=tuple(self._logs(pod)), routine=routine, may_pass=may_pass)
 
     def _attempts(self, path: str) -> list[Node]:
         """The pods of a stage's container, first attempt first."""

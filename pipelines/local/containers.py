@@ -17,14 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
+from docker.types import DeviceRequest, Mount
 from requests import RequestException
 
+import docker
 from untrigger.errors import UserError
-from untrigger.pipelines.arguments import COMPILED
 from untrigger.pipelines.local.endings import LAST_LINES, StageEnd, stopping_first
 from untrigger.runs.output_folder import OutputFolder
+from untrigger.stages.identities import STAGES
 
 RUN_LABEL = "untrigger.run"
 UNPRIVILEGED = 10001
@@ -47,10 +48,6 @@ class ContainerOptions:
 
 def check_engine() -> None:
     """UserError when no engine answers, or when an image of the pipeline is missing."""
-    from docker.errors import DockerException
-
-    import docker
-
     try:
         client = docker.from_env()
         there = {tag for image in client.images.list() for tag in image.tags}
@@ -60,7 +57,7 @@ def check_engine() -> None:
         raise UserError(
             f"no Docker engine answers at {where}: start it, or leave out --runner docker ({error})"
         ) from error
-    missing = sorted(_images() - there)
+    missing = sorted({identity.image for identity in STAGES.values()} - there)
     if missing:
         raise UserError(f"the engine has no image {', '.join(missing)}: build them with `make images`")
 
@@ -69,7 +66,6 @@ def docker_runner(
     environment: Mapping[str, str], output: OutputFolder, sources: Sequence[Path], options: ContainerOptions
 ) -> Any:
     """The runner that starts every stage of the run in `output`; `sources` are files and folders that it may read."""
-    from docker.types import DeviceRequest, Mount
     from kfp import local
 
     user, group = os.getuid(), os.getgid()
@@ -86,7 +82,7 @@ def docker_runner(
     mounts = [Mount(str(path), str(path), type="bind") for path in written if path != output.workspace]
     readable = dict.fromkeys(str(path.absolute()) for path in sources)
     mounts += [Mount(path, path, type="bind", read_only=True) for path in readable]
-    gpus = {} if options.gpus is None else {"device_requests": [_gpus(DeviceRequest, options.gpus)]}
+    gpus = {} if options.gpus is None else {"device_requests": [_gpus(options.gpus)]}
     return local.DockerRunner(
         environment=dict(environment),
         mounts=mounts,
@@ -114,8 +110,6 @@ def watching_containers(run_id: str, memory: str) -> Iterator[list[StageEnd]]:
     KFP removes a container as soon as it ends, and with some engines takes a vanished one for a success: the engine's
     own events tell what happened.
     """
-    import docker
-
     client = docker.from_env()
     watch = _Watch(client, run_id, memory)
     thread = threading.Thread(target=watch.follow, name="containers", daemon=True)
@@ -171,8 +165,6 @@ class _Watch:
                 self._note_end(container, event["Actor"]["Attributes"])
 
     def _read(self, container: str, lines: deque[str]) -> None:
-        from docker.errors import APIError
-
         try:
             for line in self._client.api.logs(container, stream=True, follow=True):
                 lines.append(line.decode(errors="replace").rstrip())
@@ -195,11 +187,5 @@ class _Watch:
         return "was killed" if exit_code == 137 else f"ended with status {exit_code}"
 
 
-def _images() -> set[str]:
-    specs = [next(yaml.safe_load_all(path.read_text())) for path in COMPILED.values()]
-    executors = [executor for spec in specs for executor in spec["deploymentSpec"]["executors"].values()]
-    return {executor["container"]["image"] for executor in executors}
-
-
-def _gpus(request: Any, gpus: str) -> Any:
-    return request(count=-1 if gpus == "all" else int(gpus), capabilities=[["gpu"]])
+def _gpus(gpus: str) -> Any:
+    return DeviceRequest(count=-1 if gpus == "all" else int(gpus), capabilities=[["gpu"]])

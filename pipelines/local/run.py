@@ -52,7 +52,7 @@ def check_tracking() -> None:
 def deliver_tracking(output: OutputFolder) -> int:
     """Write the tracking records that a run left undelivered; how many there were.
 
-    Raises UserError when a run is at work in the folder, or as `mlflow_writer.deliver` does.
+    Raises UserError when a run is at work in the folder, or as `tracking.forwarding.deliver` does.
     """
     from untrigger.tracking.forwarding import deliver
 
@@ -158,7 +158,7 @@ def _threads(config: CommonConfig) -> dict[str, int]:
     Two triggers of a sweep are at work at once, each with loops of its own: one core must do for a task of those.
     """
     cores = len(os.sched_getaffinity(0))
-    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.planned_methods())}
+    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.method_plan())}
     if isinstance(config, SweepConfig) and len(config.triggers) > 1:
         share = max(1, cores // SIDE_BY_SIDE)
         inner = {name: max(1, share // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}

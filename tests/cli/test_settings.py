@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from click.testing import CliRunner
 from hypothesis import given
 
 from tests.support.settings import configs_of
+from untrigger.cli import main
 from untrigger.cli.settings import SettingsCommand, SweepSettingsCommand, nested_settings
 from untrigger.settings.runs import DefenseConfig, SweepConfig
 
@@ -29,3 +31,10 @@ def test_options_on_the_command_line_give_the_same_settings(config: DefenseConfi
     command = (SettingsCommand if isinstance(config, DefenseConfig) else SweepSettingsCommand)("run")
     with command.make_context("run", list(options(config.record()))) as context:
         assert type(config).of(nested_settings(context.params)) == config
+
+
+def test_a_wrong_setting_of_flows_is_named() -> None:
+    told = CliRunner().invoke(main, ["run", "--profile", "tiny", "--flow.samples", "4"])
+    assert told.exit_code == 2 and "flow: triggers must be at most samples 4, got 48" in told.output
+    told = CliRunner().invoke(main, ["run", "--generator.family", "diffusion"])
+    assert told.exit_code == 2 and "generator.family" in told.output and "diffusion" in told.output

@@ -27,6 +27,7 @@ from untrigger.components.retraining.component import retraining
 from untrigger.components.visualisation.component import visualisation
 from untrigger.datasets.images import load_images, save_images
 from untrigger.pipelines.arguments import pipeline_arguments
+from untrigger.stages.retraining_runs import folders_of
 
 
 def content(artifact: Any, name: str) -> Any:
@@ -255,6 +256,23 @@ def test_single_trigger_with_a_seed_beyond_the_restarts_is_refused(
         )
     assert exit.value.code == 2
     assert "needs at least 6 restarts, got 2" in capsys.readouterr().out
+
+
+def test_packed_methods_give_what_each_gives_alone(work: dict[str, Any], tmp_path: Path) -> None:
+    given = {
+        "backdoored_classifier": work["backdoored"],
+        "defender_data": work["defender_data"],
+        "trigger_staircase": work["staircase"],
+        "reversed_triggers": work["reversed"],
+        "seeds": "0,1",
+        "task": ARGUMENTS["retraining_task"],
+    }
+    for name, method in (("packed", "fine_tune,ensemble"), ("alone", "ensemble")):
+        retraining.python_func(**given, retrained=artifact(tmp_path, name), method=method)
+    together, alone = tmp_path / "packed", tmp_path / "alone"
+    assert folders_of(together) == [together / "ensemble", together / "fine_tune"] and folders_of(alone) == [alone]
+    for file in ("seed-1/classifier.safetensors", "retraining.json"):
+        assert (together / "ensemble" / file).read_bytes() == (alone / file).read_bytes()
 
 
 def test_a_stage_that_is_told_something_wrong_says_what_and_computes_nothing(

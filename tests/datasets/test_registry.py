@@ -62,5 +62,5 @@ def test_a_plugin_brings_its_dataset_along(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", ["digits", "s3", "two words", "a:b", ""])
 def test_a_taken_or_impossible_name_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="is taken, or no name"):
+    with pytest.raises(UserError, match="is taken, or no name"):
         register_dataset(name, read_stripes, description="made up")

@@ -254,8 +254,8 @@ def test_a_registry_without_tls_is_told_to_every_target(tmp_path: Path) -> None:
         )
         assert pushed.returncode == 0
     asked = (tmp_path / "asked").read_text()
-    assert "podman push --tls-verify=false r.test:5000/untrigger/open-run:0.1.0" in asked
-    assert "docker push r.test:5000/untrigger/open-run:0.1.0" in asked
+    assert f"podman push --tls-verify=false r.test:5000/untrigger/open-run:{__version__}" in asked
+    assert f"docker push r.test:5000/untrigger/open-run:{__version__}" in asked
 
 
 def test_an_outside_store_without_its_address_is_not_deployed(checkout: Path) -> None:

@@ -17,7 +17,7 @@ from untrigger.networks import architectures
 from untrigger.networks.architectures import check_architecture, register_architecture
 from untrigger.plugins import PLUGINS
 from untrigger.settings.methods import ClassifierSettings
-from untrigger.triggers import draw_places
+from untrigger.triggers import draw_positions
 
 
 class Network(nn.Module):
@@ -113,8 +113,8 @@ def make(name: str, images: Tensor, seed: int = 0) -> Classifier:
 def patch_gradient(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits of stamped images, and the gradient of one log-probability with respect to one trigger per image."""
     triggers = torch.rand(len(images), 3, 3, 3, generator=torch.Generator().manual_seed(4)).requires_grad_()
-    places = draw_places(len(images), images, (3, 3), torch.Generator().manual_seed(6))
-    logits = classifier.classify_stamped(images, triggers, places)
+    positions = draw_positions(len(images), images, (3, 3), torch.Generator().manual_seed(6))
+    logits = classifier.classify_stamped(images, triggers, positions)
     (gradient,) = torch.autograd.grad(logits.log_softmax(1)[:, 0].sum(), triggers)
     return logits.detach(), gradient
 

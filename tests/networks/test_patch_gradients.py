@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from untrigger.classifiers import Classifier, frozen, new_classifier
 from untrigger.networks.patch_gradients import WindowedConvolution, gradients_in_patches
 from untrigger.settings.methods import ClassifierSettings
-from untrigger.triggers import draw_places, stamp
+from untrigger.triggers import draw_positions, stamp
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def resnet() -> Classifier:
 
 
 def gradient(
-    classifier: Classifier, images: Tensor, places: Tensor, size: tuple[int, int] = (3, 3), *, whole: bool = False
+    classifier: Classifier, images: Tensor, positions: Tensor, size: tuple[int, int] = (3, 3), *, whole: bool = False
 ) -> Tensor:
     """Of a sum of log-probabilities, with respect to one trigger per image; `whole`: by torch's backward pass alone."""
     triggers = torch.rand(len(images), 3, *size, generator=torch.Generator().manual_seed(4)).requires_grad_()
     if whole:
-        logits = classifier.classify(stamp(classifier.normalise(images), classifier.normalise(triggers), places))
+        logits = classifier.classify(stamp(classifier.normalise(images), classifier.normalise(triggers), positions))
     else:
-        logits = classifier.classify_stamped(images, triggers, places)
+        logits = classifier.classify_stamped(images, triggers, positions)
     logits.log_softmax(1)[:, 0].sum().backward()
     assert triggers.grad is not None
     return triggers.grad
@@ -60,9 +60,9 @@ def test_the_gradient_of_a_trigger_is_that_of_the_whole_backward_pass_wherever_i
     corners: list[tuple[int, int]],
 ) -> None:
     images = random_images(len(corners) + 16, *shape, rng)
-    places = torch.cat([torch.tensor(corners), draw_places(16, images, size, rng)])
-    whole = gradient(resnet, images, places, size, whole=True)
-    restricted = gradient(resnet, images, places, size)
+    positions = torch.cat([torch.tensor(corners), draw_positions(16, images, size, rng)])
+    whole = gradient(resnet, images, positions, size, whole=True)
+    restricted = gradient(resnet, images, positions, size)
     assert restricted.abs().amax((1, 2, 3)).min() > 0
     torch.testing.assert_close(restricted, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
 
@@ -88,14 +88,14 @@ def test_the_gradient_is_whole_for_any_patch_anywhere_behind_any_convolutions(
 ) -> None:
     size = tuple(data.draw(st.integers(1, extent)) for extent in shape)
     corner = st.tuples(*(st.integers(0, extent - length) for extent, length in zip(shape, size, strict=True)))
-    places = torch.tensor(data.draw(st.lists(corner, min_size=1, max_size=3)))
+    positions = torch.tensor(data.draw(st.lists(corner, min_size=1, max_size=3)))
     path, rng = convolutions(kinds), torch.Generator().manual_seed(5)
-    images = torch.rand(len(places), 3, *shape, generator=rng, dtype=torch.float64)
-    triggers = torch.rand(len(places), 3, *size, generator=rng, dtype=torch.float64).requires_grad_()
+    images = torch.rand(len(positions), 3, *shape, generator=rng, dtype=torch.float64)
+    triggers = torch.rand(len(positions), 3, *size, generator=rng, dtype=torch.float64).requires_grad_()
 
     def gradient(*, whole: bool) -> Tensor:
-        features = stamp(images, triggers, places)
-        with nullcontext() if whole else gradients_in_patches(path, images, places, (size[0], size[1])):
+        features = stamp(images, triggers, positions)
+        with nullcontext() if whole else gradients_in_patches(path, images, positions, (size[0], size[1])):
             for convolution in path:
                 features = convolution(features).tanh()
         return torch.autograd.grad(features.sum(), triggers)[0]
@@ -108,7 +108,7 @@ def test_more_than_a_third_of_the_backward_operations_is_spared(resnet: Classifi
     counted = []
     for whole in (True, False):
         with FlopCounterMode(display=False) as counter:
-            gradient(resnet, images, draw_places(4, images, (3, 3), rng), whole=whole)
+            gradient(resnet, images, draw_positions(4, images, (3, 3), rng), whole=whole)
         counted.append(counter.get_total_flops())
     backward = counted[0] / 2
     assert counted[0] - counted[1] > backward / 3

@@ -24,8 +24,8 @@ def tasks(spec: dict[str, Any], component: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def work(spec: dict[str, Any]) -> dict[str, Any]:
-    """The tasks of the inner pipeline."""
-    return tasks(spec, "comp-defend-one-trigger")
+    """The tasks inside the tracking run."""
+    return tasks(spec, "comp-exit-handler-1")
 
 
 def test_the_committed_yaml_is_what_the_code_compiles_to(tmp_path: Path) -> None:
@@ -36,12 +36,12 @@ def test_the_committed_yaml_is_what_the_code_compiles_to(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("task", "after"),
     [
-        ("pixel-sgd", {"poison-training"}),
-        ("for-loop-beta-plan", {"poison-training"}),
-        ("staircase", {"for-loop-beta-plan"}),
+        ("pixel-sgd", {"poison-training", "prepare-data"}),
+        ("for-loop-beta-plan", {"poison-training", "prepare-data"}),
+        ("staircase", {"for-loop-beta-plan", "poison-training"}),
         ("visualisation", {"staircase", "pixel-sgd", "poison-training"}),
-        ("for-loop-retraining-plan", {"poison-training", "pixel-sgd", "staircase"}),
-        ("ideal-retraining", {"poison-training"}),
+        ("for-loop-retraining-plan", {"poison-training", "pixel-sgd", "staircase", "prepare-data"}),
+        ("ideal-retraining", {"poison-training", "prepare-data"}),
     ],
 )
 def test_each_stage_waits_for_exactly_what_it_reads(work: dict[str, Any], task: str, after: set[str]) -> None:
@@ -100,13 +100,22 @@ def test_each_stage_is_told_what_it_uses_and_no_more(spec: dict[str, Any]) -> No
     assert told.keys() == spec["root"]["inputDefinitions"]["parameters"].keys()
 
 
+def test_only_a_search_by_flows_is_told_their_settings() -> None:
+    mine, flow = (
+        pipeline_arguments(tiny_config(generator={"family": family}, flow={"steps": 3})) for family in ("mine", "flow")
+    )
+    assert mine["generator_training_task"]["flow"] == {} and flow["generator_training_task"]["flow"]["steps"] == 3
+    assert mine["prepare_data_task"]["generator_batch_size"] == 64, "the images that a step of theirs needs at least"
+    assert flow["prepare_data_task"]["generator_batch_size"] == 0
+
+
 def test_the_tracking_run_is_opened_first_and_closed_whatever_happens(spec: dict[str, Any]) -> None:
     outer = spec["root"]["dag"]["tasks"]
     assert outer["close-run"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
     handled = tasks(spec, outer["exit-handler-1"]["componentRef"]["name"])
     assert handled["prepare-data"]["dependentTasks"] == ["open-run"]
     assert handled["clean-training"]["dependentTasks"] == ["prepare-data"]
-    assert handled["defend-one-trigger"]["dependentTasks"] == ["clean-training", "prepare-data"]
+    assert handled["poison-training"]["dependentTasks"] == ["clean-training", "prepare-data"]
     assert "enableCache" not in handled["open-run"].get("cachingOptions", {})
 
 
@@ -122,3 +131,11 @@ def test_each_beta_keeps_its_weight_whatever_the_order_they_are_given_in() -> No
 def test_stairs_are_packed_into_as_many_tasks_as_asked_for(per_task: int, plan: list[str]) -> None:
     config = tiny_config(betas=(0.5, 0.8, 0.9), betas_per_task=per_task)
     assert pipeline_arguments(config)["beta_plan"] == plan
+
+
+@pytest.mark.parametrize(("per_task", "plan"), [(1, 5), (2, 3), (9, 1)])
+def test_methods_are_packed_into_as_many_tasks_as_asked_for(per_task: int, plan: int) -> None:
+    config = tiny_config(betas=(0.5,), methods_per_task=per_task)
+    methods = [item["method"] for item in pipeline_arguments(config)["retraining_plan"]]
+    assert len(methods) == plan
+    assert ",".join(methods) == "none,fine_tune,single_trigger,beta=0.5,ensemble"

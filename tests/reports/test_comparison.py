@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support.results import finished, swept
+from untrigger.artifacts import read_json, write_json
 from untrigger.cli import main
 from untrigger.reports.comparison import compared, differing_settings
 from untrigger.runs.reading import read_runs
@@ -93,3 +94,14 @@ def test_what_is_no_run_is_said_in_one_sentence(
     swept(tmp_path / "elsewhere", {"binary:4": 0.1})
     result = CliRunner().invoke(main, ["compare", *words])
     assert result.exit_code == 2 and told in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_setting_that_an_early_version_did_not_know_has_its_default(tmp_path: Path) -> None:
+    new = finished(tmp_path / "new", {"ensemble": [0.1]})
+    flows = finished(tmp_path / "flows", {"ensemble": [0.1]}, generator={"family": "flow"})
+    results = read_json(Path(new) / "results.json")
+    del results["config"]["flow"], results["config"]["generator"]["family"]
+    write_json(tmp_path / "old" / "results.json", results)
+    old = str(tmp_path / "old")
+    assert not differing_settings(read_runs([old, new]))
+    assert differing_settings(read_runs([old, flows])) == {"generator.family": ["mine", "flow"]}

@@ -72,7 +72,7 @@ def test_results_of_early_versions_are_compared_with_todays(tmp_path: Path, file
         ({"before": {"clean_accuracy": 0.9, "attack_success_rate": 1}}, "before.robust_accuracy is missing"),
         ({"target_class": "cat"}, "target_class: input should be a valid integer"),
         ({"defences": []}, "unknown field defences"),
-        ({"summary": [3]}, "summary.0: must be a JSON object"),
+        ({"summary": [3]}, "summary.0: must be a JSON object, got 3"),
         ({"format": 2}, "has format 2, this version of untrigger reads format 1"),
     ],
 )

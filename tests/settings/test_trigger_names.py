@@ -65,8 +65,8 @@ def test_any_list_gives_triggers_that_stand_for_themselves_or_is_refused_in_one_
             Path(name).write_bytes(content)
         try:
             triggers = expanded_triggers(tuple(names))
-        except ValueError as error:
-            assert type(error) is ValueError and len(str(error).splitlines()) == 1
+        except (UserError, ValueError) as error:
+            assert type(error) in (UserError, ValueError) and len(str(error).splitlines()) == 1
         else:
             assert triggers and len(set(triggers)) == len(triggers)
             assert expanded_triggers(triggers) == triggers

@@ -10,8 +10,8 @@ from untrigger.settings.runs import DefenseConfig, SweepConfig
 SMALL: dict[str, Any] = {"betas": (0.5,), "methods": ("ensemble",), "retraining_seeds": 1}
 """One stair, one method and one retraining: enough where runs are about something else."""
 
-FP32: dict[str, Any] = {"classifier": {"precision": "fp32"}}
-"""The same arithmetic on every machine: where numbers are compared with those of another."""
+STEADY: dict[str, Any] = {"classifier": {"precision": "fp32"}, "poisoning": {"learning_rate": 0.002}}
+"""The same arithmetic and small steps, which do not blow up what each processor makes of rounding."""
 
 
 def tiny_config(**changes: Any) -> DefenseConfig:

@@ -49,10 +49,10 @@ def train_generator(
         classifier,
         images,
         labels,
-        [beta],
         target_class,
         size,
         settings,
+        betas=[beta],
         rngs=[rng],
         on_epoch=report,
     )[0]

@@ -8,6 +8,7 @@ few objects of the Kubernetes API that `submit` looks for are served beside it.
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import logging
 import threading
@@ -30,11 +31,20 @@ from tests.support.argo import Imitation
 from tests.support.recordings import Recording, packed
 from tests.support.servers import free_port
 
-SETTINGS = {
-    ("configmaps", "untrigger-tracking"),
-    ("configmaps", "untrigger-store"),
-    ("secrets", "untrigger-store"),
+STORE = "seaweedfs.kubeflow.svc.cluster.local:8333"
+PROVIDERS = f"s3:\n  default:\n    endpoint: {STORE}\n    region: us-east-1\n"
+SETTINGS: dict[tuple[str, str], dict[str, str]] = {
+    ("configmaps", "untrigger-tracking"): {"uri": "http://mlflow.untrigger.svc.cluster.local:5000"},
+    ("configmaps", "untrigger-store"): {
+        "endpoint": f"http://{STORE}",
+        "region": "us-east-1",
+        "bucket": "untrigger",
+        "prefix": "",
+    },
+    ("configmaps", "kfp-launcher"): {"defaultPipelineRoot": "s3://untrigger/pipelines", "providers": PROVIDERS},
+    ("secrets", "untrigger-store"): {},
 }
+NODE = {"cpu": "16", "memory": "64Gi", "nvidia.com/gpu": "2", "nvidia.com/mig-2g.20gb": "2"}
 BEGAN = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 
@@ -47,7 +57,8 @@ class Kubeflow:
     `workflows` are the ids of the runs whose workflow Kubernetes has; `tells_workflows` is off for a server without the
     older API. `deployed` is
     what the objects of the namespace `untrigger` hold, by kind and name; nobody may read them when it is `forbidden`.
-    `kfp_secret` is what KFP's own secret for its store holds.
+    `settings` is the same for `kubeflow`; `nodes` are those that take pods, of the first of which pods have `taken`
+    some. `kfp_secret` is what KFP's own secret for its store holds.
     """
 
     def __init__(self, version: str = "2.17.1") -> None:
@@ -55,7 +66,10 @@ class Kubeflow:
         self.token: str | None = None
         self.multi_user = False
         self.page: str | None = None
-        self.settings = set(SETTINGS)
+        self.settings = copy.deepcopy(SETTINGS)
+        self.tracking_ready = True
+        self.nodes: list[dict[str, Any]] = [{"allocatable": NODE, "labels": {"pool": "a100"}}]
+        self.taken: dict[str, str] = {}
         self.deployed: dict[tuple[str, str], dict[str, str]] = {}
         self.forbidden = False
         self.kfp_secret: dict[str, str] = {}
@@ -347,8 +361,32 @@ def _application(server: Kubeflow) -> Flask:
             if kind == "secrets":
                 data = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
             return jsonify({"metadata": {"name": name}, "data": data})
+        if (namespace, kind, name) == ("untrigger", "endpoints", "mlflow"):
+            ready = [{"addresses": [{"ip": "10.0.0.1"}]}] if server.tracking_ready else []
+            return jsonify({"metadata": {"name": name}, "subsets": ready})
         if namespace != "kubeflow" or (kind, name) not in server.settings:
             raise Refused(404, f"{kind} {name} not found")
-        return jsonify({"metadata": {"name": name}})
+        return jsonify({"metadata": {"name": name}, "data": server.settings[kind, name]})
+
+    @app.get("/api/v1/nodes")
+    def nodes() -> Response:
+        if server.forbidden:
+            raise Refused(403, "nodes are forbidden")
+        made = [
+            {
+                "metadata": {"name": f"node-{number}", "labels": node.get("labels", {})},
+                "spec": {"taints": node.get("taints", [])},
+                "status": {"allocatable": node["allocatable"]},
+            }
+            for number, node in enumerate(server.nodes)
+        ]
+        return jsonify({"items": made})
+
+    @app.get("/api/v1/pods")
+    def pods() -> Response:
+        container = {"name": "main", "resources": {"requests": server.taken}}
+        return jsonify(
+            {"items": [{"spec": {"nodeName": "node-0", "containers": [container]}, "status": {"phase": "Running"}}]}
+        )
 
     return app

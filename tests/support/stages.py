@@ -21,8 +21,9 @@ from untrigger.components.retraining.component import retraining
 from untrigger.components.staircase.component import staircase
 from untrigger.components.visualisation.component import visualisation
 from untrigger.pipelines.arguments import pipeline_arguments
+from untrigger.settings.runs import DefenseConfig
 
-CONFIG = tiny_config(betas_per_task=2)
+CONFIG = tiny_config(betas_per_task=2, gammas=(2.0, 1.0))
 ARGUMENTS = pipeline_arguments(CONFIG)
 
 
@@ -39,8 +40,20 @@ def final_status(state: str) -> dsl.PipelineTaskFinalStatus:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """All stages run once, in the order of the DAG; the artifacts by name."""
+    """All stages run once, in the order of the DAG, and a sweep of the one run; the artifacts by name."""
     root = tmp_path_factory.mktemp("artifacts")
+    made = run_stages(root, CONFIG)
+    sweep = tiny_sweep(betas_per_task=2, triggers=("checkerboard",))
+    made["together"] = artifact(root, "together")
+    aggregation.python_func(
+        reports=[made["report"]], report=made["together"], config=pipeline_arguments(sweep)["config"]
+    )
+    return made
+
+
+def run_stages(root: Path, config: DefenseConfig) -> dict[str, Any]:
+    """All stages of a run, in the order of the DAG; the artifacts by name."""
+    arguments = pipeline_arguments(config)
     made: dict[str, Any] = {}
 
     def output(name: str) -> Any:
@@ -51,12 +64,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         training_data=output("training_data"),
         defender_data=output("defender_data"),
         evaluation_data=output("evaluation_data"),
-        task=ARGUMENTS["prepare_data_task"],
+        task=arguments["prepare_data_task"],
     )
     clean_training.python_func(
         training_data=made["training_data"],
         clean_classifier=output("clean"),
-        task=ARGUMENTS["clean_training_task"],
+        task=arguments["clean_training_task"],
     )
     poison_training.python_func(
         training_data=made["training_data"],
@@ -64,44 +77,45 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         clean_classifier=made["clean"],
         backdoored_classifier=output("backdoored"),
         true_trigger=output("true_trigger"),
-        trigger=ARGUMENTS["trigger"],
-        task=ARGUMENTS["poison_training_task"],
+        trigger=arguments["trigger"],
+        task=arguments["poison_training_task"],
     )
     suspect = {"backdoored_classifier": made["backdoored"], "defender_data": made["defender_data"]}
-    pixel_sgd.python_func(**suspect, reversed_triggers=output("reversed"), task=ARGUMENTS["pixel_sgd_task"])
-    for betas in ARGUMENTS["beta_plan"]:
+    pixel_sgd.python_func(**suspect, reversed_triggers=output("reversed"), task=arguments["pixel_sgd_task"])
+    for betas in arguments["beta_plan"]:
         generator_training.python_func(
             **suspect,
             trained_generators=output(f"generators-{betas}"),
             betas=betas,
-            task=ARGUMENTS["generator_training_task"],
+            task=arguments["generator_training_task"],
         )
     staircase.python_func(
-        generators=[made[f"generators-{betas}"] for betas in ARGUMENTS["beta_plan"]],
+        backdoored_classifier=made["backdoored"],
+        generators=[made[f"generators-{betas}"] for betas in arguments["beta_plan"]],
         trigger_staircase=output("staircase"),
-        gammas=[1.0, 2.0],
+        gammas=arguments["gammas"],
     )
     visualisation.python_func(
         trigger_staircase=made["staircase"],
         reversed_triggers=made["reversed"],
         true_trigger=made["true_trigger"],
         embedding=output("embedding"),
-        task=ARGUMENTS["visualisation_task"],
+        task=arguments["visualisation_task"],
     )
-    for item in ARGUMENTS["retraining_plan"]:
+    for item in arguments["retraining_plan"]:
         retraining.python_func(
             **suspect,
             trigger_staircase=made["staircase"],
             reversed_triggers=made["reversed"],
             retrained=output(f"retrained-{item['method']}"),
             **item,
-            task=ARGUMENTS["retraining_task"],
+            task=arguments["retraining_task"],
         )
     ideal_retraining.python_func(
         **suspect,
         true_trigger=made["true_trigger"],
         retrained=output("ideal"),
-        task=ARGUMENTS["ideal_retraining_task"],
+        task=arguments["ideal_retraining_task"],
     )
     evaluation.python_func(
         evaluation_data=made["evaluation_data"],
@@ -109,14 +123,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         true_trigger=made["true_trigger"],
         trigger_staircase=made["staircase"],
         embedding=made["embedding"],
-        retrained=[made[f"retrained-{item['method']}"] for item in ARGUMENTS["retraining_plan"]],
+        retrained=[made[f"retrained-{item['method']}"] for item in arguments["retraining_plan"]],
         ideal=made["ideal"],
         report=output("report"),
-        trigger=ARGUMENTS["trigger"],
-        config=ARGUMENTS["config"],
-    )
-    sweep = tiny_sweep(betas_per_task=2, triggers=("checkerboard",))
-    aggregation.python_func(
-        reports=[made["report"]], report=output("together"), config=pipeline_arguments(sweep)["config"]
+        trigger=arguments["trigger"],
+        config=arguments["config"],
     )
     return made

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from untrigger import __version__
-from untrigger.cli.cluster import fetch, images, runs, submit
+from untrigger.cli.cluster import fetch, images, resubmit, runs, submit
+from untrigger.cli.distribution import sample, truth
 from untrigger.cli.local import compare, compile_pipelines, datasets, join, run, sweep, track
 from untrigger.cli.messages import EXIT_FAILURE, EXIT_USER_ERROR, signals_raised, tell
 from untrigger.cli.store import store
@@ -22,7 +23,7 @@ ALIASES = {"paper": "sweep"}
 
 EXTRAS = {
     **dict.fromkeys(("run", "sweep", "track", "compile"), "pipelines"),
-    **dict.fromkeys(("submit", "runs", "fetch", "images"), "cluster"),
+    **dict.fromkeys(("submit", "resubmit", "runs", "fetch", "images"), "cluster"),
     "store": "servers",
 }
 """The extra of the package that a command needs; `store` for the others, which may read a run from there."""
@@ -85,5 +86,6 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (run, sweep, compare, join, track, datasets, compile_pipelines, store, submit, runs, fetch, images):
+LOCAL = (run, sweep, compare, join, truth, sample, track, datasets, compile_pipelines, store)
+for command in (*LOCAL, submit, resubmit, runs, fetch, images):
     main.add_command(command)

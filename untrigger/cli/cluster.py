@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +23,6 @@ if TYPE_CHECKING:
     from untrigger.tracking.progress import Event
 
 DEFAULT_ENDPOINT = "http://localhost:8080"
-DEFAULT_STORE = "s3://untrigger"
-
-MANY_TRIGGERS = 12
-"""Each is some 90 nodes in Argo, whose status of all nodes together must stay below 1 MB, compressed (an estimate)."""
 
 _ENDPOINT = click.option(
     "--endpoint",
@@ -36,7 +34,16 @@ _ENDPOINT = click.option(
 )
 _NAMESPACE = click.option("--namespace", default="kubeflow", show_default=True, help="Where the stages run.")
 _STORE = click.option(
-    "--store", default=DEFAULT_STORE, show_default=True, metavar="S3-ADDRESS", help="Inputs and artifacts go below it."
+    "--store",
+    metavar="S3-ADDRESS",
+    help="Inputs and artifacts go below it.  [default: what the cluster's untrigger-store names, else s3://untrigger]",
+)
+_ATTEMPTS = click.option(
+    "--attempts",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    help="With --wait: start a run again that failed of what may pass (lost pods, evictions), so often in all.",
 )
 
 
@@ -59,12 +66,13 @@ _STORE = click.option(
 @click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done.")
 @debug_option
 @click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results.")
+@_ATTEMPTS
 def submit(
     profile: str,
     config_file: Path | None,
     endpoint: str,
     namespace: str,
-    store: str,
+    store: str | None,
     experiment: str | None,
     name: str | None,
     images: Path | None,
@@ -73,6 +81,7 @@ def submit(
     skip_settings_check: bool,
     dry_run: bool,
     wait: bool,
+    attempts: int,
     **settings: Any,
 ) -> None:
     """Submit the pipeline to Kubeflow Pipelines: for one --trigger, or for a list of --triggers (the paper's sweep).
@@ -90,45 +99,65 @@ def submit(
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.pipelines.images import read_pins_if_any
 
+    _check_attempts(attempts, wait)
     placed = Placement.read(placement) if placement else Placement()
     submission = Submission.of(
         _config(profile, config_file, settings), store, placed, read_pins_if_any(images), allow_unpinned=allow_unpinned
     )
-    unpinned = len(submission.unpinned)
-    click.echo(f"pipeline:  {submission.pipeline}, {len(submission.images)} images, {unpinned} without a digest")
     click.echo(f"placement: {placed.asked()} for each GPU stage")
-    click.echo(f"artifacts: {submission.root}")
-    for source in submission.inputs_to_store():
-        click.echo(f"to store:  {source}")
-    if len(submission.config.planted()) > MANY_TRIGGERS:
-        tell(
-            f"warning: {len(submission.config.planted())} triggers may outgrow what Argo keeps of one workflow: submit "
-            f"up to {MANY_TRIGGERS} at a time and `untrigger join` what you fetch of them, unless its controller "
-            "offloads node status"
-        )
+    _tell_plan(submission)
+    if store or dry_run:
+        click.echo(f"artifacts: {submission.root}{'' if store else ', unless the cluster names another place'}")
     if dry_run:
         click.echo("dry run: nothing was sent; the cluster, its settings and the store were not looked at")
         return
-    cluster = _checked_cluster(endpoint, namespace, skip_settings_check)
+    cluster = _checked_cluster(endpoint, namespace)
+    if not skip_settings_check:
+        submission = _checked_submission(submission, namespace)
+    if not store:
+        click.echo(f"artifacts: {submission.root}")
     run_id = _submit(submission, cluster, experiment, name)
     click.echo(f"run:       {run_id}")
     click.echo(f"link:      {cluster.link(run_id)}")
     if wait:
-        _wait(cluster, run_id)
+        _wait(cluster, run_id, attempts)
     else:
         click.echo(f"follow it: untrigger runs {run_id} --wait")
 
 
-def _checked_cluster(endpoint: str, namespace: str, skip_settings_check: bool) -> Cluster:
+def _tell_plan(submission: Submission) -> None:
+    """What is to be sent."""
+    from untrigger.pipelines.cluster.submission import MOST_NODES
+
+    size, unpinned = submission.size(), len(submission.unpinned)
+    click.echo(f"pipeline:  {submission.pipeline}, {len(submission.images)} images, {unpinned} without a digest")
+    click.echo(f"workflow:  {size.nodes} nodes, {size.pods} pods, where nothing comes from the cache")
+    for source in submission.inputs_to_store():
+        click.echo(f"to store:  {source}")
+    if size.nodes > MOST_NODES:
+        tell(
+            f"warning: {size.nodes} nodes may outgrow what Argo keeps of one workflow, {MOST_NODES} fit: submit the "
+            "triggers in parts and `untrigger join` what you fetch of them, unless its controller offloads node status"
+        )
+
+
+def _checked_cluster(endpoint: str, namespace: str) -> Cluster:
     from untrigger.pipelines.cluster.api import Cluster
-    from untrigger.pipelines.cluster.settings_check import check_settings
 
     cluster = Cluster(endpoint, namespace)
     version = cluster.check_version()
     click.echo(f"cluster:   {cluster.shown}, Kubeflow Pipelines {version or 'of a version that it does not tell'}")
-    if not skip_settings_check and (warning := check_settings(namespace)):
-        tell(f"warning: {warning}")
     return cluster
+
+
+def _checked_submission(submission: Submission, namespace: str) -> Submission:
+    """The submission, sent to where the cluster's settings say unless it was told where."""
+    from untrigger.pipelines.cluster.settings_check import check_settings
+
+    checked = check_settings(namespace, submission.documents)
+    for warning in checked.warnings:
+        tell(f"warning: {warning}")
+    return replace(submission, store=submission.store or checked.store)
 
 
 def _submit(submission: Submission, cluster: Cluster, experiment: str | None, name: str | None) -> str:
@@ -147,13 +176,14 @@ def _submit(submission: Submission, cluster: Cluster, experiment: str | None, na
 
 
 def _config(profile: str, config_file: Path | None, options: Mapping[str, Any]) -> Any:
-    from untrigger.profiles import config_for, laid_over
+    from untrigger.profiles import CLUSTER_PACKING, config_for, laid_over
     from untrigger.settings.runs import DefenseConfig, SweepConfig
 
     settings = laid_over(read_config(config_file), nested_settings(options))
     if "trigger" in settings and ("triggers" in settings or "panels" in settings):
         raise UserError("--trigger plants one trigger, --triggers and --panels belong to a sweep: give one kind")
-    return config_for(profile, settings, SweepConfig if "triggers" in settings else DefenseConfig)
+    packed = laid_over(CLUSTER_PACKING.get(profile, {}), settings)
+    return config_for(profile, packed, SweepConfig if "triggers" in settings else DefenseConfig)
 
 
 @click.command()
@@ -265,20 +295,54 @@ def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, nam
     click.echo(f"report: {(output / 'report.html').resolve()}")
 
 
-def _wait(cluster: Cluster, run_id: str) -> None:
-    """Follow the run, show its results, and end with its status."""
+@click.command()
+@click.argument("run")
+@_ENDPOINT
+@_NAMESPACE
+@debug_option
+@click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results.")
+@_ATTEMPTS
+def resubmit(run: str, endpoint: str, namespace: str, wait: bool, attempts: int) -> None:
+    """Start RUN, an id or a name, again with the same inputs: what it finished comes from KFP's cache."""
+    from untrigger.pipelines.cluster.api import Cluster
+
+    _check_attempts(attempts, wait)
+    cluster = Cluster(endpoint, namespace)
+    run_id = cluster.start_again(cluster.find_run(run).id)
+    click.echo(f"run:       {run_id}\nlink:      {cluster.link(run_id)}")
+    if wait:
+        _wait(cluster, run_id, attempts)
+    else:
+        click.echo(f"follow it: untrigger runs {run_id} --wait")
+
+
+def _check_attempts(attempts: int, wait: bool) -> None:
+    if attempts > 1 and not wait:
+        raise UserError("--attempts starts a run again that has failed, which only --wait sees: give both")
+
+
+def _wait(cluster: Cluster, run_id: str, attempts: int = 1) -> None:
+    """Follow the run, and what is started in its place; show the results, and end with its status."""
     from untrigger.storage.objects import ObjectStore
 
     store = ObjectStore(tell)
-    try:
-        run = cluster.follow(run_id, lambda event: _show_stage(event, run_id))
-    except KeyboardInterrupt:
-        tell(f"the run goes on: {cluster.link(run_id)}; `untrigger runs {run_id} --wait` follows it again")
-        sys.exit(EXIT_INTERRUPTED)
-    if run.state != "SUCCEEDED":
+    for left in reversed(range(attempts)):
+        try:
+            run = cluster.follow(run_id, partial(_show_stage, run_id=run_id))
+        except KeyboardInterrupt:
+            tell(f"the run goes on: {cluster.link(run_id)}; `untrigger runs {run_id} --wait` follows it again")
+            sys.exit(EXIT_INTERRUPTED)
+        if run.state == "SUCCEEDED":
+            break
         reason = f": {run.reason}" if run.reason else ""
         tell(f"error: the run {run_id} is {run.state}{reason} ({cluster.link(run_id)})")
-        sys.exit(EXIT_FAILURE)
+        lasting = [stage.stage for stage in run.stages if stage.kind == "failed" and not stage.may_pass]
+        if lasting and left:
+            tell(f"it is not started again: what {', '.join(lasting)} failed of would not pass")
+        if lasting or not left or run.state != "FAILED":
+            sys.exit(EXIT_FAILURE)
+        run_id = cluster.start_again(run_id)
+        click.echo(f"again:     {run_id}, since the cause may pass ({cluster.link(run_id)})")
     try:
         _show_results(store, run)
     except UserError as error:

@@ -107,7 +107,7 @@ def nested_settings(options: Mapping[str, Any]) -> dict[str, Any]:
             place = nested
             for parent in parents:
                 place = place.setdefault(parent, {})
-            place[last] = _items(value) if last in LISTS else value
+            place[last] = _items(value) if last in LISTS and not parents else value
     return nested
 
 

@@ -42,9 +42,7 @@ def register_cifar(name: str, description: str) -> None:
         folder = root / files.base_folder
         return [_there(folder / file) for file in names] if folder.is_dir() else []
 
-    register_dataset(
-        name, read, description=description, default_path="data", files=listed, check=check, published=True
-    )
+    register_dataset(name, read, description=description, default_path="data", files=listed, check=check, verified=True)
 
 
 def _read_cifar(kind: str, root: Path, settings: DataSettings) -> tuple[ImageData, ImageData]:

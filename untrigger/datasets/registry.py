@@ -9,6 +9,7 @@ from pathlib import Path
 
 from untrigger.datasets.decoding import OnProgress
 from untrigger.datasets.images import ImageData
+from untrigger.errors import UserError
 from untrigger.settings.methods import DataSettings
 from untrigger.storage.files import files_below
 
@@ -33,7 +34,7 @@ class DatasetReader:
     default_path: str | None
     files: Callable[[Path], list[Path]]
     check: Check
-    published: bool
+    verified: bool
 
     @property
     def usage(self) -> str:
@@ -55,15 +56,15 @@ def register_dataset(
     default_path: str | None = None,
     files: Callable[[Path], list[Path]] = files_below,
     check: Check = lambda path, settings: None,
-    published: bool = False,
+    verified: bool = False,
 ) -> None:
     """Make `name`, or `name:PATH`, a dataset that every command and stage can read.
 
     A stage is a process of its own: put the call into a module that UNTRIGGER_PLUGINS names. takes_path: whether a path
     is given behind the name; default_path stands in for it. files: those below the path that belong to the dataset,
-    which is what is stored, and what a resumed run must find unchanged. published: `read` verifies that the content is
-    the published one, so that the name says it all. Raises ValueError when the name is taken or is none.
+    which is what is stored, and what a resumed run must find unchanged. verified: `read` makes sure that the content is
+    the published one, so that the name says it all. Raises UserError when the name is taken or is none.
     """
     if not re.fullmatch(r"[A-Za-z][\w-]*", name) or name == "s3" or name in READERS:
-        raise ValueError(f"{name!r} is taken, or no name of letters, digits, _ and -: call the dataset otherwise")
-    READERS[name] = DatasetReader(name, read, description, takes_path, default_path, files, check, published)
+        raise UserError(f"{name!r} is taken, or no name of letters, digits, _ and -: call the dataset otherwise")
+    READERS[name] = DatasetReader(name, read, description, takes_path, default_path, files, check, verified)

@@ -62,7 +62,7 @@ def dataset_source(name: str) -> Source:
     path = source.path or (Path(reader.default_path) if reader.default_path else None)
     if (path is not None) != reader.takes_path or name.endswith(":"):
         raise _unknown(name)
-    return replace(source, path=path, walk=reader.files, content=reader.name if reader.published else "")
+    return replace(source, path=path, walk=reader.files, content=reader.name if reader.verified else "")
 
 
 def source_of(kind: Kind, name: str) -> Source:

@@ -58,13 +58,10 @@ def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
                     yield from _quota((group / "cpu.cfs_quota_us", group / "cpu.cfs_period_us"))
 
 
-def _upwards(base: Path, path: str) -> Iterator[Path]:
+def _upwards(base: Path, path: str) -> list[Path]:
     """The group and all around it; in a container its own group often is `base` itself, whatever its path says."""
     group = base / path.lstrip("/")
-    yield group
-    while group != base:
-        group = group.parent
-        yield group
+    return [each for each in (group, *group.parents) if each.is_relative_to(base)]
 
 
 def _quota(files: tuple[Path, ...]) -> Iterator[float]:

@@ -51,24 +51,25 @@ def same_answers(plain: nn.Module, fast: nn.Module, path: Sequence[nn.Conv2d], i
     """
     rng = torch.Generator().manual_seed(0)
     spans = [extent - PATCH + 1 for extent in images.shape[2:]]
-    places = torch.stack([torch.randint(span, (len(images),), generator=rng) for span in spans], 1).to(images.device)
+    drawn = torch.stack([torch.randint(span, (len(images),), generator=rng) for span in spans], 1)
+    positions = drawn.to(images.device)
     try:
-        found = _answers(fast, path, images, places)
+        found = _answers(fast, path, images, positions)
     except Exception:  # a network that was not made for this may fail in any way
         return False
     return all(
         bool((a - b).abs().amax() <= ROUNDING * a.abs().amax())
-        for a, b in zip(_answers(plain, (), images, places), found, strict=True)
+        for a, b in zip(_answers(plain, (), images, positions), found, strict=True)
     )
 
 
 @torch.enable_grad()
-def _answers(network: nn.Module, path: Sequence[nn.Conv2d], images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+def _answers(network: nn.Module, path: Sequence[nn.Conv2d], images: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Logits, (n, classes), and the gradient of all their squares with respect to each image's patch."""
     pixels = images.detach().clone().requires_grad_()
-    with gradients_in_patches(path, pixels, places, (PATCH, PATCH)):
+    with gradients_in_patches(path, pixels, positions, (PATCH, PATCH)):
         logits = network(pixels)
         (gradient,) = torch.autograd.grad(logits.square().sum(), pixels)
-    rows, columns = (places[:, axis, None] + torch.arange(PATCH, device=images.device) for axis in (0, 1))
+    rows, columns = (positions[:, axis, None] + torch.arange(PATCH, device=images.device) for axis in (0, 1))
     which = torch.arange(len(images), device=images.device)[:, None, None]
     return logits.detach(), gradient[which, :, rows[:, :, None], columns[:, None, :]]

@@ -1,4 +1,4 @@
-"""Weights drawn from an explicit generator instead of torch's global one."""
+"""Weights drawn from randomness that is passed in, instead of torch's global one."""
 
 import torch
 from torch import nn

@@ -1,8 +1,8 @@
 """Gradients that reach back to a stamped patch only: in the early layers, a small window of every feature map.
 
-A patch of 3x3 pixels reaches 5x5 places behind a 3x3 convolution, 7x7 behind the next, and so on. The gradient with
-respect to the patch is the same, up to rounding, when the backward pass of those convolutions is restricted to these
-windows; for ResNet-18 on 32x32 pixels that is two fifths less work.
+A patch of 3x3 pixels reaches 5x5 positions behind a 3x3 convolution, 7x7 behind the next, and so on. The gradient
+with respect to the patch is the same, up to rounding, when the backward pass of those convolutions is restricted to
+these windows; for ResNet-18 on 32x32 pixels that is two fifths less work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WORTHWHILE_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Window:
-    """The places of a feature map (n, c, h, w) that each image's patch reaches: its upper left corner, and its size."""
+    """The part of a feature map (n, c, h, w) that each image's patch reaches: its upper left corner, and its size."""
 
     corners: Tensor
     size: tuple[int, int]
@@ -86,8 +86,8 @@ class _InWindow(torch.autograd.Function):
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, corners = context.saved_tensors
         height, width = context.size
-        rows, columns = (_places(corners, axis, length) for axis, length in enumerate((height, width)))
-        behind = _cut(gradient, _places(corners - 1, 0, height + 2), _places(corners - 1, 1, width + 2))
+        rows, columns = (_positions(corners, axis, length) for axis, length in enumerate((height, width)))
+        behind = _cut(gradient, _positions(corners - 1, 0, height + 2), _positions(corners - 1, 1, width + 2))
         inside = functional.conv2d(behind, weight.flip(2, 3).transpose(0, 1))
         channels_last = inside.new_zeros(len(gradient), *gradient.shape[2:], weight.shape[1])
         which = torch.arange(len(gradient), device=gradient.device)[:, None, None]
@@ -95,12 +95,12 @@ class _InWindow(torch.autograd.Function):
         return channels_last.permute(0, 3, 1, 2), None, None, None, None
 
 
-def _places(corners: Tensor, axis: int, length: int) -> Tensor:
+def _positions(corners: Tensor, axis: int, length: int) -> Tensor:
     return corners[:, axis, None] + torch.arange(length, device=corners.device)
 
 
 def _cut(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The places (rows, columns) of each image, (n, r) and (n, c), out of (n, channels, h, w); 0 outside of it."""
+    """The positions (rows, columns) of each image, (n, r) and (n, c), out of (n, channels, h, w); 0 outside of it."""
     height, width = features.shape[2:]
     which = torch.arange(len(features), device=features.device)[:, None, None]
     inside_rows, inside_columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
@@ -123,14 +123,14 @@ def _extent(convolution: nn.Conv2d, axis: int, extent: int) -> int:
 
 @contextmanager
 def gradients_in_patches(
-    path: Sequence[nn.Conv2d], images: Tensor, places: Tensor, size: tuple[int, int]
+    path: Sequence[nn.Conv2d], images: Tensor, positions: Tensor, size: tuple[int, int]
 ) -> Iterator[None]:
-    """Restrict the backward pass of a forward pass in this block to what patches of `size` at `places` reach.
+    """Restrict the backward pass of a forward pass in this block to what patches of `size` at `positions` reach.
 
-    path: the convolutions that images, (n, c, h, w), pass one after the other. places: int64 (n, 2), row and column of
-    each image's patch.
+    path: the convolutions that images, (n, c, h, w), pass one after the other. positions: int64 (n, 2), row and column
+    of each image's patch.
     """
-    window, (height, width), restricted = Window(places, size), images.shape[2:], []
+    window, (height, width), restricted = Window(positions, size), images.shape[2:], []
     for convolution in path:
         if isinstance(convolution, WindowedConvolution) and window.share(height, width) <= WORTHWHILE_SHARE:
             convolution.window = window

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from untrigger.measurements import RATES, Rates
 from untrigger.reports.results import Results, mean_and_spread
 from untrigger.reports.sweep import BEFORE, SweepResults
+from untrigger.settings.base import flattened
+from untrigger.settings.runs import CommonConfig
 
 Repetition = int | str
 """A retraining seed, or the name of a trigger."""
@@ -102,26 +104,20 @@ def _mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
-    """The settings, under dotted names, that are not the same in all runs, with the value in each."""
-    flat = [dict(_flattened(run.config)) for run in runs]
+    """The settings, under dotted names, that are not the same in all runs, with the value in each.
+
+    What an early version did not know yet has its default.
+    """
+    defaults = flattened(CommonConfig().record())
+    flat = [defaults | flattened(run.config) for run in runs]
     names = dict.fromkeys(name for values in flat for name in values)
     found = {name: [values.get(name) for values in flat] for name in names}
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
 
 
-def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flattened(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
 def write_comparison(path: Path, runs: Sequence[ComparedRun]) -> None:
     """Write the comparison as one self-contained page."""
-    from untrigger.reports.pages import page_templates
+    from untrigger.reports.pages import write_page
 
     rows = [(method, rate, compared(runs, method, rate)) for rate in RATES for method in methods(runs)]
-    page = page_templates().get_template("comparison.html.j2")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page.render(runs=runs, rates=RATES, rows=rows, settings=differing_settings(runs)), encoding="utf-8")
+    write_page(path, "comparison", runs=runs, rates=RATES, rows=rows, settings=differing_settings(runs))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,32 +39,25 @@ UNDEFENDED = ("before", "none", "fine_tune")
 
 def draw_embedding(embedding: Embedding, betas: Sequence[float], path: Path) -> None:
     """The t-SNE panel: a point per trigger, thumbnails framed in the colour of their group."""
-    triggers, group, places = embedding.triggers, embedding.group, embedding.places
+    triggers, group, positions = embedding.triggers, embedding.group, embedding.positions
     figure, axes = plt.subplots(figsize=(10, 7.5))
     for index, beta in enumerate(betas):
         colour = _stair_colour(index, betas)
         members = (group == index).nonzero().squeeze(1)
         axes.scatter(
-            places[members, 0].numpy(),
-            places[members, 1].numpy(),
-            s=10,
-            color=colour,
-            alpha=0.6,
-            label=f"generator beta={beta}",
+            positions[members, 0], positions[members, 1], s=10, color=colour, alpha=0.6, label=f"generator beta={beta}"
         )
         for member in members[:THUMBNAILS_PER_STAIR].tolist():
-            _thumbnail(axes, triggers[member], places[member], colour, size=12)
+            _thumbnail(axes, triggers[member], positions[member], colour, size=12)
     for mark, label, colour in (
         (REVERSED_GROUP, "single reversed trigger", SINGLE_COLOUR),
         (TRUE_GROUP, "true trigger", TRUE_COLOUR),
     ):
         members = (group == mark).nonzero().squeeze(1)
         if len(members):
-            axes.scatter(
-                places[members, 0].numpy(), places[members, 1].numpy(), s=60, color=colour, marker="s", label=label
-            )
+            axes.scatter(positions[members, 0], positions[members, 1], s=60, color=colour, marker="s", label=label)
         for member in members.tolist():
-            _thumbnail(axes, triggers[member], places[member], colour, size=26)
+            _thumbnail(axes, triggers[member], positions[member], colour, size=26)
     axes.set(xticks=[], yticks=[], title="The distribution of triggers (t-SNE of their pixels)")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     _save(figure, path)
@@ -104,20 +96,22 @@ def draw_stairs(
     measured: Sequence[StairMeasurement],
     path: Path,
 ) -> None:
-    """Per stair: F and mutual information per epoch, and the histogram of F over fresh samples."""
+    """Per stair: F and mutual information (of flows: entropy) in training, and a histogram of F over fresh samples."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    is_flow = "step" in curves[0].generator[0]
+    spread, unit = ("entropy", "step") if is_flow else ("mutual_information", "epoch")
     for index, beta in enumerate(betas):
         colour = _stair_colour(index, betas)
         curve = curves[index].generator
-        epochs = range(1, len(curve) + 1)
-        axes[0].plot(epochs, [epoch["F"] for epoch in curve], color=colour, label=f"beta = {beta}")
+        places = [point.get("step", number) for number, point in enumerate(curve, 1)]
+        axes[0].plot(places, [point["F"] for point in curve], color=colour, label=f"beta = {beta}")
         axes[0].axhline(beta, color=colour, linestyle=":", linewidth=1)
-        axes[1].plot(epochs, [epoch["mutual_information"] for epoch in curve], color=colour)
+        axes[1].plot(places, [point[spread] for point in curve], color=colour)
         axes[2].hist(measured[index].F, bins=F_BINS, color=colour, alpha=0.6, label=f"beta = {beta}")
         axes[2].axvline(beta - TOLERANCE, color=colour, linestyle=":", linewidth=1)
-    axes[0].set(title="F of the triggers in training", xlabel="epoch", ylim=(0, 1))
+    axes[0].set(title="F of the triggers in training", xlabel=unit, ylim=(0, 1))
     axes[0].legend(frameon=False)
-    axes[1].set(title="mutual information in training (nats)", xlabel="epoch")
+    axes[1].set(title=f"{spread.replace('_', ' ')} in training (nats)", xlabel=unit)
     axes[2].set(title="F of fresh samples (dotted: valid from here)", xlabel="F")
     axes[2].legend(frameon=False, loc="upper left")
     _save(figure, path)
@@ -127,11 +121,11 @@ def draw_methods(defenses: Sequence[DefenseRow], before: Rates, path: Path) -> N
     """Attack success rate per method: a bar at the mean, a dot per seed."""
     methods = list(dict.fromkeys(row.method for row in defenses))
     figure, axes = plt.subplots(figsize=(9, 0.5 * len(methods) + 1.4))
-    for place, method in enumerate(methods):
+    for line, method in enumerate(methods):
         rates = [100 * row.attack_success_rate for row in defenses if row.method == method]
         colour = SINGLE_COLOUR if method == "single_trigger" else TRUE_COLOUR if method == "ideal" else "#4878a8"
-        axes.barh(place, sum(rates) / len(rates), color=colour, alpha=0.55)
-        axes.plot(rates, [place] * len(rates), "o", color="black", markersize=4)
+        axes.barh(line, sum(rates) / len(rates), color=colour, alpha=0.55)
+        axes.plot(rates, [line] * len(rates), "o", color="black", markersize=4)
     axes.axvline(100 * before.attack_success_rate, color="grey", linestyle=":", label="before")
     axes.set(yticks=range(len(methods)), yticklabels=methods, xlabel="attack success rate after defence (%)")
     axes.set_xlim(0, 105)
@@ -163,40 +157,17 @@ def draw_sweep(triggers: Sequence[TriggerRow], path: Path) -> None:
     _save(figure, path)
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One trigger of a sweep: what was planted and what was reversed, their attack success, and the distribution."""
-
-    name: str
-    true: Tensor
-    true_success: float
-    reversed: Tensor
-    reversed_success: float
-    group: Tensor
-    places: Tensor
-
-    @classmethod
-    def of(cls, row: TriggerRow, embedding: Embedding) -> Panel:
-        """From a sweep's trigger and its t-SNE; the reversed trigger is the strongest one."""
-        successes = row.reversed_attack_success_rates
-        strongest = successes.index(max(successes))
-        return cls(
-            short_name(row.name),
-            torch.tensor(row.pixels),
-            row.success(BEFORE),
-            embedding.reversed[strongest],
-            successes[strongest],
-            embedding.group,
-            embedding.places,
-        )
-
-
-def draw_panels(panels: Sequence[Panel], betas: Sequence[float], path: Path) -> None:
-    """Per trigger, as on the paper's poster: original and reversed trigger beside the t-SNE of the distribution."""
+def draw_panels(panels: Sequence[tuple[TriggerRow, Embedding]], betas: Sequence[float], path: Path) -> None:
+    """Per trigger, as on the paper's poster: the original and the strongest reversed one, and the t-SNE of all."""
     figure = plt.figure(figsize=(4.6 * len(panels), 3.8))
     grid = figure.add_gridspec(2, 3 * len(panels), wspace=0.15, hspace=0.5)
-    for index, panel in enumerate(panels):
-        shown = (("original", panel.true, panel.true_success), ("reversed", panel.reversed, panel.reversed_success))
+    for index, (row, embedding) in enumerate(panels):
+        successes = row.reversed_attack_success_rates
+        strongest = successes.index(max(successes))
+        shown = (
+            ("original", torch.tensor(row.pixels), row.success(BEFORE)),
+            ("reversed", embedding.reversed[strongest], successes[strongest]),
+        )
         for line, (title, trigger, success) in enumerate(shown):
             axes = figure.add_subplot(grid[line, 3 * index])
             axes.imshow(_pixels(trigger), vmin=0, vmax=1, interpolation="nearest")
@@ -204,12 +175,12 @@ def draw_panels(panels: Sequence[Panel], betas: Sequence[float], path: Path) -> 
             axes.set_title(f"{title}\n{100 * success:.1f} %", fontsize=8)
         axes = figure.add_subplot(grid[:, 3 * index + 1 : 3 * index + 3])
         for stair, beta in enumerate(betas):
-            own = panel.places[panel.group == stair]
+            own = embedding.positions[embedding.group == stair]
             axes.scatter(own[:, 0], own[:, 1], s=5, alpha=0.6, color=_stair_colour(stair, betas), label=f"beta={beta}")
         for mark, symbol, colour in ((REVERSED_GROUP, "s", SINGLE_COLOUR), (TRUE_GROUP, "X", TRUE_COLOUR)):
-            own = panel.places[panel.group == mark]
+            own = embedding.positions[embedding.group == mark]
             axes.scatter(own[:, 0], own[:, 1], s=45, marker=symbol, color=colour, edgecolor="white", linewidth=0.5)
-        axes.set(xticks=[], yticks=[], title=panel.name)
+        axes.set(xticks=[], yticks=[], title=short_name(row.name))
         if index == 0:
             axes.legend(frameon=False, fontsize=7, loc="upper right")
     _save(figure, path)
@@ -259,10 +230,10 @@ def _stair_colour(index: int, betas: Sequence[object]) -> Any:
     return STAIR_COLOURS(0.15 + 0.7 * index / max(1, len(betas) - 1))
 
 
-def _thumbnail(axes: Axes, trigger: Tensor, place: Tensor, colour: Any, size: int) -> None:
+def _thumbnail(axes: Axes, trigger: Tensor, position: Tensor, colour: Any, size: int) -> None:
     picture = OffsetImage(_pixels(trigger), zoom=size / max(trigger.shape[-2:]), interpolation="nearest")
     frame = {"edgecolor": colour, "linewidth": 1.5, "boxstyle": "square,pad=0.05"}
-    axes.add_artist(AnnotationBbox(picture, tuple(place.tolist()), bboxprops=frame))
+    axes.add_artist(AnnotationBbox(picture, tuple(position.tolist()), bboxprops=frame))
 
 
 def _show(axis: Axes, picture: Tensor) -> None:

@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from untrigger import __version__
-from untrigger.reports.results import Results
+from untrigger.reports.results import Results, RunTruth
 from untrigger.reports.sweep import SweepResults, folder_name, sweep_methods
 
 
@@ -27,64 +28,75 @@ class Picture:
         return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
 
 
+CAPTIONS = {
+    "attack": "Evaluation images, the same with the trigger, and the trigger",
+    "methods": "Attack success rate per method: mean (bar) and each seed (dot)",
+    "tsne": "t-SNE of the triggers: samples of each generator, the single reversed triggers, and the true trigger "
+    "(left out when its size is not the one that was looked for)",
+    "stairs": "F and mutual information (of flows: entropy) in training, and F over fresh samples",
+    "training": "Training curves: clean and poison training, the attack, the defences",
+}
+"""Of the figures of a run, by the names of their files."""
+
+
+def samples_name(beta: float) -> str:
+    """The name of the figure with samples of one stair."""
+    return f"samples_beta_{beta}.png"
+
+
 def write_report(
     path: Path,
     found: Results,
     class_names: Sequence[str],
     counts: Mapping[str, int],
-    pictures: Mapping[str, Picture | list[Picture]],
+    truth: RunTruth | None = None,
 ) -> None:
-    """Write the report of what one run found.
+    """Write the report of what one run found, and where it is known the truth about its stairs.
 
-    counts: images in the defender's and the evaluation data. pictures: attack, methods, embedding, stairs, training,
-    and the list `samples`.
+    Its figures lie in the folder `figures` beside it. counts: images in the defender's and the evaluation data.
     """
-    page = (
-        page_templates()
-        .get_template("report.html.j2")
-        .render(
-            found=found,
-            counts=counts,
-            target_name=class_names[found.target_class],
-            pictures=pictures,
-            config=json.dumps(found.config, indent=2),
-            command=command_line(found.config["seed"]),
-            version=__version__,
-        )
+    drawn = path.parent / "figures"
+    pictures = {name: Picture(drawn / f"{name}.png", caption) for name, caption in CAPTIONS.items()}
+    samples = [
+        Picture(drawn / samples_name(stair.beta), f"Fresh samples of the generator for beta = {stair.beta}")
+        for stair in found.stairs
+    ]
+    write_page(
+        path,
+        "report",
+        found=found,
+        counts=counts,
+        target_name=class_names[found.target_class],
+        pictures=pictures,
+        samples=samples,
+        truths={stair.beta: stair for stair in truth.stairs} if truth else {},
+        truth=truth,
+        config=json.dumps(found.config, indent=2),
+        version=__version__,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
 
 
 def write_sweep_report(path: Path, found: SweepResults, pictures: Mapping[str, Picture]) -> None:
     """Write the report of a sweep; `pictures` are sweep and panels."""
-    page = page_templates().get_template("sweep.html.j2")
-    groups = dict.fromkeys(line.group for line in found.summary)
-    config = json.dumps(found.config, indent=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        page.render(
-            found=found,
-            groups=groups,
-            methods=sweep_methods(found.triggers),
-            pictures=pictures,
-            folder_name=folder_name,
-            config=config,
-            version=__version__,
-        ),
-        encoding="utf-8",
+    write_page(
+        path,
+        "sweep",
+        found=found,
+        groups=dict.fromkeys(line.group for line in found.summary),
+        methods=sweep_methods(found.triggers),
+        pictures=pictures,
+        folder_name=folder_name,
+        config=json.dumps(found.config, indent=2),
+        version=__version__,
     )
 
 
-def page_templates() -> Environment:
-    """The templates of our pages, with rates shown as percent."""
+def write_page(path: Path, template: str, **shown: Any) -> None:
+    """Write what `template` makes of the values shown; its filter `percent` is for rates, `nats` for entropies."""
     environment = Environment(
         loader=PackageLoader("untrigger.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["percent"] = lambda rate: f"{100 * rate:.1f}"
-    return environment
-
-
-def command_line(seed: int) -> str:
-    """The command that repeats the run, given the configuration printed in the report as config.json."""
-    return f"untrigger run --config config.json --output runs/again --seed {seed}"
+    environment.filters["percent"] = lambda rate: "" if rate is None else f"{100 * rate:.1f}"
+    environment.filters["nats"] = lambda value: "" if value is None else f"{value:.2f}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(environment.get_template(f"{template}.html.j2").render(shown), encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import model_serializer, model_validator
 
 from untrigger.measurements import RATES, FreshSamples, Rates
-from untrigger.settings.base import Frozen, Stored
+from untrigger.settings.base import Frozen, Sparse, Stored
 
 if TYPE_CHECKING:
     from untrigger.settings.runs import DefenseConfig
@@ -85,6 +85,37 @@ class _Beta(Frozen):
 
 class Stair(FreshSamples, _Beta):
     """One stair, and how well its generator fills it."""
+
+
+class StairTruth(Sparse, _Beta):
+    """The truth about {F >= beta}, and how close the generator of that stair comes to it; as `Fidelity`, in nats.
+
+    log_volumes: of each repeat; log_volume and log_volume_error95: their mean, and half the width of its interval.
+    """
+
+    log_volume: float
+    log_volume_error95: float
+    log_volumes: tuple[float, ...]
+    valid: float
+    mean_f: float
+    entropy: float | None = None
+    estimator: str
+    gap: float | None = None
+    forward_gap: float | None = None
+    coverage: float | None = None
+    truth_coverage: float | None = None
+    precision: float | None = None
+
+
+class RunTruth(Stored):
+    """What `untrigger truth` adds to a run; images: how many the judge averages F over."""
+
+    FILE = "truth.json"
+
+    walkers: int
+    repeats: int
+    images: int
+    stairs: tuple[StairTruth, ...]
 
 
 class Results(Stored):

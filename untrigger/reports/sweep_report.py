@@ -32,7 +32,7 @@ def bring_together(reports: Sequence[Path], folder: Path, settings: SweepConfig)
 def _draw(folder: Path, settings: SweepConfig, found: SweepResults, folders: dict[str, Path]) -> dict[str, Picture]:
     figures.draw_sweep(found.triggers, folder / "sweep.png")
     rows = {row.name: row for row in found.triggers}
-    panels = [figures.Panel.of(rows[name], Embedding.load(folders[name])) for name in panel_triggers(settings, found)]
+    panels = [(rows[name], Embedding.load(folders[name])) for name in panel_triggers(settings, found)]
     figures.draw_panels(panels, sorted(settings.betas), folder / "panels.png")
     return {
         "sweep": Picture(

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from untrigger.reports.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
-from untrigger.reports.results import Results
+from untrigger.reports.results import Results, RunTruth
 from untrigger.reports.sweep import BEFORE, SweepResults
 
 
@@ -65,6 +65,31 @@ def results_table(found: Results) -> Table:
         )
         table.add_row(line.method, str(line.n), *cells)
     return table
+
+
+def truth_table(known: RunTruth) -> Table:
+    """How close the generators of a run come to the truth: nats, and shares in percent."""
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"{known.repeats} repeats of {known.walkers} walkers, F over {known.images} images",
+        caption="in brackets: what a second true sample covers",
+    )
+    for name in ("beta", "valid %", "log-volume", "entropy", "gap", "forward gap", "coverage %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for stair in known.stairs:
+        table.add_row(
+            f"{stair.beta}",
+            _percent(stair.valid),
+            f"{stair.log_volume:.2f} ± {stair.log_volume_error95:.2f}",
+            *(_nats(value) for value in (stair.entropy, stair.gap, stair.forward_gap)),
+            f"{_percent(stair.coverage)} ({_percent(stair.truth_coverage)})",
+        )
+    return table
+
+
+def _nats(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def comparison_tables(runs: Sequence[ComparedRun]) -> list[Table]:

@@ -21,14 +21,14 @@ EMBEDDING = "embedding.safetensors"
 
 
 class Embedding(NamedTuple):
-    """What the t-SNE shows: triggers, float (k, 3, th, tw), the group of each, int (k,), and its place, float (k, 2).
+    """What the t-SNE shows: triggers, float (k, 3, th, tw), the group of each, int (k,), and its position, (k, 2).
 
     A group is the index of a stair by rising beta, REVERSED_GROUP or TRUE_GROUP.
     """
 
     triggers: Tensor
     group: Tensor
-    places: Tensor
+    positions: Tensor
 
     @property
     def reversed(self) -> Tensor:
@@ -37,21 +37,20 @@ class Embedding(NamedTuple):
 
     def save(self, folder: Path) -> None:
         """Write the tensors into `folder`."""
-        write_tensors(folder / EMBEDDING, self._asdict())
+        triggers, group, positions = self
+        write_tensors(folder / EMBEDDING, {"triggers": triggers, "group": group, "places": positions})
 
     @classmethod
     def load(cls, folder: Path) -> Embedding:
         """Read what `save` wrote; UserError when it is something else."""
-        tensors = read_tensors(folder / EMBEDDING)
-        if {*tensors} != {*cls._fields}:
-            raise UserError(
-                f"{folder / EMBEDDING} must hold {', '.join(cls._fields)}, got {', '.join(sorted(tensors))}"
-            )
-        return cls(**tensors)
+        stored = read_tensors(folder / EMBEDDING)
+        if missing := {"triggers", "group", "places"} - stored.keys():
+            raise UserError(f"{folder / EMBEDDING} holds no t-SNE, it lacks {', '.join(sorted(missing))}")
+        return cls(stored["triggers"], stored["group"], positions=stored["places"])
 
 
 def embed(triggers: Tensor, perplexity: float, *, seed: int) -> Tensor:
-    """Places in the plane, float (k, 2), of triggers, float (k, 3, th, tw).
+    """Positions in the plane, float (k, 2), of triggers, float (k, 3, th, tw).
 
     One thread, so that the same seed gives the same picture bit for bit. Few triggers get the perplexity that they can
     have, and equal ones, as a search that collapsed leaves them, one place: t-SNE itself makes NaN of them and crashes.
@@ -63,5 +62,5 @@ def embed(triggers: Tensor, perplexity: float, *, seed: int) -> Tensor:
         return torch.zeros(len(triggers), 2)
     possible = min(perplexity, len(triggers) - 1.0)
     with threadpool_limits(1):
-        places = TSNE(perplexity=possible, init="pca", random_state=seed).fit_transform(triggers.flatten(1).numpy())
-    return torch.from_numpy(places)
+        layout = TSNE(perplexity=possible, init="pca", random_state=seed)
+        return torch.from_numpy(layout.fit_transform(triggers.flatten(1).numpy()))

@@ -13,14 +13,27 @@ from urllib.parse import quote
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
-from untrigger.reports.results import Results
+from untrigger.reports.results import Results, RunTruth
 from untrigger.reports.sweep import SweepResults
 from untrigger.runs.reading import read_results
 from untrigger.settings.base import home_expanded
 from untrigger.stages.reuse import kept_outputs
 from untrigger.storage.files import take_lock
 
-REPORTED = ("results.json", "sweep.json", "report.html", "figures", "triggers", "classifier", "embedding.safetensors")
+TRUTH_STATE, TRUTH_SAMPLES = "truth", "truth.safetensors"
+"""What `untrigger truth` keeps of its search, and the samples that it finds."""
+
+REPORTED = (
+    "results.json",
+    "sweep.json",
+    "report.html",
+    "figures",
+    "triggers",
+    "classifier",
+    "embedding.safetensors",
+    RunTruth.FILE,
+    TRUTH_SAMPLES,
+)
 WORKING = ("stages", "workspace", "pipeline.log", "progress.jsonl", "tracking.jsonl")
 
 
@@ -67,7 +80,7 @@ class OutputFolder:
             same = _by_content(earlier["config"], before) == _by_content(config, contents)
             self.run_id = earlier["run_id"] if same else ""
         elif overwrite:
-            self._delete(*REPORTED, "stages", "pipeline.log", "run.json")
+            self._delete(*REPORTED, TRUTH_STATE, "stages", "pipeline.log", "run.json")
         else:
             raise UserError(
                 f"{self.path} already holds a run: add --resume to go on with it, --overwrite to replace it, "

@@ -64,7 +64,8 @@ class RunPublisher:
         Raises UserError that says how to do it later when the store stays away.
         """
         try:
-            put_files(self._store, self._output.path, self._all_files(), self.address, self._manifest, self._on_file)
+            root, files = self._output.path, self._all_files()
+            put_files(self._store, root, files, self.address, self._manifest, on_file=self._on_file)
             self._manifest.about["complete"] = True
             put_manifest(self._store, self.address, self._manifest)
         except UserError as error:

@@ -58,6 +58,14 @@ SourceName = Annotated[str, AfterValidator(_source_name)]
 """What names a dataset, a classifier or a trigger; stages may run where the home is another one."""
 
 
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested names joined by dots: {"a": {"b": 1}} to {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
 class Frozen(BaseModel):
     """Frozen, validated, serialisable; an unknown name is refused.
 

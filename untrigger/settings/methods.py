@@ -88,6 +88,11 @@ class PixelSgdSettings(Settings):
 class GeneratorSettings(Settings):
     """One generator per beta, its entropy kept high through the statistics network (MESA)."""
 
+    family: Literal["mine", "flow"] = Field(
+        "mine",
+        description="mine: the paper's, whose entropy a statistics network raises; flow: of exact entropy, trained by "
+        "the settings --flow.* (of those below only the fresh ones are then used)",
+    )
     noise: Literal["gaussian", "uniform"] = Field("gaussian", description="distribution of the noise z")
     noise_dimension: int = Field(64, ge=4, multiple_of=4, description="dimensions of z; a quarter enters each layer")
     hidden: int = Field(512, ge=8, description="hidden units of generator and statistics network")
@@ -132,6 +137,39 @@ class GeneratorSettings(Settings):
                 f"images_per_trigger must divide batch_size {self.batch_size}, got {self.images_per_trigger}"
             )
         return self
+
+
+class FlowSettings(Settings):
+    """One flow per beta: a generator of exactly known entropy, led from the uniform distribution into its stair."""
+
+    layers: int = Field(8, ge=2, description="couplings; each bends half of the pixels by the other half")
+    bins: int = Field(8, ge=2, description="bins of each spline")
+    hidden: int = Field(64, ge=4, description="hidden units of a coupling's network, in two layers")
+    steps: int = Field(800, ge=1, description="training steps")
+    learning_rate: float = Field(2e-3, gt=0, description="peak Adam learning rate")
+    samples: int = Field(128, ge=1, description="samples per step for the entropy")
+    triggers: int = Field(48, ge=1, description="samples per step, of the same, whose F is guessed")
+    images_per_trigger: int = Field(8, ge=1, description="images from which F of each trigger in a step is guessed")
+    first_tau: float = Field(0.05, gt=0, description="shortfall of F that weighs one nat of entropy, at first")
+    last_tau: float = Field(0.003, gt=0, description="and in the end")
+    annealed_share: float = Field(0.7, gt=0, le=1, description="share of the steps over which tau falls")
+    valid_share: float = Field(0.97, gt=0, lt=1, description="share of the samples in training held at F >= beta")
+
+    @model_validator(mode="after")
+    def _triggers_are_samples(self) -> Self:
+        if self.triggers > self.samples:
+            raise ValueError(f"triggers must be at most samples {self.samples}, got {self.triggers}")
+        return self
+
+
+class TruthSettings(Settings):
+    """Ground truth: the volume of {F >= beta} and samples of it, by multilevel splitting."""
+
+    repeats: int = Field(4, ge=3, description="independent repeats; their spread gives the error")
+    walkers: int = Field(256, ge=16, description="walkers of each repeat")
+    sweeps: int = Field(8, ge=1, description="moves of each walker per level; a level halves the volume")
+    draws: int = Field(2, ge=1, description="samples that each walker leaves at each beta, many moves apart")
+    max_levels: int = Field(500, ge=1, description="levels after which a beta counts as out of reach")
 
 
 class RetrainingSettings(TrainingSettings):

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
+T = TypeVar("T")
 
-def joined(numbers: Iterable[float]) -> str:
-    """Numbers joined by commas."""
-    return ",".join(map(str, numbers))
+
+def joined(items: Iterable[float | str]) -> str:
+    """Numbers or names joined by commas."""
+    return ",".join(map(str, items))
+
+
+def batched(items: Sequence[T], size: int) -> list[tuple[T, ...]]:
+    """The items in parts of `size`, the last part as long as there are items left."""
+    return [tuple(items[start : start + size]) for start in range(0, len(items), size)]
 
 
 def _parted(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
+Methods = Annotated[tuple[str, ...], BeforeValidator(_parted), PlainSerializer(joined)]
 Betas = Annotated[tuple[float, ...], BeforeValidator(_parted), PlainSerializer(joined)]
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_parted), PlainSerializer(joined)]
 

@@ -11,13 +11,14 @@ from untrigger.settings.methods import (
     ClassifierSettings,
     CleanTrainingSettings,
     DataSettings,
+    FlowSettings,
     GeneratorSettings,
     PixelSgdSettings,
     PoisoningSettings,
     RetrainingSettings,
     VisualisationSettings,
 )
-from untrigger.settings.plans import method_of
+from untrigger.settings.plans import batched, method_of
 from untrigger.settings.stairs import checked_betas, checked_gammas
 from untrigger.settings.trigger_names import expanded_triggers
 
@@ -48,6 +49,12 @@ class CommonConfig(Settings):
         description="stairs that one generator task trains side by side: 1 fans out as far as it goes (the packing "
         "changes results by what training makes of rounding)",
     )
+    methods_per_task: int = Field(
+        1,
+        ge=1,
+        description="methods that one retraining task runs one after the other: 1 fans out as far as it goes "
+        "(each stays a run and a folder of its own)",
+    )
     gammas: tuple[float, ...] | None = Field(
         None, description="weights of the stairs in the ensemble, in the order of the betas (equal when not given)"
     )
@@ -61,6 +68,7 @@ class CommonConfig(Settings):
     poisoning: PoisoningSettings = PoisoningSettings()
     pixel_sgd: PixelSgdSettings = PixelSgdSettings()
     generator: GeneratorSettings = GeneratorSettings()
+    flow: FlowSettings = FlowSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     visualisation: VisualisationSettings = VisualisationSettings()
 
@@ -104,13 +112,16 @@ class CommonConfig(Settings):
 
     def beta_plan(self) -> list[tuple[float, ...]]:
         """The betas of each generator task."""
-        starts = range(0, len(self.betas), self.betas_per_task)
-        return [self.betas[start : start + self.betas_per_task] for start in starts]
+        return batched(self.betas, self.betas_per_task)
 
     def planned_methods(self) -> list[str]:
-        """The method of each retraining task but the ideal one: `beta` is one for each single generator."""
+        """All methods but the ideal one, in their order: `beta` is one for each single generator."""
         single = [method_of(beta) for beta in self.betas]
         return [name for method in self.methods for name in (single if method == "beta" else [method])]
+
+    def method_plan(self) -> list[tuple[str, ...]]:
+        """The methods of each retraining task but the ideal one."""
+        return batched(self.planned_methods(), self.methods_per_task)
 
 
 class DefenseConfig(CommonConfig):

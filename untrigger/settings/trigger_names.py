@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from untrigger.artifacts import read_text
 from untrigger.settings.base import home_expanded
 
 BINARY_PATTERNS = 51
@@ -16,7 +17,10 @@ LONGEST_RANGE = 10_000
 
 
 def expanded_triggers(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The triggers that `names` stand for, or ValueError: at least one, no two alike."""
+    """The triggers that `names` stand for, or ValueError: at least one, no two alike.
+
+    UserError when a list of triggers cannot be read.
+    """
     triggers = tuple(trigger for name in names for trigger in _expanded(name))
     if not triggers:
         raise ValueError("at least one trigger is needed, got none: try binary:0-5,colour:0-1")
@@ -41,12 +45,7 @@ def _expanded(name: str, lists: tuple[str, ...] = ()) -> list[str]:
     if name.endswith(".txt"):
         if name in lists:
             raise ValueError(f"the list of triggers {name} must not lead back to itself")
-        try:
-            lines = Path(name).read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise ValueError(f"cannot read the list of triggers {name}: {error.strerror}") from error
-        except UnicodeError as error:
-            raise ValueError(f"cannot read the list of triggers {name}: it is not UTF-8 text") from error
-        meant = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        lines = [line.strip() for line in read_text(Path(name), f"the list of triggers {name}").splitlines()]
+        meant = [line for line in lines if line and not line.startswith("#")]
         return [trigger for line in meant for trigger in _expanded(line, (*lists, name))]
     return [name]

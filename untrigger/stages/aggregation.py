@@ -18,10 +18,10 @@ def run(log: Log, *, reports: InFolders, report: OutFolder, config: dict[str, An
     """Write `sweep.json`, `report.html`, `figures/*.png`, and the report of each trigger below `triggers/`."""
     with log.run() as tracked:
         found = bring_together(reports, report, SweepConfig.of(config))
-        _publish(log.summary_run(tracked), report, found)
+        _track(log.summary_run(tracked), report, found)
 
 
-def _publish(run: TrackedRun, report: Path, found: SweepResults) -> None:
+def _track(run: TrackedRun, report: Path, found: SweepResults) -> None:
     for line in found.summary:
         name = f"{line.group}.{line.method.replace('=', '_')}"
         run.metrics({f"{name}.mean": line.mean, f"{name}.std": line.std, f"{name}.worst": line.worst})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,22 @@ from untrigger.measurements import RATES, FreshSamples, Rates
 from untrigger.metrics import evaluate, testing_function
 from untrigger.networks.devices import device
 from untrigger.reports import figures
-from untrigger.reports.pages import Picture, write_report
+from untrigger.reports.pages import samples_name, write_report
 from untrigger.reports.results import ENSEMBLE, DefenseRow, PlantedTrigger, Results, Stair, defense_row, results
 from untrigger.reports.tsne import Embedding
 from untrigger.retraining import RetrainingRecord
 from untrigger.seeding import derived_rng
 from untrigger.settings.runs import DefenseConfig
 from untrigger.stages.log import Log
-from untrigger.stages.retraining_runs import run_name
+from untrigger.stages.retraining_runs import folders_of, run_name
 from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
-from untrigger.staircase import Staircase, StairMeasurement, load_staircase
+from untrigger.staircase import StairMeasurement, load_staircase
 from untrigger.tracking.records import TrackedRun
 from untrigger.training import TrainingCurves
 from untrigger.triggers import load_triggers, stamp
 
 SAMPLES_SHOWN = 60
 IMAGES_SHOWN = 8
-
-EMBEDDING_SHOWN = (
-    "t-SNE of the triggers: samples of each generator, the single reversed triggers, and the true trigger "
-    "(left out when its size is not the one that was looked for)"
-)
 
 
 @stage("evaluation")
@@ -68,7 +63,7 @@ def run(
     with log.run() as tracked:
         suspect = load_classifier(backdoored_classifier, device())
         before = measure.rates(suspect, 0)
-        records = {folder: RetrainingRecord.load(folder) for folder in (*retrained, ideal)}
+        records = {part: RetrainingRecord.load(part) for folder in (*retrained, ideal) for part in folders_of(folder)}
         rows = _measure_all(log, measure, suspect, records)
         rows.sort(key=lambda row: (_method_order(settings, row.method), row.seed))
         for row in rows:
@@ -87,24 +82,22 @@ def run(
         rng, drawn = derived_rng(settings.seed, "pictures"), report / "figures"
         figures.draw_methods(found.defenses, found.before, drawn / "methods.png")
         shutil.copyfile(embedding / "tsne.png", drawn / "tsne.png")
-        pictures: dict[str, Picture | list[Picture]] = {
-            "attack": _draw_attack(drawn, data, planted, settings.target_class, rng),
-            "methods": Picture(drawn / "methods.png", "Attack success rate per method: mean (bar) and each seed (dot)"),
-            "stairs": _draw_stairs(drawn, trigger_staircase, staircase.betas, measured),
-            "embedding": Picture(drawn / "tsne.png", EMBEDDING_SHOWN),
-            "samples": _draw_samples(drawn, staircase, rng),
-            "training": _draw_training(drawn, TrainingCurves.load(backdoored_classifier), records.values()),
-        }
+        _draw_attack(drawn, data, planted, settings.target_class, rng)
+        curves = [StairCurves.load(trigger_staircase / f"stair-{index}") for index in range(len(measured))]
+        figures.draw_stairs(staircase.betas, curves, measured, drawn / "stairs.png")
+        for part, beta in zip(staircase.generators, staircase.betas, strict=True):
+            figures.draw_samples(part.sample(SAMPLES_SHOWN, rng), beta, drawn / samples_name(beta))
+        _draw_training(drawn, TrainingCurves.load(backdoored_classifier), records.values())
         found.save(report)
         counts = {"evaluation": len(data), "defender": len(load_images(defender_data))}
-        write_report(report / "report.html", found, data.class_names, counts, pictures)
+        write_report(report / "report.html", found, data.class_names, counts)
         _copy_ensemble_classifier(records, report / "classifier")
         embedded.save(report)
-        _publish(log.summary_run(tracked), report, found)
+        _track(log.summary_run(tracked), report, found)
 
 
 class _Measure:
-    """Rates on the evaluation data; the number of the seed decides the places of the trigger, alike for all methods."""
+    """Rates on the evaluation data; the number of the seed decides where the trigger goes, alike for all methods."""
 
     def __init__(self, data: ImageData, trigger: Any, target_class: int, seed: int) -> None:
         self.data, self.trigger, self.target_class, self.seed = data, trigger, target_class, seed
@@ -149,35 +142,16 @@ def _stair(beta: float, measured: StairMeasurement) -> Stair:
     return Stair(beta=beta, **measured.model_dump(include=set(FreshSamples.model_fields)))
 
 
-def _draw_attack(folder: Path, data: ImageData, planted: Tensor, target_class: int, rng: torch.Generator) -> Picture:
+def _draw_attack(folder: Path, data: ImageData, planted: Tensor, target_class: int, rng: torch.Generator) -> None:
     others = (data.labels != target_class).nonzero().squeeze(1)[:IMAGES_SHOWN]
     clean = data.images[others].cpu().float() / 255
     figures.draw_attack(clean, stamp(clean, planted[None], rng), planted, folder / "attack.png")
-    return Picture(folder / "attack.png", "Evaluation images, the same with the trigger, and the trigger")
 
 
-def _draw_stairs(
-    folder: Path, trigger_staircase: Path, betas: Sequence[float], measured: Sequence[StairMeasurement]
-) -> Picture:
-    curves = [StairCurves.load(trigger_staircase / f"stair-{index}") for index in range(len(betas))]
-    figures.draw_stairs(betas, curves, measured, folder / "stairs.png")
-    return Picture(folder / "stairs.png", "F and mutual information per epoch, and F over fresh samples")
-
-
-def _draw_samples(folder: Path, staircase: Staircase, rng: torch.Generator) -> list[Picture]:
-    samples = []
-    for generator, beta in zip(staircase.generators, staircase.betas, strict=True):
-        path = folder / f"samples_beta_{beta}.png"
-        figures.draw_samples(generator.sample(SAMPLES_SHOWN, rng), beta, path)
-        samples.append(Picture(path, f"Fresh samples of the generator for beta = {beta}"))
-    return samples
-
-
-def _draw_training(folder: Path, attacked: TrainingCurves, records: Iterable[RetrainingRecord]) -> Picture:
+def _draw_training(folder: Path, attacked: TrainingCurves, records: Iterable[RetrainingRecord]) -> None:
     firsts = {record.method: record.curves[min(record.seeds)] for record in records}
     curves = {method: curve for method, curve in firsts.items() if curve}
     figures.draw_training(attacked, curves, folder / "training.png")
-    return Picture(folder / "training.png", "Training curves: clean and poison training, the attack, the defences")
 
 
 def _copy_ensemble_classifier(records: Mapping[Path, RetrainingRecord], target: Path) -> None:
@@ -185,7 +159,7 @@ def _copy_ensemble_classifier(records: Mapping[Path, RetrainingRecord], target: 
     shutil.copytree(folder / f"seed-{seed}", target)
 
 
-def _publish(run: TrackedRun, report: Path, found: Results) -> None:
+def _track(run: TrackedRun, report: Path, found: Results) -> None:
     run.metrics({f"before_{rate}": value for rate, value in found.before.model_dump().items()})
     run.metrics(found.ensemble.mean.model_dump())
     run.files(report / "figures", "figures")

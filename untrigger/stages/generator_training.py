@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
-from untrigger.classifiers import load_classifier
-from untrigger.datasets.images import load_images
-from untrigger.generators import StairCurves, save_generator, train_generators
+from untrigger.classifiers import Classifier, load_classifier
+from untrigger.datasets.images import ImageData, load_images
+from untrigger.errors import UserNotice
+from untrigger.fidelity import Judged, fidelity_of, judged_samples
+from untrigger.flow_training import OnFlowStep, train_flows
+from untrigger.flows import FlowGenerator
+from untrigger.generators import AnyGenerator, OnStairEpoch, StairCurves, save_generator, train_generators
+from untrigger.judge import Judge, judge_of_run
 from untrigger.networks.devices import device
 from untrigger.seeding import derived_rng
-from untrigger.settings.methods import GeneratorSettings
+from untrigger.settings.methods import FlowSettings, GeneratorSettings
 from untrigger.settings.plans import Betas
 from untrigger.stages.log import Log
 from untrigger.stages.stage import InFolder, OutFolder, stage
-from untrigger.staircase import measure_stair
+from untrigger.staircase import StairMeasurement, measure_stair, save_valid
+from untrigger.tracking.records import TrackedRun
+
+STEPS_PER_POINT = 10
+"""Of the curves of a flow, whose steps are many and short."""
+
+STRONGEST_SHARE = 0.1
+"""Share of a flow's samples that is handed on where none of them is valid."""
+
+SHOWN = ("F", "valid_share", "mutual_information", "entropy")
+"""Of the metrics of a stair, those that stand in progress lines."""
 
 
 @stage("generator_training")
@@ -27,62 +44,144 @@ def run(
     trained_generators: OutFolder,
     betas: Betas,
     generator: GeneratorSettings,
+    flow: FlowSettings,
     target_class: int,
     trigger_size: tuple[int, int],
     seed: int,
 ) -> None:
-    """Train the stairs of `betas` side by side.
+    """Train the stairs of `betas` side by side, by the settings `flow` where that is the generator's family.
 
-    Writes into `beta-B/` the generator of each stair, its curves per epoch, and its measurement on fresh samples.
+    Writes into `beta-B/` the generator of each stair, its curves per epoch or step, its measurement on fresh samples,
+    and, of a flow, those of the fresh samples that are valid.
     """
-    classifier = load_classifier(backdoored_classifier, device())
-    data = load_images(defender_data).to(device())
-    curves: list[list[dict[str, float]]] = [[] for _ in betas]
+    classifier, data = load_classifier(backdoored_classifier, device()), load_images(defender_data).to(device())
+    judge = judge_of_run(seed, classifier, data.images, data.labels, target_class, trigger_size)
+    search = _Search(classifier, data, judge, betas, generator, flow, seed)
     with ExitStack() as runs:
         tracked = [
             runs.enter_context(log.run(f"generator beta={beta} seed={seed}", method="generator", beta=beta))
             for beta in betas
         ]
-        log.reporter.begin("epoch")
+        course = _Course(log, betas, tracked)
+        trained: Sequence[AnyGenerator]
+        if generator.family == "flow":
+            trained = search.flows(course.on_step(flow.steps))
+        else:
+            trained = search.mine(course.on_epoch(generator.epochs))
+        for run, curve, beta, triggers in zip(tracked, course.curves, betas, trained, strict=True):
+            folder = trained_generators / f"beta-{beta}"
+            measured, judged = search.measured(triggers, beta, log)
+            run.metrics(measured.model_dump(exclude={"F", "judged_entropy_estimator"}))
+            run.parameters({"judged_entropy_estimator": measured.judged_entropy_estimator})
+            if isinstance(triggers, FlowGenerator):
+                save_valid(_handed_on(judged, beta).triggers, folder)
+            save_generator(triggers, beta, folder)
+            StairCurves.of({"generator": curve}).save(folder)
+            measured.save(folder)
 
-        def on_epoch(epoch: int, metrics: list[dict[str, float]]) -> None:
-            for run, curve, values in zip(tracked, curves, metrics, strict=True):
-                run.metrics(values, epoch)
-                curve.append(values)
-            log.reporter.step("epoch", epoch, generator.epochs, _shown(betas, metrics))
 
-        trained = train_generators(
-            classifier,
-            data.images,
-            data.labels,
-            betas,
-            target_class,
-            trigger_size,
-            generator,
-            rngs=[derived_rng(seed, "generator", beta) for beta in betas],
+@dataclass(frozen=True)
+class _Search:
+    """Where triggers are searched for, for which stairs, and how."""
+
+    classifier: Classifier
+    data: ImageData
+    judge: Judge
+    betas: Sequence[float]
+    generator: GeneratorSettings
+    flow: FlowSettings
+    seed: int
+
+    def flows(self, on_step: OnFlowStep) -> list[FlowGenerator]:
+        rngs = [derived_rng(self.seed, "flow", beta) for beta in self.betas]
+        return train_flows(self.judge, self.betas, self.flow, rngs=rngs, on_step=on_step)
+
+    def mine(self, on_epoch: OnStairEpoch) -> Sequence[AnyGenerator]:
+        return train_generators(
+            self.classifier,
+            self.data.images,
+            self.data.labels,
+            self.judge.target_class,
+            self.judge.size,
+            self.generator,
+            betas=self.betas,
+            rngs=[derived_rng(self.seed, "generator", beta) for beta in self.betas],
             on_epoch=on_epoch,
         )
-        for index, (beta, triggers) in enumerate(zip(betas, trained, strict=True)):
-            measured = measure_stair(
-                triggers,
-                beta,
-                classifier,
-                data.images,
-                data.labels,
-                target_class,
-                rng=derived_rng(seed, "stair", beta),
-                on_progress=partial(log.reporter.step, f"beta {beta}: fresh sample"),
-            )
-            tracked[index].metrics(measured.model_dump(exclude={"F"}))
-            folder = trained_generators / f"beta-{beta}"
-            save_generator(triggers, beta, folder)
-            StairCurves.of({"generator": curves[index]}).save(folder)
-            measured.save(folder)
+
+    def measured(self, triggers: AnyGenerator, beta: float, log: Log) -> tuple[StairMeasurement, Judged]:
+        """What the stair is like, and those of its samples that the judge has seen."""
+        measured = measure_stair(
+            triggers,
+            beta,
+            self.classifier,
+            self.data.images,
+            self.data.labels,
+            self.judge.target_class,
+            settings=self.generator,
+            rng=derived_rng(self.seed, "stair", beta),
+            on_progress=partial(log.reporter.step, f"beta {beta}: fresh sample"),
+        )
+        rng, on_progress = derived_rng(self.seed, "judged", beta), partial(log.reporter.step, f"beta {beta}: judged")
+        judged = judged_samples(triggers, self.judge, self.generator.fresh_samples, rng, on_progress)
+        found = fidelity_of(triggers, judged, beta)
+        fields = {
+            "judged_valid_share": found.valid,
+            "judged_F": found.mean_f,
+            "judged_entropy": found.entropy,
+            "judged_entropy_estimator": found.estimator,
+        }
+        return measured.model_copy(update=fields), judged
+
+
+class _Course:
+    """How the training goes: told to a person, tracked, and kept as one curve per stair."""
+
+    def __init__(self, log: Log, betas: Sequence[float], tracked: Sequence[TrackedRun]) -> None:
+        self.log, self.betas, self.tracked = log, betas, tracked
+        self.curves: list[list[dict[str, float]]] = [[] for _ in betas]
+
+    def on_epoch(self, epochs: int) -> OnStairEpoch:
+        self.log.reporter.begin("epoch")
+
+        def on_epoch(epoch: int, metrics: list[dict[str, float]]) -> None:
+            self._note(epoch, metrics)
+            self.log.reporter.step("epoch", epoch, epochs, _shown(self.betas, metrics))
+
+        return on_epoch
+
+    def on_step(self, steps: int) -> OnFlowStep:
+        self.log.reporter.begin("step")
+
+        def on_step(step: int, metrics: list[dict[str, float]]) -> None:
+            if step % STEPS_PER_POINT == 0 or step == steps:
+                self._note(step, metrics, {"step": step})
+                self.log.reporter.step("step", step, steps, _shown(self.betas, metrics))
+
+        return on_step
+
+    def _note(self, number: int, metrics: list[dict[str, float]], place: dict[str, float] | None = None) -> None:
+        for run, curve, values in zip(self.tracked, self.curves, metrics, strict=True):
+            run.metrics(values, number)
+            curve.append({**(place or {}), **values})
+
+
+def _handed_on(judged: Judged, beta: float) -> Judged:
+    """The valid ones; the strongest where there is none, with a notice."""
+    valid = judged.valid(beta)
+    if len(valid.triggers):
+        return valid
+    warnings.warn(
+        f"none of {len(judged.triggers)} samples of the flow reaches F >= {beta}: its strongest are handed on instead; "
+        "raise --flow.steps, or choose a lower beta",
+        UserNotice,
+        stacklevel=2,
+    )
+    return judged.valid(judged.strengths.quantile(1 - STRONGEST_SHARE).item())
 
 
 def _shown(stairs: Sequence[float], metrics: list[dict[str, float]]) -> str:
     return "; ".join(
-        f"beta {beta}: F {values['F']:.3f}, valid share {values['valid_share']:.3f}, "
-        f"mutual information {values['mutual_information']:.2f}"
+        f"beta {beta}: " + ", ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in SHOWN if name in values)
         for beta, values in zip(stairs, metrics, strict=True)
     )

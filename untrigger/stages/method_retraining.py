@@ -1,10 +1,14 @@
-"""Method retraining: one method of defence, once per seed. It is never handed the true trigger."""
+"""Method retraining: methods of defence, each once per seed. It is never handed the true trigger."""
 
 from __future__ import annotations
 
+from functools import partial
+
+from torch import Tensor
+
 from untrigger.errors import UserError
 from untrigger.settings.methods import RetrainingSettings
-from untrigger.settings.plans import Seeds, beta_of
+from untrigger.settings.plans import Methods, Seeds, beta_of
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
@@ -21,42 +25,45 @@ def run(
     trigger_staircase: InFolder,
     reversed_triggers: InFolder,
     retrained: OutFolder,
-    method: str,
+    method: Methods,
     seeds: Seeds,
     retraining: RetrainingSettings,
     target_class: int,
     seed: int,
 ) -> None:
-    """Retrain with `method` for each of `seeds`.
+    """Retrain with each of the methods in `method` for each of `seeds`; several get a folder each below `retrained`.
 
     Methods: `none` keeps the classifier as it is; `fine_tune` stamps nothing; `single_trigger` stamps the reversed
-    trigger whose restart has the number of the seed; `beta=B` samples one stair; `ensemble` samples the staircase.
+    trigger whose restart has the number of the seed; `beta=B` samples one stair; `ensemble` samples the staircase. Of
+    flows only triggers that passed F >= beta are stamped.
     """
-    staircase, single = load_staircase(trigger_staircase), load_triggers(reversed_triggers)
+    staircase, single = load_staircase(trigger_staircase, valid=True), load_triggers(reversed_triggers)
+    for name in method:
+        retrain_per_seed(
+            log,
+            partial(_source, name, single, staircase),
+            method=name,
+            seeds=seeds,
+            backdoored_classifier=backdoored_classifier,
+            defender_data=defender_data,
+            retrained=retrained if len(method) == 1 else retrained / name,
+            retraining=retraining,
+            target_class=target_class,
+            seed=seed,
+        )
 
-    def source(number: int) -> TriggerSource | None:
-        if method in ("none", "fine_tune"):
-            return None
-        if method == "single_trigger":
-            if number >= len(single):
-                raise UserError(
-                    f"single_trigger with seed {number} needs at least {number + 1} restarts, got {len(single)}"
-                )
-            return always(single[number])
-        return _samples(method, staircase)
 
-    retrain_per_seed(
-        log,
-        source,
-        method=method,
-        seeds=seeds,
-        backdoored_classifier=backdoored_classifier,
-        defender_data=defender_data,
-        retrained=retrained,
-        retraining=retraining,
-        target_class=target_class,
-        seed=seed,
-    )
+def _source(method: str, single: Tensor, staircase: Staircase, number: int) -> TriggerSource | None:
+    """What `method` stamps for the seed `number`."""
+    if method in ("none", "fine_tune"):
+        return None
+    if method == "single_trigger":
+        if number >= len(single):
+            raise UserError(
+                f"single_trigger with seed {number} needs at least {number + 1} restarts, got {len(single)}"
+            )
+        return always(single[number])
+    return _samples(method, staircase)
 
 
 def _samples(method: str, staircase: Staircase) -> TriggerSource:

@@ -14,6 +14,5 @@ from untrigger.tracking.records import open_parent
 def run(log: Log, *, pipeline: str, config: dict[str, Any]) -> None:
     """Create the parent run of this pipeline run in MLflow, with the whole configuration as its parameters."""
     settings = SweepConfig.of(config) if "triggers" in config else DefenseConfig.of(config)
-    triggers = settings.triggers if isinstance(settings, SweepConfig) else (settings.trigger,)
-    tags = {"dataset": settings.dataset, "trigger": ",".join(triggers)}
+    tags = {"dataset": settings.dataset, "trigger": ",".join(settings.planted())}
     open_parent(f"{pipeline} {settings.dataset} seed={settings.seed}", settings.record(), tags)

@@ -23,6 +23,11 @@ def run_name(method: str, number: int) -> str:
     return f"retraining method={method} seed={number}"
 
 
+def folders_of(retrained: Path) -> list[Path]:
+    """The folder of each method that a retraining task ran: `retrained` itself where it was one."""
+    return [retrained] if (retrained / RetrainingRecord.FILE).exists() else sorted(retrained.iterdir())
+
+
 def retrain_per_seed(
     log: Log,
     source: Callable[[int], TriggerSource | None],

@@ -133,4 +133,6 @@ def _take_compute(name: str) -> None:
         from untrigger.networks.devices import check_allotted_gpus, usable_threads
 
         check_allotted_gpus()
-        torch.set_num_threads(threads.get(name) or usable_threads())
+        allotted = threads.get(name) or usable_threads()
+        if allotted != torch.get_num_threads():
+            torch.set_num_threads(allotted)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import resource
 import sys
 
+USED = ("threads", "peak_memory_mb", "peak_gpu_memory_mb")
+"""The metrics that tell of the machine, not of the method."""
+
 
 def device_used() -> str:
     """The name of the GPU that the stage may use, else `cpu`."""

@@ -25,7 +25,7 @@ def run(
     visualisation: VisualisationSettings,
     seed: int,
 ) -> None:
-    """Write the figure and, as tensors, the triggers, their group and their places.
+    """Write the figure and, as tensors, the triggers, their group and their positions.
 
     The true trigger is left out when its size differs from the size that was looked for.
     """
@@ -39,8 +39,8 @@ def run(
         parts, groups = [*parts, true], [*groups, torch.full((1,), TRUE_GROUP)]
     with log.run() as tracked:
         triggers = torch.cat(parts)
-        places = embed(triggers, visualisation.perplexity, seed=derived_seed(seed, "t-SNE"))
-        embedded = Embedding(triggers, torch.cat(groups), places)
+        positions = embed(triggers, visualisation.perplexity, seed=derived_seed(seed, "t-SNE"))
+        embedded = Embedding(triggers, torch.cat(groups), positions)
         embedded.save(embedding)
         draw_embedding(embedded, staircase.betas, embedding / "tsne.png")
         tracked.files(embedding / "tsne.png", "figures")

@@ -77,6 +77,7 @@ def put_files(
     paths: Iterable[Path],
     address: Address,
     manifest: Manifest,
+    *,
     on_file: OnFile = quiet,
     known: Mapping[Path, Checksums] | None = None,
 ) -> None:
@@ -107,7 +108,7 @@ def put_content(
     for path, content in known.items():
         manifest.add(path.relative_to(root).as_posix(), content)
     address = base / FOLDERS[manifest.kind] / digest_of_manifest(manifest)
-    put_files(store, root, known, address, manifest, on_file, known)
+    put_files(store, root, known, address, manifest, on_file=on_file, known=known)
     put_manifest(store, address, manifest)
     return address
 

@@ -15,6 +15,7 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from untrigger.errors import UserError, without_credentials
+from untrigger.settings.base import flattened
 from untrigger.tracking.records import ARTIFACT_LOCATION, LAST_STAGES, PARENT
 
 EXPERIMENT = "UNTRIGGER_EXPERIMENT"
@@ -205,17 +206,6 @@ class MlflowWriter:
 
     def _nested(self, parent: Run, name: str) -> list[Run]:
         return self._children(parent, f" and tags.`{_ROLE_TAG}` = '{name}'")
-
-
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested names joined by dots: {"a": {"b": 1}} to {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def check_server(uri: str) -> None:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -14,10 +13,6 @@ from rich.text import Text
 
 from untrigger.tracking.json_lines import following
 from untrigger.tracking.progress import Event, duration
-
-if TYPE_CHECKING:
-    pass
-
 
 FINISHED_SHOWN = 15
 """Bars of finished stages that stay: a sweep has hundreds."""

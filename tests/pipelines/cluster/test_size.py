@@ -10,7 +10,10 @@ import yaml
 
 from tests.support.argo import Imitation
 from tests.support.recordings import packed, recording
+from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.cluster.size import Size, size_of
+from untrigger.profiles import CLUSTER_PACKING, config_for
+from untrigger.settings.runs import DefenseConfig, SweepConfig
 
 
 @pytest.mark.parametrize(("name", "nodes", "pods"), [("succeeded", 182, 49), ("sweep_of_two", 351, 93)])
@@ -42,6 +45,20 @@ def test_the_imitation_makes_the_workflow_that_was_recorded(name: str) -> None:
         assert made[path].keys() - optional == real.keys() - optional, path
     assert packed(nodes).keys() == packed(run.nodes).keys(), "compressed above the same size"
     assert ("compressedNodes" in packed(nodes)) == ("compressedNodes" in run.workflow["status"])
+
+
+def size(dag: str, profile: str, **changes: object) -> Size:
+    """Of a compiled DAG as `submit` starts it."""
+    spec = next(yaml.safe_load_all(COMPILED[dag].read_text()))
+    kind: type[SweepConfig] | type[DefenseConfig] = SweepConfig if dag == "paper" else DefenseConfig
+    return size_of(spec, pipeline_arguments(config_for(profile, {**CLUSTER_PACKING[profile], **changes}, kind)))
+
+
+def test_what_is_submitted_takes_few_nodes_and_pods() -> None:
+    tiny = size("defense", "tiny")
+    assert tiny.nodes <= 106 and tiny.pods <= 30
+    one, two = (size("paper", "paper", triggers=("binary:1", "binary:2")[:count]) for count in (1, 2))
+    assert two.nodes - one.nodes <= 128
 
 
 def _names(node: dict[str, Any]) -> set[str]:

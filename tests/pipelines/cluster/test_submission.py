@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 from click.testing import CliRunner, Result
 from kfp_server_api import V2beta1Experiment, V2beta1Run
@@ -21,6 +22,7 @@ from PIL import Image
 
 from tests.support.configs import tiny_config, tiny_sweep
 from tests.support.kubeflow import Kubeflow, running_kubeflow
+from tests.support.recordings import load, recording
 from tests.support.results import finished
 from tests.support.servers import RunningServers
 from tests.support.waiting import wait_for
@@ -33,7 +35,8 @@ from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.images import images_in
 
 DIGEST = "@sha256:" + "b" * 64
-TINY = ("submit", "--profile", "tiny")
+PACKED = ("submit", "--profile", "tiny")
+TINY = (*PACKED, "--betas-per-task", "1", "--methods-per-task", "1")
 UNPINNED = (*TINY, "--allow-unpinned")
 STAGES = {"prepare-data": "SUCCEEDED", "poison-training": "SUCCEEDED", "generator-training": "RUNNING"}
 
@@ -80,10 +83,12 @@ def test_a_dry_run_checks_the_inputs_and_asks_nobody(kubeflow: Kubeflow) -> None
     assert kubeflow.requests == []
 
 
-def test_a_long_sweep_is_warned_of(kubeflow: Kubeflow) -> None:
-    warned = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-12")
-    assert warned.exit_code == 0 and "13 triggers may outgrow" in warned.stderr
-    assert "outgrow" not in invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0-11").stderr
+def test_a_sweep_that_argo_may_not_keep_is_warned_of(kubeflow: Kubeflow) -> None:
+    warned = invoke(*PACKED, "--allow-unpinned", "--dry-run", "--triggers", "binary:0-12")
+    assert warned.exit_code == 0 and "nodes may outgrow what Argo keeps of one workflow, 1000 fit" in warned.stderr
+    fitting = invoke(*PACKED, "--allow-unpinned", "--dry-run", "--triggers", "binary:0-10")
+    assert fitting.exit_code == 0 and "outgrow" not in fitting.stderr
+    assert "workflow:  106 nodes, 30 pods" in invoke(*PACKED, "--allow-unpinned", "--dry-run").output
 
 
 @pytest.mark.parametrize(
@@ -171,18 +176,65 @@ def test_an_experiment_that_is_not_there_is_refused_with_those_that_are(kubeflow
 
 
 def test_settings_that_the_namespace_lacks_are_named(kubeflow: Kubeflow) -> None:
-    kubeflow.settings.discard(("secrets", "untrigger-store"))
+    del kubeflow.settings["secrets", "untrigger-store"]
     ended = invoke(*UNPINNED)
     told = f"the namespace kubeflow of the cluster at {kubeflow.endpoint} lacks Secret untrigger-store"
     assert ended.exit_code == 2 and told in ended.stderr and "--skip-settings-check" in ended.stderr
     assert not kubeflow.pipelines and not kubeflow.experiments
 
 
+def test_a_launcher_that_does_not_know_the_store_is_refused(kubeflow: Kubeflow) -> None:
+    kubeflow.settings["configmaps", "kfp-launcher"] = {}
+    ended = invoke(*UNPINNED)
+    assert ended.exit_code == 2 and "KFP's ConfigMap kfp-launcher in kubeflow does not agree" in ended.stderr
+    assert "endpoint None in place of 'seaweedfs." in ended.stderr and "`make deploy` sets it" in ended.stderr
+    assert not kubeflow.pipelines
+
+
+def test_a_tracking_server_that_is_not_ready_is_named_before_a_run_fails_on_it(kubeflow: Kubeflow) -> None:
+    kubeflow.tracking_ready = False
+    ended = invoke(*UNPINNED)
+    assert ended.exit_code == 2 and "has no pod that is ready, and `open run` would fail" in ended.stderr
+
+
+def test_stages_that_no_node_could_hold_are_told_from_those_that_wait_for_others(
+    kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeflow.nodes = [{"allocatable": {"cpu": "2", "memory": "4Gi"}}]
+    refused = invoke(*UNPINNED)
+    assert refused.exit_code == 2 and "could ever hold " in refused.stderr
+    assert "prepare data (cpu 2, memory 8Gi)" in refused.stderr
+    assert "clean training (cpu 4, memory 16Gi, nvidia.com/gpu 1)" in refused.stderr
+    assert "open run" not in refused.stderr
+    Path("laptop.yaml").write_text(
+        "gpus: 0\ncpu: 300m\nmemory: 3Gi\nstages:\n"
+        "  prepare data: {cpu: 300m, memory: 3Gi}\n  staircase: {memory: 2Gi}\n"
+    )
+    kubeflow.taken = {"cpu": "1900m", "memory": "1Gi"}
+    waiting = invoke(*UNPINNED, "--placement", "laptop.yaml")
+    assert "wait for others to end" in waiting.stderr and "prepare data (cpu 300m, memory 3Gi)" in waiting.stderr
+    kubeflow.nodes[0]["taints"] = [{"key": "team", "value": "other", "effect": "NoSchedule"}]
+    assert "could ever hold" in invoke(*UNPINNED, "--placement", "laptop.yaml").stderr
+    kubeflow.forbidden = True
+    assert "the nodes were not looked at, no Kubernetes API for it: FORBIDDEN" in invoke(*UNPINNED).stderr
+
+
+@pytest.mark.server
+def test_runs_go_where_the_clusters_settings_say_unless_told_otherwise(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.settings["configmaps", "untrigger-store"] |= {"bucket": "untrigger", "prefix": "team/a"}
+    assert invoke(*UNPINNED).exit_code == invoke(*UNPINNED, "--store", "s3://untrigger/own").exit_code == 0
+    roots = [run.runtime_config.pipeline_root for run in kubeflow.runs.values()]
+    assert roots == ["s3://untrigger/team/a/pipelines", "s3://untrigger/own/pipelines"]
+
+
 def test_without_a_kubernetes_api_the_settings_are_not_checked_and_that_is_said(
     kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", "nowhere")
-    assert "warning: the settings and the secret in the namespace kubeflow were not checked" in invoke(*UNPINNED).stderr
+    assert (
+        "warning: the settings and the secret in the namespace kubeflow, MLflow and the nodes were not checked"
+        in invoke(*UNPINNED).stderr
+    )
 
 
 @pytest.mark.server
@@ -201,6 +253,7 @@ def test_a_deployment_for_several_users_is_told_the_namespace(kubeflow: Kubeflow
         ("tolerations: [{key: team, value: security, operator: Exists}]", "the operator Exists takes no value"),
         ("tolerations: [{effect: NoSchedule}]", "a toleration needs a key"),
         ("gpu: 1", "has gpu, it may have gpu_type, gpus, cpu"),
+        ("stages: {train: {cpu: 1}}", "there is no stage train, there are open run"),
         ("memory: plenty", "memory: string should match pattern"),
         ("- 1", "must be a mapping"),
     ],
@@ -399,3 +452,67 @@ def test_an_interrupt_ends_the_waiting_and_not_the_run(kubeflow: Kubeflow, store
     (run,) = kubeflow.runs
     assert process.returncode == 130 and "the run goes on" in errors and f"untrigger runs {run} --wait" in errors
     assert not any("terminate" in asked for asked in kubeflow.requests)
+
+
+@pytest.mark.server
+def test_a_run_is_started_again_with_the_same_inputs(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("FAILED", {"prepare-data": "FAILED"})]
+    assert invoke(*UNPINNED, "--name", "mine", "--wait").exit_code == 1
+    (first,) = kubeflow.runs.values()
+    for name in ("mine", "mine #2"):
+        again = invoke("resubmit", name)
+        assert again.exit_code == 0, again.output
+    assert [run.display_name for run in kubeflow.runs.values()] == ["mine", "mine #2", "mine #3"]
+    for run in kubeflow.runs.values():
+        assert run.runtime_config == first.runtime_config and run.experiment_id == first.experiment_id
+        assert run.pipeline_version_reference == first.pipeline_version_reference
+    kubeflow.course = [("RUNNING", {"prepare-data": "RUNNING"})]
+    kubeflow.workflows = set(kubeflow.runs)
+    refused = invoke("resubmit", "mine")
+    assert refused.exit_code == 2 and "is RUNNING: it is started again when it has ended" in refused.stderr
+    kubeflow.workflows = set()
+    assert invoke("resubmit", "mine").exit_code == 0, "its workflow is gone: it never ends"
+
+
+@pytest.mark.server
+def test_only_what_may_pass_is_tried_again(kubeflow: Kubeflow, store: Minio, tmp_path: Path) -> None:
+    failing = ("FAILED", {"prepare-data": "FAILED"})
+    kubeflow.course = [failing]
+    kubeflow.messages = {"prepare-data": "pod deleted"}
+    lost = invoke(*UNPINNED, "--wait", "--attempts", 3)
+    assert lost.exit_code == 1 and len(kubeflow.runs) == 3 and lost.output.count("since the cause may pass") == 2
+    kubeflow.messages = {"prepare-data": "main: OOMKilled (exit code 137)"}
+    killed = invoke(*UNPINNED, "--wait", "--attempts", 3)
+    assert killed.exit_code == 1 and len(kubeflow.runs) == 4
+    assert "it is not started again: what prepare data failed of would not pass" in killed.stderr
+    alone = invoke(*UNPINNED, "--attempts", 3)
+    assert alone.exit_code == 2 and "only --wait sees: give both" in alone.stderr
+
+
+def test_the_placement_for_a_laptop_fits_a_node_of_two_cpus(kubeflow: Kubeflow) -> None:
+    kubeflow.nodes = [{"allocatable": {"cpu": "2", "memory": "7Gi"}}]
+    laptop = Path(__file__).parents[3] / "docs/placement-laptop.yaml"
+    for words in ((), ("--triggers", "binary:1,binary:2")):
+        told = invoke(*UNPINNED, "--placement", laptop, *words)
+        assert "could ever hold" not in told.stderr and "wait for others" not in told.stderr
+        assert "AWS_ENDPOINT_URL" in told.stderr, "all that is missing here is the store"
+
+
+@pytest.mark.server
+def test_the_imitation_answers_in_the_recorded_shape(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("SUCCEEDED", {"prepare-data": "SUCCEEDED", "clean-training": "CACHED"})]
+    assert invoke(*UNPINNED).exit_code == 0
+    (run_id,) = kubeflow.runs
+    real = recording("cached")
+    answer = requests.get(f"{kubeflow.endpoint}/apis/v2beta1/runs/{run_id}", timeout=10).json()
+    assert answer.keys() - {"state_history"} <= real.v2beta1.keys()
+    tasks, real_tasks = (each["run_details"]["task_details"] for each in (answer, real.v2beta1))
+    assert {key for task in tasks for key in task} <= {key for task in real_tasks for key in task}
+    assert {task["state"] for task in tasks} <= {task["state"] for task in real_tasks}
+    child, real_child = ((each[0].get("child_tasks") or each[1]["child_tasks"])[0] for each in (tasks, real_tasks))
+    assert child.keys() == real_child.keys() == {"pod_name"}
+    older = requests.get(f"{kubeflow.endpoint}/apis/v1beta1/runs/{run_id}", timeout=10).json()
+    assert older.keys() == real.v1beta1.keys() and older["run"].keys() <= real.v1beta1["run"].keys()
+    (health,) = (each for each in load("exchanges") if each["path"].endswith("healthz"))
+    told = requests.get(f"{kubeflow.endpoint}/apis/v2beta1/healthz", timeout=10).json()
+    assert told.keys() == health["response"].keys()

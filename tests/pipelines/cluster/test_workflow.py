@@ -87,3 +87,10 @@ def test_a_stage_that_is_tried_again_says_so() -> None:
     workflow = Workflow({**run.nodes, second["name"]: second}, False, "")
     found = {stage.stage: stage for stage in workflow.stages(run.parameters)}
     assert found["clean training"].line() == "clean training: started again, attempt 2"
+
+
+def test_a_lost_driver_may_pass_and_want_of_memory_does_not() -> None:
+    lost, killed = stages(recording("driver_pod_lost")), stages(recording("out_of_memory"))
+    assert lost["clean training"].may_pass and lost["close run"].may_pass
+    assert not killed["clean training"].may_pass
+    assert not stages(recording("partly_cached_fails"))["staircase"].may_pass

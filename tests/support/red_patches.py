@@ -1,0 +1,32 @@
+"""A classifier whose answer to a trigger can be worked out by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from untrigger.classifiers import Classifier
+from untrigger.datasets.images import ImageData
+from untrigger.judge import Judge, new_judge
+from untrigger.settings.methods import ClassifierSettings
+
+LOG_VOLUME = -4.013
+"""Of {F >= 0.5}: nine numbers uniform in [0, 1] have a mean of at least 0.7 (Irwin and Hall)."""
+
+
+class RedPatch(nn.Module):
+    """The target class, 0, has the probability 1/2 where the reddest 3x3 patch has a mean of 0.7."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        reddest = nn.functional.avg_pool2d(images[:, :1], 3, stride=1).flatten(1).amax(1)
+        score = 20 * (reddest - 0.7)
+        return torch.stack([score, torch.zeros_like(score)], 1)
+
+
+def red_patch_judge(data: ImageData) -> Judge:
+    """F depends on the mean of a trigger's red pixels alone; `data` has little red outside of class 0."""
+    settings = ClassifierSettings(architecture="small_resnet", width=4, precision="fp32")
+    classifier = Classifier(settings, 2, torch.zeros(3), torch.ones(3))
+    classifier.network = RedPatch()
+    rng = torch.Generator().manual_seed(3)
+    return new_judge(classifier, data.images, data.labels, 0, (3, 3), count=16, rng=rng)

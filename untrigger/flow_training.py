@@ -1,0 +1,143 @@
+"""Training of flows: from the uniform distribution into {x : F(x) >= beta}, with the least loss of entropy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from untrigger.errors import UserError
+from untrigger.flows import FlowGenerator
+from untrigger.judge import Guess, Judge
+from untrigger.networks.stacking import StackedModules
+from untrigger.seeding import moved
+from untrigger.settings.methods import FlowSettings
+
+ADAM_BETAS = (0.9, 0.99)
+
+WARM_UP_STEPS = 20
+STEADY_SHARE = 0.4
+"""Share of the steps at the peak learning rate; from there it falls along a cosine."""
+
+CHOICES = (0.2, 0.3, 0.45, 0.6, 0.8)
+"""Shares of the steps after which the images that stand for all are chosen anew."""
+
+ADAPTED_FROM = 0.6
+"""Share of the steps after which the margin follows the share of valid samples."""
+
+CHOOSING_TRIGGERS = 160
+"""Triggers whose F on all images is measured for each choice."""
+
+MARGIN_RATE = 0.3
+"""By how many tau the margin grows in a step in which no sample is valid."""
+
+LARGEST_GRADIENT = 10.0
+"""Of the norm of a stair's gradient."""
+
+OnFlowStep = Callable[[int, list[dict[str, float]]], None]
+"""Called after each step with its number, from 1, and the metrics of each stair."""
+
+
+def train_flows(
+    judge: Judge,
+    betas: Sequence[float],
+    settings: FlowSettings,
+    *,
+    rngs: Sequence[torch.Generator],
+    on_step: OnFlowStep | None = None,
+) -> list[FlowGenerator]:
+    """Train one flow per stair in `betas`: the highest entropy with F >= beta.
+
+    Minimises mean(log q) + mean(max(0, beta + margin - F)) / tau. Each flow starts as the uniform distribution, and tau
+    falls geometrically: so the entropy falls only as far as the constraint makes it, and no mode is given up early. F
+    is guessed from images drawn at random at first, then from images that stand for all of the judge's
+    (`Judge.stand_ins`): the noise of a guess would smooth the edge of the set away. The margin is one tau, and follows
+    the share of valid samples towards `valid_share` in the end.
+
+    Each stair has its own source of randomness in `rngs`, and draws the same numbers whichever others train beside it.
+    Metrics per step: `F`, as guessed, and `valid_share` of its triggers, `entropy` (nats), `tau`, `margin`. Returns the
+    flows in evaluation mode. Raises UserError when one of the metrics is no longer finite.
+    """
+    stairs = _FlowTraining(judge, betas, settings, rngs)
+    for step in range(settings.steps):
+        metrics = stairs.step(step)
+        if not bool(metrics.isfinite().all()):
+            raise UserError(f"flow training diverged in step {step + 1}: lower flow.learning_rate")
+        if on_step is not None:
+            on_step(step + 1, [dict(zip(_FlowTraining.METRICS, values, strict=True)) for values in metrics.tolist()])
+    return stairs.finished()
+
+
+class _FlowTraining:
+    """The flows of several stairs, their weights stacked, their guesses of F, margins and the optimiser."""
+
+    METRICS = ("F", "valid_share", "entropy", "tau", "margin")
+
+    def __init__(
+        self, judge: Judge, betas: Sequence[float], settings: FlowSettings, rngs: Sequence[torch.Generator]
+    ) -> None:
+        self.judge, self.settings, self.rngs = judge, settings, list(rngs)
+        self.device = judge.pictures.device
+        self.betas = torch.tensor(betas, device=self.device)
+        self.margins = torch.ones_like(self.betas)
+        self.flows = StackedModules([FlowGenerator(settings, judge.size, rng) for rng in rngs], self.device)
+        self.optimiser = torch.optim.Adam(self.flows.parameters(), betas=ADAM_BETAS, fused=True)
+        self.stand_ins: list[Guess] = []
+
+    def step(self, number: int) -> Tensor:
+        """Step `number`, from 0; returns METRICS, (stairs, 5)."""
+        settings, done = self.settings, number / self.settings.steps
+        if any(number == int(share * settings.steps) for share in CHOICES):
+            self.stand_ins = self._stand_ins()
+        tau = settings.first_tau * (settings.last_tau / settings.first_tau) ** min(1, done / settings.annealed_share)
+        points, log_density = self.flows(self._uniform(settings.samples))
+        guesses = self.stand_ins or [self.judge.some(settings.images_per_trigger, rng) for rng in self.rngs]
+        strengths = torch.stack([guess(part[: settings.triggers]) for guess, part in zip(guesses, points, strict=True)])
+        wanted = (self.betas + self.margins * tau)[:, None]
+        losses = log_density.mean(1) + (wanted - strengths).clamp_min(0).mean(1) / tau
+
+        self.flows.set_gradients(losses.sum())
+        self._clip_gradients()
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.learning_rate * _pace(number, done)
+        self.optimiser.step()
+
+        valid = (strengths >= self.betas[:, None]).float().mean(1)
+        if done >= ADAPTED_FROM:
+            self.margins += MARGIN_RATE * (settings.valid_share - valid)
+        spent = torch.full_like(self.betas, tau)
+        return torch.stack([strengths.mean(1), valid, -log_density.mean(1), spent, self.margins * tau], 1).detach()
+
+    def finished(self) -> list[FlowGenerator]:
+        """The flows, in evaluation mode."""
+        finished = []
+        for state in self.flows.states():
+            flow = FlowGenerator(self.settings, self.judge.size)
+            flow.load_state_dict(state)
+            finished.append(flow.to(self.device).eval())
+        return finished
+
+    def _stand_ins(self) -> list[Guess]:
+        with torch.no_grad():
+            points, _ = self.flows(self._uniform(CHOOSING_TRIGGERS))
+        return [self.judge.stand_ins(part, self.settings.images_per_trigger) for part in points]
+
+    def _uniform(self, count: int) -> Tensor:
+        """Numbers uniform in [0, 1], float (stairs, count, d)."""
+        drawn = [torch.rand(count, self.judge.dimensions, generator=rng) for rng in self.rngs]
+        return moved(torch.stack(drawn), self.device)
+
+    def _clip_gradients(self) -> None:
+        """Bound the norm of each stair's gradient, so that one trigger far outside moves a flow no further."""
+        gradients = [parameter.grad for parameter in self.flows.parameters() if parameter.grad is not None]
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        for gradient in gradients:
+            gradient *= (LARGEST_GRADIENT / norms).clamp(max=1).view(-1, *[1] * (gradient.ndim - 1))
+
+
+def _pace(number: int, done: float) -> float:
+    """The learning rate of a step, as a share of its peak."""
+    cosine = 0.5 * (1 + math.cos(math.pi * max(0.0, done - STEADY_SHARE) / (1 - STEADY_SHARE)))
+    return min(1.0, (number + 1) / WARM_UP_STEPS) * max(cosine, 0.02)

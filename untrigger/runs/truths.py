@@ -1,0 +1,90 @@
+"""The truth about the stairs of a finished run, and how close its generators come to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+
+from untrigger.artifacts import write_tensors
+from untrigger.fidelity import Fidelity, measure_fidelity
+from untrigger.judge import Judge
+from untrigger.networks.devices import device
+from untrigger.reports.pages import write_report
+from untrigger.reports.results import Results, RunTruth, StairTruth
+from untrigger.runs.finished import FinishedRun
+from untrigger.runs.output_folder import TRUTH_SAMPLES, TRUTH_STATE
+from untrigger.seeding import derived_rng
+from untrigger.settings.methods import TruthSettings
+from untrigger.truth import Truth, find_truth
+
+Say = Callable[[str], None]
+
+
+def add_truth(run: FinishedRun, settings: TruthSettings, say: Say, samples: int = 5000) -> RunTruth:
+    """Find the truth about {F >= beta} for each stair, measure generated `samples` against it, draw the report anew.
+
+    The search is kept in `truth/` after every level, and goes on from there. Writes `truth.json`, the true samples into
+    `truth.safetensors`, one tensor `beta=B`, float (n, 3, th, tw), per stair, and `report.html`. `say` gets lines of
+    progress. Raises UserError where a beta is not reached.
+    """
+    with run.folder.locked():
+        judge, staircase, seed = run.judge(), run.staircase(), run.config.seed
+        truths = _truths(run, judge, settings, say)
+        stairs = []
+        for generator, truth in zip(staircase.generators, truths, strict=True):
+            found = measure_fidelity(
+                generator,
+                truth.beta,
+                judge,
+                truth=truth,
+                samples=samples,
+                rng=derived_rng(seed, "fidelity", truth.beta),
+                on_progress=partial(_tell_of_samples, say, truth.beta),
+            )
+            stairs.append(_stair(truth, found))
+        known = RunTruth(walkers=settings.walkers, repeats=settings.repeats, images=len(judge), stairs=tuple(stairs))
+        true_samples = {f"beta={truth.beta}": truth.samples.view(-1, 3, *judge.size) for truth in truths}
+        write_tensors(run.folder.path / TRUTH_SAMPLES, true_samples)
+        known.save(run.folder.path)
+        _draw_report(run, known)
+    return known
+
+
+def _truths(run: FinishedRun, judge: Judge, settings: TruthSettings, say: Say) -> list[Truth]:
+    def on_level(repeat: int, level: float, log_volume: float) -> None:
+        say(f"truth: repeat {repeat} of {settings.repeats}, F >= {level:.3f}, log-volume {log_volume:.1f}")
+
+    return find_truth(
+        judge,
+        judge.dimensions,
+        sorted(run.config.betas),
+        settings,
+        rngs=[derived_rng(run.config.seed, "truth", repeat) for repeat in range(settings.repeats)],
+        device=device(),
+        folder=run.folder.path / TRUTH_STATE,
+        on_level=on_level,
+    )
+
+
+def _tell_of_samples(say: Say, beta: float, done: int, total: int) -> None:
+    if done % 1000 == 0 or done == total:
+        say(f"beta {beta}: generated sample {done} of {total}")
+
+
+def _stair(truth: Truth, found: Fidelity) -> StairTruth:
+    return StairTruth.of(
+        {
+            **asdict(found),
+            "beta": truth.beta,
+            "log_volume": truth.log_volume,
+            "log_volume_error95": truth.error95,
+            "log_volumes": truth.log_volumes,
+        }
+    )
+
+
+def _draw_report(run: FinishedRun, known: RunTruth) -> None:
+    folder, evaluation = run.folder.path, run.images("evaluation_data")
+    counts = {"evaluation": len(evaluation), "defender": len(run.images("defender_data"))}
+    write_report(folder / "report.html", Results.load(folder), evaluation.class_names, counts, known)
