@@ -44,10 +44,8 @@ class Embedding(NamedTuple):
     def load(cls, folder: Path) -> Embedding:
         """Read what `save` wrote; UserError when it is something else."""
         stored = read_tensors(folder / EMBEDDING)
-        if {*stored} != {"triggers", "group", "places"}:
-            raise UserError(
-                f"{folder / EMBEDDING} must hold triggers, group, places, got {', '.join(sorted(stored)) or 'nothing'}"
-            )
+        if missing := {"triggers", "group", "places"} - stored.keys():
+            raise UserError(f"{folder / EMBEDDING} holds no t-SNE, it lacks {', '.join(sorted(missing))}")
         return cls(stored["triggers"], stored["group"], positions=stored["places"])
 
 

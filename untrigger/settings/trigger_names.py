@@ -45,7 +45,7 @@ def _expanded(name: str, lists: tuple[str, ...] = ()) -> list[str]:
     if name.endswith(".txt"):
         if name in lists:
             raise ValueError(f"the list of triggers {name} must not lead back to itself")
-        lines = read_text(Path(name), f"the list of triggers {name}").splitlines()
-        meant = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        lines = [line.strip() for line in read_text(Path(name), f"the list of triggers {name}").splitlines()]
+        meant = [line for line in lines if line and not line.startswith("#")]
         return [trigger for line in meant for trigger in _expanded(line, (*lists, name))]
     return [name]
