@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 from untrigger.artifacts import read_tensors, write_tensors
@@ -63,6 +62,8 @@ class Truth:
     @property
     def error95(self) -> float:
         """Half the width of its 95 % interval, in nats, by Student's t over the repeats."""
+        from scipy.stats import t as student  # no stage needs it, so the images of stages do without
+
         count = len(self.log_volumes)
         deviation = torch.tensor(self.log_volumes, dtype=torch.float64).std().item()
         return float(student.ppf(0.975, count - 1)) * deviation / math.sqrt(count)
