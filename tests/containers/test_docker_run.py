@@ -189,7 +189,8 @@ def test_a_stage_in_a_container_tracks_on_a_server_by_itself(
 def track_in_container(engine: docker.DockerClient, uri: str, **names: str) -> None:
     """Open a run from a container, with a parameter and a file; `names` are host names that it knows."""
     stage = (
-        "from untrigger.tracking import forwarding_own_records, open_parent, parent_run\n"
+        "from untrigger.tracking.own_records import forwarding_own_records\n"
+        "from untrigger.tracking.records import open_parent, parent_run\n"
         "from pathlib import Path\n"
         "Path('/tmp/note.txt').write_text('hello')\n"
         "with forwarding_own_records():\n"
