@@ -33,6 +33,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "perplexity": st.floats(2, 10),
     "restarts": st.integers(10, 20),
     "samples": st.integers(48, 500),
+    "samples_per_beta": st.integers(25, 500),
     "retraining_seeds": st.integers(1, 10),
     "triggers": st.lists(st.sampled_from(SWEPT), min_size=1, max_size=4, unique=True),
 }
