@@ -33,6 +33,8 @@ class FreshSamples(Sparse):
     By the judge, whose images and places are the same for all stairs of a run: the share of the samples with F >= beta,
     without any slack; their mean F; and the entropy of the valid ones in nats, where there are some, with the way it
     was found: `density`, exact but for the samples drawn, or `nearest neighbours`. Early versions had no judge.
+
+    level: of F, in place of beta, where the stair is the top one.
     """
 
     fresh_F: float
@@ -43,3 +45,4 @@ class FreshSamples(Sparse):
     judged_F: float | None = None
     judged_entropy: float | None = None
     judged_entropy_estimator: str | None = None
+    level: float | None = None

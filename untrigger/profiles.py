@@ -61,7 +61,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "generator": {**_SMALL["generator"], "precision": "auto", "epochs": 14, "batch_size": 256},
         "retraining": {"epochs": 5, "learning_rate": 5e-3, "stamped_share": 0.2},
     },
-    "paper": {"dataset": "cifar10"},
+    "paper": {"dataset": "cifar10", "betas": (0.5, 0.8, 0.9), "generator": {"family": "mine"}},
     # Every stage on next to nothing: tries an installation out, its numbers mean nothing.
     "tiny": {
         "dataset": "digits",
@@ -81,6 +81,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "fresh_images": 16,
             "information_steps": 5,
         },
+        "flow": {"steps": 20, "layers": 2, "hidden": 8, "samples": 32, "triggers": 8, "images_per_trigger": 4},
         "retraining": {"epochs": 1, "batch_size": 64, "stamped_share": 0.3},
         "visualisation": {"samples_per_beta": 10, "perplexity": 5.0},
         "data": {"heldout_share": 0.3, "defender_share": 0.5},

@@ -109,9 +109,9 @@ def test_generator_training_measures_its_stair(work: dict[str, Any]) -> None:
     measured = content(work["generators-0.9,0.5"], "beta-0.9/measurement.json")
     assert len(measured["F"]) == 10
     assert measured["fresh_F"] == pytest.approx(sum(measured["F"]) / 10)
-    assert {"F", "mutual_information", "valid_share"} <= content(work["generators-0.9,0.5"], "beta-0.9/curves.json")[
-        "generator"
-    ][0].keys()
+    assert {"F", "entropy", "valid_share"} <= content(work["generators-0.9,0.5"], "beta-0.9/curves.json")["generator"][
+        0
+    ].keys()
 
 
 def test_the_staircase_orders_its_stairs_by_beta(work: dict[str, Any]) -> None:

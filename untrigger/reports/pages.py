@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from untrigger import __version__
 from untrigger.reports.results import Results, RunTruth
 from untrigger.reports.sweep import SweepResults, folder_name, sweep_methods
+from untrigger.settings.stairs import beta_name
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ CAPTIONS = {
 
 def samples_name(beta: float) -> str:
     """The name of the figure with samples of one stair."""
-    return f"samples_beta_{beta}.png"
+    return f"samples_beta_{beta_name(beta)}.png"
 
 
 def write_report(
@@ -58,7 +59,7 @@ def write_report(
     drawn = path.parent / "figures"
     pictures = {name: Picture(drawn / f"{name}.png", caption) for name, caption in CAPTIONS.items()}
     samples = [
-        Picture(drawn / samples_name(stair.beta), f"Fresh samples of the generator for beta = {stair.beta}")
+        Picture(drawn / samples_name(stair.beta), f"Fresh samples of the generator for beta = {stair.name}")
         for stair in found.stairs
     ]
     write_page(

@@ -13,6 +13,7 @@ from pydantic import model_serializer, model_validator
 
 from untrigger.measurements import RATES, FreshSamples, Rates
 from untrigger.settings.base import Frozen, Sparse, Stored
+from untrigger.settings.stairs import beta_name
 
 if TYPE_CHECKING:
     from untrigger.settings.runs import DefenseConfig
@@ -81,6 +82,12 @@ class MethodSummary(RepeatedRates):
 
 class _Beta(Frozen):
     beta: float
+    level: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Its beta; of a top stair, also the level of F that it found."""
+        return beta_name(self.beta) if self.level is None else f"{beta_name(self.beta)} ({self.level})"
 
 
 class Stair(FreshSamples, _Beta):

@@ -79,7 +79,7 @@ def truth_table(known: RunTruth) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for stair in known.stairs:
         table.add_row(
-            f"{stair.beta}",
+            stair.name,
             _percent(stair.valid),
             f"{stair.log_volume:.2f} ± {stair.log_volume_error95:.2f}",
             *(_nats(value) for value in (stair.entropy, stair.gap, stair.forward_gap)),

@@ -103,9 +103,9 @@ class GeneratorSettings(Settings):
     """One generator per beta, its entropy kept high through the statistics network (MESA)."""
 
     family: Literal["mine", "flow"] = Field(
-        "mine",
-        description="mine: the paper's, whose entropy a statistics network raises; flow: of exact entropy, trained by "
-        "the settings --flow.* (of those below only the fresh ones are then used)",
+        "flow",
+        description="flow: of exact entropy, trained by the settings --flow.* (of those below only the fresh ones are "
+        "then used); mine: the paper's, whose entropy a statistics network raises",
     )
     noise: Literal["gaussian", "uniform"] = Field("gaussian", description="distribution of the noise z")
     noise_dimension: int = Field(64, ge=4, multiple_of=4, description="dimensions of z; a quarter enters each layer")
