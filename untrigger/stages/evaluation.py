@@ -27,7 +27,7 @@ from untrigger.settings.runs import DefenseConfig
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import folders_of, run_name
 from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
-from untrigger.staircase import StairMeasurement, load_staircase
+from untrigger.staircase import Staircase, StairMeasurement, load_staircase
 from untrigger.strongest_triggers import find_strongest
 from untrigger.tracking.records import TrackedRun
 from untrigger.training import TrainingCurves
@@ -55,10 +55,9 @@ def run(
 ) -> None:
     """Measure every classifier on the evaluation data with the true trigger; write what a reader gets.
 
-    The strongest trigger that each defence leaves is searched for on the defender's data, with its first seeds.
-
-    Writes `results.json`, `report.html`, `figures/*.png`, the t-SNE's tensors, and the classifier retrained with the
-    ensemble (its first seed) into `classifier/`. Adds the final rates to the nested runs of the retrainings.
+    The strongest triggers that the first seeds of each method leave are searched for on the defender's data. Writes
+    `results.json`, `report.html`, `figures/*.png`, the t-SNE's tensors, and the classifier retrained with the ensemble
+    (its first seed) into `classifier/`. Adds the final rates to the nested runs of the retrainings.
     """
     settings = DefenseConfig.of({**config, "trigger": trigger})
     data, defender = (load_images(folder).to(device()) for folder in (evaluation_data, defender_data))
@@ -68,13 +67,11 @@ def run(
         suspect = load_classifier(backdoored_classifier, device())
         before = measure.rates(suspect, 0)
         records = {part: RetrainingRecord.load(part) for folder in (*retrained, ideal) for part in folders_of(folder)}
-        left = _search_all(log, settings, measure, defender, records)
-        rows = _measure_all(log, measure, suspect, records, left)
+        rows = _measure_all(log, measure, suspect, records, _search_all(log, settings, measure, defender, records))
         rows.sort(key=lambda row: (_method_order(settings, row.method), row.seed))
-        for row in rows:
-            log.existing_run(run_name(row.method, row.seed)).metrics(row.model_dump(include=set(RATES)))
         staircase, embedded = load_staircase(trigger_staircase), Embedding.load(embedding)
-        measured = [StairMeasurement.load(trigger_staircase / f"stair-{i}") for i in range(len(staircase.betas))]
+        folders = [trigger_staircase / f"stair-{index}" for index in range(len(staircase.betas))]
+        measured = [StairMeasurement.load(folder) for folder in folders]
         found = results(
             settings,
             suspect.settings.architecture,
@@ -88,10 +85,9 @@ def run(
         figures.draw_methods(found.defenses, found.before, drawn / "methods.png")
         shutil.copyfile(embedding / "tsne.png", drawn / "tsne.png")
         _draw_attack(drawn, data, planted, settings.target_class, rng)
-        curves = [StairCurves.load(trigger_staircase / f"stair-{index}") for index in range(len(measured))]
+        curves = [StairCurves.load(folder) for folder in folders]
         figures.draw_stairs(staircase.betas, curves, measured, drawn / "stairs.png")
-        for part, beta in zip(staircase.generators, staircase.betas, strict=True):
-            figures.draw_samples(part.sample(SAMPLES_SHOWN, rng), beta, drawn / samples_name(beta))
+        _draw_samples(drawn, staircase, rng)
         _draw_training(drawn, TrainingCurves.load(backdoored_classifier), records.values())
         found.save(report)
         counts = {"evaluation": len(data), "defender": len(defender)}
@@ -131,7 +127,7 @@ def _search_all(
 ) -> dict[tuple[str, int], float]:
     """The attack success rate, by method and seed, of the strongest trigger found in each of the first seeds."""
     searched = settings.strongest_left
-    listed = [(folder, method, number) for folder, method, number in _listed(records) if number < searched.seeds]
+    listed = [each for each in _listed(records) if each[-1] < searched.seeds]
     size = (settings.trigger_height, settings.trigger_width)
     found = {}
     log.reporter.begin("search")
@@ -161,6 +157,7 @@ def _measure_all(
         after = after.model_copy(update={"strongest_left": left.get((method, number))})
         found = (records[folder].strongest_F or {}).get(number)
         rows.append(defense_row(method, number, before[number], after, strongest_F=found))
+        log.existing_run(run_name(method, number)).metrics(rows[-1].model_dump(include=set(RATES)))
         log.reporter.step("classifier", done, len(listed), f"{method} seed {number}")
     return rows
 
@@ -188,6 +185,11 @@ def _draw_attack(folder: Path, data: ImageData, planted: Tensor, target_class: i
     others = (data.labels != target_class).nonzero().squeeze(1)[:IMAGES_SHOWN]
     clean = data.images[others].cpu().float() / 255
     figures.draw_attack(clean, stamp(clean, planted[None], rng), planted, folder / "attack.png")
+
+
+def _draw_samples(folder: Path, staircase: Staircase, rng: torch.Generator) -> None:
+    for generator, beta in zip(staircase.generators, staircase.betas, strict=True):
+        figures.draw_samples(generator.sample(SAMPLES_SHOWN, rng), beta, folder / samples_name(beta))
 
 
 def _draw_training(folder: Path, attacked: TrainingCurves, records: Iterable[RetrainingRecord]) -> None:
