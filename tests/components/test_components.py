@@ -179,6 +179,10 @@ def test_aggregation_sets_the_reports_of_a_sweep_side_by_side(work: dict[str, An
     single = content(work["report"], "results.json")["reversed_attack_success_rates"]
     assert row["reversed_attack_success_rates"] == single and len(single) == 2
     assert (Path(work["together"].path) / "triggers" / "checkerboard" / "report.html").exists()
+    (line,) = (line for line in content(work["together"], "sweep.json")["summary"] if line["method"] == "ensemble")
+    left = row["rates"]["ensemble"]["strongest_left"]
+    assert line["strongest_left"] == line["worst_strongest_left"] == left
+    assert "(in brackets: strongest left)" in (Path(work["together"].path) / "report.html").read_text()
 
 
 def aggregated(reports: list[Any], folder: Path, *triggers: str, **changes: Any) -> Path:
