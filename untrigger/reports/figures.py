@@ -39,6 +39,10 @@ UNDEFENDED = ("before", "none", "fine_tune")
 """What leaves the backdoor open, and would hide the differences between the others."""
 
 
+LOWER = 0.28
+"""How far below the middle of its bar the strongest trigger left is drawn."""
+
+
 def draw_embedding(embedding: Embedding, betas: Sequence[float], path: Path) -> None:
     """The t-SNE panel: a point per trigger, thumbnails framed in the colour of their group."""
     triggers, group, positions = embedding.triggers, embedding.group, embedding.positions
@@ -126,7 +130,7 @@ def draw_stairs(
 
 
 def draw_methods(defenses: Sequence[DefenseRow], before: Rates, path: Path) -> None:
-    """Attack success rate per method: a bar at the mean, a dot per seed."""
+    """Attack success rate per method: a bar at the mean, a dot per seed, a triangle for the strongest trigger left."""
     methods = list(dict.fromkeys(row.method for row in defenses))
     figure, axes = plt.subplots(figsize=(9, 0.5 * len(methods) + 1.4))
     for line, method in enumerate(methods):
@@ -134,6 +138,8 @@ def draw_methods(defenses: Sequence[DefenseRow], before: Rates, path: Path) -> N
         colour = SINGLE_COLOUR if method == "single_trigger" else TRUE_COLOUR if method == "ideal" else "#4878a8"
         axes.barh(line, sum(rates) / len(rates), color=colour, alpha=0.55)
         axes.plot(rates, [line] * len(rates), "o", color="black", markersize=4)
+        left = [100 * row.strongest_left for row in defenses if row.method == method and row.strongest_left is not None]
+        axes.plot(left, [line + LOWER] * len(left), "^", color="black", markerfacecolor="white", markersize=6)
     axes.axvline(100 * before.attack_success_rate, color="grey", linestyle=":", label="before")
     axes.set(yticks=range(len(methods)), yticklabels=methods, xlabel="attack success rate after defence (%)")
     axes.set_xlim(0, 105)

@@ -78,6 +78,7 @@ class GroupLine(Frozen):
 
     Before the defence the worst attack is the one that succeeds least, as in the paper. `over_ensemble` is how much
     more than the ensemble the method leaves: the mean over the triggers, and its standard error (0 for one trigger).
+    strongest_left: the mean and the highest of `Rates.strongest_left` over the triggers where it was searched for.
     """
 
     group: str
@@ -91,6 +92,8 @@ class GroupLine(Frozen):
     worst: float
     worst_trigger: str
     clean_accuracy: float
+    strongest_left: float | None = None
+    worst_strongest_left: float | None = None
     published_mean: float | None
     published_worst: float | None
 
@@ -189,6 +192,7 @@ def _group_line(
     mean, std = mean_and_spread(successes)
     more = [success - row.success(ENSEMBLE) for success, row in zip(successes, rows, strict=True)]
     over_ensemble, spread = mean_and_spread(more)
+    left = [rate for row in rows if (rate := row.rates[method].mean.strongest_left) is not None]
     return GroupLine(
         group=group,
         method=method,
@@ -201,6 +205,8 @@ def _group_line(
         worst=worst,
         worst_trigger=rows[successes.index(worst)].name,
         clean_accuracy=statistics.fmean(row.rates[method].mean.clean_accuracy for row in rows),
+        strongest_left=statistics.fmean(left) if left else None,
+        worst_strongest_left=max(left, default=None),
         published_mean=published[0],
         published_worst=published[1],
     )

@@ -16,6 +16,7 @@ from untrigger.settings.methods import (
     PixelSgdSettings,
     PoisoningSettings,
     RetrainingSettings,
+    StrongestLeftSettings,
     VisualisationSettings,
 )
 from untrigger.settings.plans import batched, method_of
@@ -76,6 +77,7 @@ class CommonConfig(Settings):
     generator: GeneratorSettings = GeneratorSettings()
     flow: FlowSettings = FlowSettings()
     retraining: RetrainingSettings = RetrainingSettings()
+    strongest_left: StrongestLeftSettings = StrongestLeftSettings()
     visualisation: VisualisationSettings = VisualisationSettings()
 
     @field_validator("betas")

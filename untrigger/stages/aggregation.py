@@ -25,6 +25,8 @@ def _track(run: TrackedRun, report: Path, found: SweepResults) -> None:
     for line in found.summary:
         name = f"{line.group}.{line.method.replace('=', '_')}"
         run.metrics({f"{name}.mean": line.mean, f"{name}.std": line.std, f"{name}.worst": line.worst})
+        if line.strongest_left is not None:
+            run.metrics({f"{name}.strongest_left": line.strongest_left})
     run.files(report / "figures", "figures")
     run.files(report / "report.html")
     run.files(report / SweepResults.FILE)
