@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from untrigger.settings.plans import joined
+from untrigger.settings.methods import ElsewhereSearch
+from untrigger.settings.plans import ELSEWHERE, joined
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
 
 COMPILED = {name: Path(__file__).with_name(f"{name}.yaml") for name in ("defense", "paper")}
@@ -34,6 +35,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "trigger_size": [config.trigger_height, config.trigger_width],
         "seeds": list(seeds),
         "flow": values["flow"] if config.generator.family == "flow" else {},
+        "elsewhere": _search_elsewhere(config),
     }
 
     def told(*names: str) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "visualisation_task": told("visualisation", "seed"),
         "retraining_plan": [{"method": joined(methods), "seeds": joined(seeds)} for methods in config.method_plan()],
         "retraining_task": told("retraining", "target_class", "seed"),
-        "ideal_retraining_task": told("seeds", "retraining", "target_class", "seed"),
+        "ideal_retraining_task": told("seeds", "retraining", "elsewhere", "target_class", "seed"),
     }
     if isinstance(config, SweepConfig):
         # Without the list of triggers: a longer list changes nothing for those that it had before.
@@ -66,6 +68,19 @@ def _patch_sizes(config: DefenseConfig | SweepConfig) -> list[list[int]]:
 
     planted = {tuple(read_trigger(name).shape[-2:]) for name in config.planted()}
     return [list(size) for size in sorted(planted | {(config.trigger_height, config.trigger_width)})]
+
+
+def _search_elsewhere(config: CommonConfig) -> dict[str, Any]:
+    """What that control is told, nothing where it is not wanted."""
+    if ELSEWHERE not in config.methods:
+        return {}
+    search = ElsewhereSearch(
+        chain=config.elsewhere.chain,
+        poisoning=config.poisoning,
+        pixel_sgd=config.pixel_sgd,
+        trigger_size=(config.trigger_height, config.trigger_width),
+    )
+    return search.record()
 
 
 def _gammas_by_rising_beta(config: CommonConfig) -> list[float]:

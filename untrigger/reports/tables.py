@@ -10,6 +10,7 @@ from rich.table import Table
 from untrigger.reports.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
 from untrigger.reports.results import Results, RunTruth
 from untrigger.reports.sweep import BEFORE, SweepResults
+from untrigger.settings.plans import ELSEWHERE
 
 
 def final_tables(found: Results | SweepResults) -> list[Table]:
@@ -35,13 +36,20 @@ def sweep_tables(found: SweepResults) -> list[Table]:
             spread = f"{_percent(line.mean)} ± {_percent(line.std)}"
             more = f"{_percent(line.over_ensemble, '+')} ± {_percent(line.over_ensemble_error)}"
             rates = map(_percent, (line.clean_accuracy, line.published_mean, line.published_worst))
-            table.add_row(line.method, spread, _percent(line.worst), more, *rates, end_section=line.method == BEFORE)
+            table.add_row(
+                _broken(line.method), spread, _percent(line.worst), more, *rates, end_section=line.method == BEFORE
+            )
         tables.append(table)
     return tables
 
 
 def _percent(rate: float | None, sign: str = "") -> str:
     return "" if rate is None else f"{100 * rate:{sign}.1f}"
+
+
+def _broken(method: str) -> str:
+    """The name on two lines where one would leave the rates too little of 80 columns."""
+    return "single_trigger\n  _elsewhere" if method == ELSEWHERE else method
 
 
 def results_table(found: Results) -> Table:
@@ -63,7 +71,7 @@ def results_table(found: Results) -> Table:
             f"{_percent(getattr(line.mean, rate))} ± {_percent(getattr(line.std, rate))}"
             for rate in (*rates, "defense_effectiveness_rating")
         )
-        table.add_row(line.method, str(line.n), *cells)
+        table.add_row(_broken(line.method), str(line.n), *cells)
     return table
 
 
