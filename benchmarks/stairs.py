@@ -22,6 +22,7 @@ from untrigger.networks.devices import device
 from untrigger.profiles import laid_over
 from untrigger.seeding import derived_rng
 from untrigger.settings.runs import DefenseConfig
+from untrigger.settings.stairs import TOP
 from untrigger.stages.reuse import kept_outputs
 from untrigger.staircase import StairMeasurement, measure_stair
 
@@ -41,7 +42,7 @@ def measure_stairs(run_folder: Path, seeds: Sequence[int], changes: Mapping[str,
     )
     for name in ("beta", "mean F", "valid samples %", "mutual information (nats)"):
         table.add_column(name, justify="right")
-    measured: dict[float, list[StairMeasurement]] = {beta: [] for beta in sorted(config.betas)}
+    measured: dict[float, list[StairMeasurement]] = {beta: [] for beta in plain_betas(config)}
     seconds = []
     for seed in seeds:
         began = time.perf_counter()
@@ -68,11 +69,16 @@ def suspect(run_folder: Path) -> tuple[Classifier, ImageData]:
     return classifier, load_images(prepared / "defender_data").to(device())
 
 
+def plain_betas(config: DefenseConfig) -> list[float]:
+    """The stairs of the run that every family of generators can learn: all but the top one."""
+    return [beta for beta in sorted(config.betas) if beta != TOP]
+
+
 def mine_stairs(
     classifier: Classifier, data: ImageData, config: DefenseConfig, seed: int
 ) -> dict[float, TriggerGenerator]:
     """The run's MINE generators, trained anew: one per beta."""
-    betas = sorted(config.betas)
+    betas = plain_betas(config)
     trained = train_generators(
         classifier,
         data.images,
