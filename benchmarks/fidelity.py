@@ -116,7 +116,7 @@ def _draw_panel(run_folder: Path, found: Mapping[str, Tensor], beta: float, path
         parts.items(), places.split([len(part) for part in parts.values()]), strict=True
     ):
         size = 8 if len(triggers) > SINGLES else 60
-        axes.scatter(*places_of.T, s=size, alpha=0.7, label=name, marker="o" if size == 8 else "s")
+        axes.scatter(places_of[:, 0], places_of[:, 1], s=size, alpha=0.7, label=name, marker="o" if size == 8 else "s")
     axes.set(xticks=[], yticks=[], title=f"triggers with F >= {beta}")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=110, bbox_inches="tight")
