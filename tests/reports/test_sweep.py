@@ -35,7 +35,8 @@ def test_methods_are_set_against_the_ensemble_trigger_by_trigger() -> None:
     single = lines["black-and-white", "single_trigger"]
     # 0.28 and 0.06 more: mean 0.17, and 0.11 is the standard deviation, 0.1556, over the root of two.
     assert single.over_ensemble == pytest.approx(0.17) and single.over_ensemble_error == pytest.approx(0.11)
-    assert lines["colour", "single_trigger"].over_ensemble_error == 0.0
+    assert single.over_ensemble_error95 == pytest.approx(12.706 * 0.11, abs=1e-4), "two triggers tell little"
+    assert lines["colour", "single_trigger"].over_ensemble_error95 is None, "and one nothing"
 
 
 def test_the_worst_attack_before_the_defence_is_the_one_that_succeeds_least() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import model_serializer
 
+from untrigger.intervals import error95
 from untrigger.reports.results import ENSEMBLE, Pixels, RepeatedRates, Results, Stair, mean_and_spread
 from untrigger.settings.base import Frozen, Stored
 from untrigger.settings.runs import SweepConfig
@@ -93,6 +94,13 @@ class GroupLine(Frozen):
     clean_accuracy: float
     published_mean: float | None
     published_worst: float | None
+
+    @property
+    def over_ensemble_error95(self) -> float | None:
+        """Half the width of the 95 % interval of `over_ensemble`, by Student's t; None of one trigger."""
+        if self.over_ensemble_error is None or self.triggers < 2:
+            return None
+        return error95(self.over_ensemble_error, self.triggers)
 
 
 class SweepResults(Stored):

@@ -20,7 +20,8 @@ def final_tables(found: Results | SweepResults) -> list[Table]:
 def sweep_tables(found: SweepResults) -> list[Table]:
     """The attack success rates of a sweep, one table per group of triggers, beside the published ones.
 
-    The column `- ensemble` is how much more than the ensemble a method leaves, paired by trigger, ± its standard error.
+    The column `- ensemble` is how much more than the ensemble a method leaves, paired by trigger: the mean ± half the
+    width of its 95 % interval by Student's t.
     """
     tables = []
     for group in dict.fromkeys(line.group for line in found.summary):
@@ -33,7 +34,8 @@ def sweep_tables(found: SweepResults) -> list[Table]:
             table.add_column(name, justify="right", no_wrap=True)
         for line in lines:
             spread = f"{_percent(line.mean)} ± {_percent(line.std)}"
-            more = f"{_percent(line.over_ensemble, '+')} ± {_percent(line.over_ensemble_error)}"
+            error = line.over_ensemble_error95
+            more = _percent(line.over_ensemble, "+") + ("" if error is None else f" ± {_percent(error)}")
             rates = map(_percent, (line.clean_accuracy, line.published_mean, line.published_worst))
             table.add_row(line.method, spread, _percent(line.worst), more, *rates, end_section=line.method == BEFORE)
         tables.append(table)
