@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from tests.support.training import same, seeded, state
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
@@ -9,6 +12,8 @@ from untrigger.metrics import evaluate
 from untrigger.retraining import retrain
 from untrigger.settings.methods import RetrainingSettings
 from untrigger.triggers import always, checkerboard
+
+DOSE = RetrainingSettings(epochs=2, batch_size=16, learning_rate=0.02, stamped_share=0.5)
 
 
 def test_retraining_with_the_true_trigger_closes_the_backdoor_and_leaves_the_given_classifier(
@@ -22,3 +27,18 @@ def test_retraining_with_the_true_trigger_closes_the_backdoor_and_leaves_the_giv
     assert rates.attack_success_rate < 0.2
     assert rates.clean_accuracy > 0.9
     assert same(state(backdoored), before)
+
+
+def test_methods_of_one_seed_differ_in_nothing_but_the_trigger(backdoored: Classifier, tiny_images: ImageData) -> None:
+    trigger = checkerboard()
+
+    def of_much_randomness(count: int, rng: torch.Generator) -> Tensor:
+        torch.rand(1000, generator=rng)
+        return always(trigger)(count, rng)
+
+    data = (tiny_images.images, tiny_images.labels)
+    first, second = (
+        state(retrain(backdoored, *data, source, DOSE, rng=seeded(4)))
+        for source in (always(trigger), of_much_randomness)
+    )
+    assert same(first, second)

@@ -12,7 +12,7 @@ from untrigger.datasets.images import ImageData, load_images
 from untrigger.metrics import predict_stamped
 from untrigger.networks.devices import device
 from untrigger.retraining import RetrainingRecord, retrain
-from untrigger.seeding import derived_rng
+from untrigger.seeding import derived_rng, forked
 from untrigger.settings.methods import RetrainingSettings
 from untrigger.stages.log import Log
 from untrigger.triggers import TriggerSource
@@ -43,8 +43,8 @@ def retrain_per_seed(
 ) -> None:
     """Retrain once per number in `seeds` with the triggers of `source(number)`.
 
-    The number seeds the order of the images, which are stamped, where, and with which samples. Writes
-    `seed-N/classifier.*` per number, and `retraining.json` with the curves.
+    The number seeds the order of the images, which are stamped, where, and with which samples: all but the last alike
+    for all methods. Writes `seed-N/classifier.*` per number, and `retraining.json` with the curves.
     """
     classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
@@ -77,5 +77,7 @@ def _still_sent(
 ) -> float:
     """Share of the defender's images of other classes that the method's own triggers still send to the target."""
     images = data.images[data.labels != target_class]
-    answers = predict_stamped(frozen(classifier, images), images, triggers(len(images), rng), rng).argmax(1)
+    trigger_rng, place_rng = forked(rng, "triggers", "places")
+    drawn = triggers(len(images), trigger_rng)
+    answers = predict_stamped(frozen(classifier, images), images, drawn, place_rng).argmax(1)
     return (answers == target_class).double().mean().item()
