@@ -25,11 +25,17 @@ def run(
     target_class: int,
     trigger_size: tuple[int, int],
     seed: int,
+    label: str,
 ) -> None:
-    """Write the reversed triggers, their loss per step, and their F and attack success rate on the defender's data."""
+    """Write the reversed triggers, their loss per step, and their F and attack success rate on the defender's data.
+
+    The restarts of each `label`, one per trigger of a sweep, are independent of those of the others: else the triggers
+    would be no independent repetitions.
+    """
     classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
     losses: list[list[float]] = []
+    purpose = ("pixel SGD", label) if label else ("pixel SGD",)
     with log.run() as tracked:
 
         def on_restart(restart: int, loss: list[float]) -> None:
@@ -43,7 +49,7 @@ def run(
             target_class,
             trigger_size,
             pixel_sgd,
-            rng=derived_rng(seed, "pixel SGD"),
+            rng=derived_rng(seed, *purpose),
             on_restart=on_restart,
         )
         strengths, successes = testing_function(
