@@ -13,7 +13,7 @@ from rich.table import Table
 
 from benchmarks.machine import description
 from untrigger.classifiers import Classifier, frozen, new_classifier
-from untrigger.datasets.images import Split
+from untrigger.datasets.images import ImageData, Split
 from untrigger.datasets.sources import read_split
 from untrigger.generators import train_generators
 from untrigger.intervals import error95
@@ -117,7 +117,7 @@ class _Run:
         }
 
     def _stair(self, suspect: Classifier, staircase: Staircase, beta: float) -> StairMeasurement:
-        defender = self.data.defender
+        defender = self._searched()
         rng = derived_rng(self.config.seed, "stair", beta)
         return measure_stair(
             staircase.generator_of(beta),
@@ -129,6 +129,10 @@ class _Run:
             settings=self.config.generator,
             rng=rng,
         )
+
+    def _searched(self) -> ImageData:
+        """The defender's images that are searched with."""
+        return self.data.defender.for_search(self.config.target_class, self.config.search_images)
 
     def _rng(self, purpose: str) -> torch.Generator:
         return derived_rng(self.config.seed, purpose)
@@ -149,7 +153,7 @@ class _Run:
         return classifier
 
     def _staircase(self, suspect: Classifier) -> Staircase:
-        config, defender = self.config, self.data.defender
+        config, defender = self.config, self._searched()
         groups = [config.betas] if self.together else [(beta,) for beta in config.betas]
         stairs = []
         for betas in groups:

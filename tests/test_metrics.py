@@ -80,7 +80,7 @@ def test_the_testing_function_tells_strong_triggers_from_weak_ones(
     assert successes.tolist() == [1.0, 0.0]
 
 
-def test_f_counts_all_images_and_the_success_rate_only_those_of_other_classes(
+def test_f_counts_all_images_given_and_the_success_rate_only_those_of_other_classes(
     classifier: Classifier, images: Tensor, rng: torch.Generator
 ) -> None:
     images = images.clone()

@@ -118,7 +118,8 @@ def train_generators(
 ) -> list[TriggerGenerator]:
     """Train one generator per stair in `betas`: maximise its entropy while F(G(z)) >= beta.
 
-    images: uint8 (n, 3, h, w), labels: int64 (n,), the defender's clean data. All stairs share each pass through the
+    images: uint8 (n, 3, h, w), labels: int64 (n,), those of the defender over which F is averaged
+    (`ImageData.for_search`). All stairs share each pass through the
     classifier, but nothing else: each has its own source of randomness in `rngs` and draws the same numbers
     whichever others train beside it; only rounding differs, which long training amplifies.
 

@@ -66,10 +66,10 @@ def testing_function(
 ) -> tuple[Tensor, Tensor]:
     """F of each trigger, and its attack success rate: two float (k,) on the CPU.
 
-    F(x) is the probability of the target class averaged over all `images`, uint8 (n, 3, h, w), stamped with trigger x
-    at a position per image. Like the paper's, it counts images of the target class too; the attack success rate
-    counts images of other classes only, by `labels`, int64 (n,). triggers: float (k, 3, th, tw) in [0, 1]. Source:
-    section 4.1 of the paper.
+    F(x) is the probability of the target class averaged over `images`, uint8 (n, 3, h, w), stamped with trigger x at a
+    position per image; which images these are, `ImageData.for_search` decides. The attack success rate counts those of
+    other classes only, by `labels`, int64 (n,). triggers: float (k, 3, th, tw) in [0, 1]. Source: section 4.1 of the
+    paper.
     """
     others = labels != target_class
     strengths, successes = [], []

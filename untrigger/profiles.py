@@ -62,7 +62,11 @@ PROFILES: dict[str, dict[str, Any]] = {
         "retraining": {"epochs": 5, "learning_rate": 5e-3, "stamped_share": 0.2},
     },
     # As the authors' code has it; all else that it shares with the paper is the default.
-    "paper": {"dataset": "cifar10", "generator": {"noise": "uniform", "constraint": "fixed_alpha"}},
+    "paper": {
+        "dataset": "cifar10",
+        "search_images": "all",
+        "generator": {"noise": "uniform", "constraint": "fixed_alpha"},
+    },
     # Every stage on next to nothing: tries an installation out, its numbers mean nothing.
     "tiny": {
         "dataset": "digits",

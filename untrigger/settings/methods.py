@@ -13,6 +13,9 @@ from pydantic import Field, field_validator, model_validator
 from untrigger.settings.base import Settings, Share
 from untrigger.settings.normalisations import stated_normalisation
 
+SearchImages = Literal["other_classes", "all"]
+"""Of the defender's images, those over which F is averaged."""
+
 
 class DataSettings(Settings):
     """Reading a dataset and splitting it into training, defender's and evaluation images."""

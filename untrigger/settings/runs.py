@@ -16,6 +16,7 @@ from untrigger.settings.methods import (
     PixelSgdSettings,
     PoisoningSettings,
     RetrainingSettings,
+    SearchImages,
     VisualisationSettings,
 )
 from untrigger.settings.plans import batched, method_of
@@ -42,6 +43,11 @@ class CommonConfig(Settings):
     )
     trigger_height: int = Field(3, ge=1, le=256, description="height of the triggers the defender looks for")
     trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers the defender looks for")
+    search_images: SearchImages = Field(
+        "other_classes",
+        description="the defender's images over which F is averaged wherever triggers are searched for and measured: "
+        "other_classes, those of other classes than the target's; all, as in the paper",
+    )
     betas: tuple[float, ...] = Field((0.5, 0.8, 0.9), description="the stairs: one generator each")
     betas_per_task: int = Field(
         1,
