@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
+from untrigger.errors import UserError
 from untrigger.judge import Judge, new_judge
 from untrigger.metrics import predict
 from untrigger.triggers import stamp
@@ -73,6 +76,19 @@ def test_a_few_images_stand_for_all_on_triggers_like_those_they_were_chosen_on(j
     wrong = (guess(triggers[100:]) - judge.strengths(triggers[100:])).abs().mean()
     drawn = judge.some(8, rng)(triggers[100:]) - judge.strengths(triggers[100:])
     assert wrong < 0.2 * drawn.abs().mean()
+
+
+@pytest.mark.filterwarnings("ignore::untrigger.errors.UserNotice")
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_f_of_logits_that_are_not_finite_is_refused(
+    broken: float, tiny_classifier: Classifier, tiny_images: ImageData, rng: torch.Generator
+) -> None:
+    bias = [tensor for name, tensor in tiny_classifier.network.named_parameters() if name.endswith("bias")][-1]
+    with torch.no_grad():
+        bias[1] = broken
+    judge = new_judge(tiny_classifier, tiny_images.images, 0, (3, 3), count=32, rng=rng)
+    with pytest.raises(UserError, match="with logits that are NaN or infinite"):
+        judge.strengths(torch.rand(2, 27, generator=rng))
 
 
 def test_a_guess_from_all_images_is_f(judge: Judge, rng: torch.Generator) -> None:

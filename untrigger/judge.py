@@ -60,7 +60,7 @@ class Judge:
 
     @torch.no_grad()
     def strengths(self, triggers: Tensor) -> Tensor:
-        """F of each trigger, float64 (k,)."""
+        """F of each trigger, float64 (k,); UserError when a logit is NaN or infinite."""
         return self.probabilities(triggers).double().mean(1)
 
     @torch.no_grad()
@@ -125,7 +125,9 @@ class Judge:
             triggers.repeat_interleave(count, 0),
             positions.repeat(len(triggers), 1),
         )
-        return logits.softmax(1)[:, self.target_class].view(len(triggers), count)
+        # In training the loss tells soon enough, and looking at every pass would make a GPU wait.
+        probabilities = logits.softmax(1) if torch.is_grad_enabled() else self.classifier.probabilities(logits)
+        return probabilities[:, self.target_class].view(len(triggers), count)
 
 
 @dataclass(frozen=True)
