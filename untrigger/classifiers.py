@@ -90,8 +90,8 @@ class Classifier(nn.Module):
         if broken:
             raise UserError(
                 f"the classifier ({self.settings.architecture}) answers {broken} of {len(logits)} images with logits "
-                "that are NaN or infinite, so that no rate can be measured: train it anew at a lower learning rate, or with "
-                "classifier.precision fp32"
+                "that are NaN or infinite, so that no rate can be measured: train it anew at a lower learning rate, or "
+                "with classifier.precision fp32"
             )
         return logits.softmax(1)
 
