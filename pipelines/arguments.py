@@ -34,6 +34,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "trigger_size": [config.trigger_height, config.trigger_width],
         "seeds": list(seeds),
         "flow": values["flow"] if config.generator.family == "flow" else {},
+        "strongest_left": values["strongest_left"] if config.retraining.rounds > 1 else {},
     }
 
     def told(*names: str) -> dict[str, Any]:
@@ -52,8 +53,8 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         "gammas": _gammas_by_rising_beta(config),
         "visualisation_task": told("visualisation", "seed"),
         "retraining_plan": [{"method": joined(methods), "seeds": joined(seeds)} for methods in config.method_plan()],
-        "retraining_task": told("retraining", "target_class", "seed"),
-        "ideal_retraining_task": told("seeds", "retraining", "target_class", "seed"),
+        "retraining_task": told("retraining", "strongest_left", "target_class", "seed"),
+        "ideal_retraining_task": told("seeds", "retraining", "strongest_left", "target_class", "seed"),
     }
     if isinstance(config, SweepConfig):
         # Without the list of triggers: a longer list changes nothing for those that it had before.

@@ -19,7 +19,7 @@ FLOORS = (
     ("profiles", "triggers", "datasets", "mutual_information", "truth", "flows"),
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd", "judge"),
-    ("checkpoints", "poisoning", "staircase", "flow_training", "fidelity"),
+    ("checkpoints", "poisoning", "staircase", "flow_training", "fidelity", "strongest_triggers"),
     ("retraining",),
     ("reports",),
     ("stages",),

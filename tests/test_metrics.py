@@ -141,3 +141,15 @@ def test_the_summary_gives_mean_and_sample_deviation_per_method() -> None:
     assert ensemble.std.attack_success_rate == pytest.approx(0.2 / 2**0.5)
     assert none.std.clean_accuracy == 0.0
     assert none.mean.defense_effectiveness_rating == pytest.approx(0.5)
+
+
+def test_what_was_measured_with_one_of_several_seeds_has_a_mean_and_no_deviation() -> None:
+    searched = rates(0.8, 0.0, 0.7, 0.0).model_copy(update={"strongest_left": 0.3})
+    several = [
+        defense_row("ensemble", 0, RATES, searched),
+        defense_row("ensemble", 1, RATES, rates(0.9, 0.2, 0.7, 0.0)),
+    ]
+    (line,) = summarise(several)
+    assert line.mean.strongest_left == pytest.approx(0.3) and line.std.strongest_left is None
+    (line,) = summarise(several[:1])
+    assert line.std.strongest_left == 0.0

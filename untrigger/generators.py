@@ -276,6 +276,11 @@ class _Description(Stored):
     settings: GeneratorSettings
 
 
+def level_of(generator: object, beta: float) -> float:
+    """The level of F that a stair stands for: its beta, or what the training of a top stair found."""
+    return generator.level if isinstance(generator, FlowGenerator) and generator.level is not None else beta
+
+
 def save_generator(generator: AnyGenerator, beta: float, folder: Path) -> None:
     """Write `generator.safetensors` and `generator.json` into `folder`."""
     if isinstance(generator, FlowGenerator):

@@ -49,6 +49,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "information_steps": 500,
         },
         "retraining": {"epochs": 10, "batch_size": 64, "learning_rate": 5e-3, "stamped_share": 0.2},
+        "strongest_left": {"restarts": 8, "images_per_step": 8},
         "data": {"defender_share": 0.55},
     },
     "cpu": {
@@ -60,12 +61,14 @@ PROFILES: dict[str, dict[str, Any]] = {
         "pixel_sgd": {"restarts": 5},
         "generator": {**_SMALL["generator"], "precision": "auto", "epochs": 14, "batch_size": 256},
         "retraining": {"epochs": 5, "learning_rate": 5e-3, "stamped_share": 0.2},
+        "strongest_left": {"restarts": 8},
     },
     # As the authors' code has it; all else that it shares with the paper is the default.
     "paper": {
         "dataset": "cifar10",
         "search_images": "all",
-        "generator": {"noise": "uniform", "constraint": "fixed_alpha"},
+        "betas": (0.5, 0.8, 0.9),
+        "generator": {"family": "mine", "noise": "uniform", "constraint": "fixed_alpha"},
     },
     # Every stage on next to nothing: tries an installation out, its numbers mean nothing.
     "tiny": {
@@ -86,7 +89,9 @@ PROFILES: dict[str, dict[str, Any]] = {
             "fresh_images": 16,
             "information_steps": 5,
         },
+        "flow": {"steps": 20, "layers": 2, "hidden": 8, "samples": 32, "triggers": 8, "images_per_trigger": 4},
         "retraining": {"epochs": 1, "batch_size": 64, "stamped_share": 0.3},
+        "strongest_left": {"restarts": 2, "steps": 3, "images_per_step": 8},
         "visualisation": {"samples_per_beta": 10, "perplexity": 5.0},
         "data": {"heldout_share": 0.3, "defender_share": 0.5},
     },

@@ -21,7 +21,7 @@ def ideal_retraining(
         defender_data: Clean images that the defender has.
         true_trigger: The planted trigger.
         retrained: One classifier per seed, and the curves.
-        task: The parameters seeds, retraining, target_class, seed of the stage.
+        task: The parameters seeds, retraining, strongest_left, target_class, seed of the stage.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import ideal_retraining

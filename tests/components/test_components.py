@@ -13,13 +13,14 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from tests.support.configs import tiny_sweep
+from tests.support.configs import tiny_config, tiny_sweep
 from tests.support.stages import ARGUMENTS, artifact, final_status
 from tests.support.stages import work as work  # the fixture that runs all stages
 from untrigger.cli import main
 from untrigger.components.aggregation.component import aggregation
 from untrigger.components.clean_training.component import clean_training
 from untrigger.components.close_run.component import close_run
+from untrigger.components.evaluation.component import evaluation
 from untrigger.components.open_run.component import open_run
 from untrigger.components.poison_training.component import poison_training
 from untrigger.components.prepare_data.component import prepare_data
@@ -109,9 +110,9 @@ def test_generator_training_measures_its_stair(work: dict[str, Any]) -> None:
     measured = content(work["generators-0.9,0.5"], "beta-0.9/measurement.json")
     assert len(measured["F"]) == 10
     assert measured["fresh_F"] == pytest.approx(sum(measured["F"]) / 10)
-    assert {"F", "mutual_information", "valid_share"} <= content(work["generators-0.9,0.5"], "beta-0.9/curves.json")[
-        "generator"
-    ][0].keys()
+    assert {"F", "entropy", "valid_share"} <= content(work["generators-0.9,0.5"], "beta-0.9/curves.json")["generator"][
+        0
+    ].keys()
 
 
 def test_the_staircase_orders_its_stairs_by_beta(work: dict[str, Any]) -> None:
@@ -161,10 +162,15 @@ def test_evaluation_writes_what_a_reader_gets(work: dict[str, Any]) -> None:
     assert [line["method"] for line in found["summary"]] == methods
     assert [(row["method"], row["seed"]) for row in found["defenses"]] == [(m, s) for m in methods for s in (0, 1)]
     assert all(0 <= value <= 1 for row in found["defenses"] for k, value in row.items() if k not in ("method", "seed"))
+    searched = [(row["method"], row["seed"]) for row in found["defenses"] if "strongest_left" in row]
+    assert searched == [(method, 0) for method in methods], "the first seed of each method"
+    assert "strongest_F" not in found["defenses"][0] and "strongest_left_std" not in found["summary"][0]
     assert found["config"]["generator"]["hidden"] == 16
     report = Path(work["report"].path)
     assert (report / "report.html").read_text().count("data:image/png;base64,") == 7
     assert (report / "classifier" / "classifier.safetensors").exists()
+    page = (report / "report.html").read_text()
+    assert "strongest left %" in page and "a bound by search, not a proof" in page and 'id="rounds"' not in page
 
 
 def test_aggregation_sets_the_reports_of_a_sweep_side_by_side(work: dict[str, Any]) -> None:
@@ -173,6 +179,10 @@ def test_aggregation_sets_the_reports_of_a_sweep_side_by_side(work: dict[str, An
     single = content(work["report"], "results.json")["reversed_attack_success_rates"]
     assert row["reversed_attack_success_rates"] == single and len(single) == 2
     assert (Path(work["together"].path) / "triggers" / "checkerboard" / "report.html").exists()
+    (line,) = (line for line in content(work["together"], "sweep.json")["summary"] if line["method"] == "ensemble")
+    left = row["rates"]["ensemble"]["strongest_left"]
+    assert line["strongest_left"] == line["worst_strongest_left"] == left
+    assert "(in brackets: strongest left)" in (Path(work["together"].path) / "report.html").read_text()
 
 
 def aggregated(reports: list[Any], folder: Path, *triggers: str, **changes: Any) -> Path:
@@ -273,6 +283,50 @@ def test_packed_methods_give_what_each_gives_alone(work: dict[str, Any], tmp_pat
     assert folders_of(together) == [together / "ensemble", together / "fine_tune"] and folders_of(alone) == [alone]
     for file in ("seed-1/classifier.safetensors", "retraining.json"):
         assert (together / "ensemble" / file).read_bytes() == (alone / file).read_bytes()
+
+
+def test_retraining_in_rounds_reports_what_was_found_after_each(work: dict[str, Any], tmp_path: Path) -> None:
+    config = tiny_config(
+        betas_per_task=2, gammas=(2.0, 1.0), retraining={"rounds": 2, "round_level": 0.0}, strongest_left={"seeds": 0}
+    )
+    arguments = pipeline_arguments(config)
+    given = {"backdoored_classifier": work["backdoored"], "defender_data": work["defender_data"]}
+    methods = [item["method"] for item in arguments["retraining_plan"]]
+    retrained = {method: work[f"retrained-{method}"] for method in methods}
+    for method in ("none", "fine_tune", "ensemble"):
+        retrained[method] = artifact(tmp_path, method)
+        retraining.python_func(
+            **given,
+            trigger_staircase=work["staircase"],
+            reversed_triggers=work["reversed"],
+            retrained=retrained[method],
+            method=method,
+            seeds="0,1",
+            task=arguments["retraining_task"],
+        )
+    report = artifact(tmp_path, "report")
+    evaluation.python_func(
+        evaluation_data=work["evaluation_data"],
+        **given,
+        true_trigger=work["true_trigger"],
+        trigger_staircase=work["staircase"],
+        embedding=work["embedding"],
+        retrained=list(retrained.values()),
+        ideal=work["ideal"],
+        report=report,
+        trigger=arguments["trigger"],
+        config=arguments["config"],
+    )
+    found = content(retrained["ensemble"], "retraining.json")
+    assert [len(found["strongest_F"][seed]) for seed in "01"] == [2, 2]
+    assert [len(found["curves"][seed]) for seed in "01"] == [2, 2], "an epoch in each round"
+    for method in ("none", "fine_tune"):
+        assert "strongest_F" not in content(retrained[method], "retraining.json"), "nothing is stamped"
+    rows = {row["seed"]: row for row in content(report, "results.json")["defenses"] if row["method"] == "ensemble"}
+    assert [rows[seed]["strongest_F"] for seed in (0, 1)] == [found["strongest_F"][seed] for seed in "01"]
+    assert "strongest_left" not in rows[0]
+    page = (Path(report.path) / "report.html").read_text()
+    assert page.count("rounds used up, triggers above the level left") == 2 and "strongest left %" not in page
 
 
 def test_a_stage_that_is_told_something_wrong_says_what_and_computes_nothing(

@@ -118,6 +118,14 @@ def test_every_stage_that_searches_is_told_over_which_images_f_is_averaged() -> 
             assert arguments[task]["search_images"] == images
 
 
+def test_only_retraining_in_rounds_is_told_how_to_search() -> None:
+    once, often = (
+        pipeline_arguments(tiny_config(retraining={"rounds": rounds}, strongest_left={"steps": 7})) for rounds in (1, 2)
+    )
+    for task in ("retraining_task", "ideal_retraining_task"):
+        assert once[task]["strongest_left"] == {} and often[task]["strongest_left"]["steps"] == 7
+
+
 def test_the_tracking_run_is_opened_first_and_closed_whatever_happens(spec: dict[str, Any]) -> None:
     outer = spec["root"]["dag"]["tasks"]
     assert outer["close-run"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"

@@ -15,6 +15,7 @@ from untrigger.artifacts import read_json, write_json
 from untrigger.cli import main
 from untrigger.reports.comparison import compared, differing_settings
 from untrigger.runs.reading import read_runs
+from untrigger.settings.methods import FlowSettings
 
 
 @pytest.fixture
@@ -105,9 +106,10 @@ def test_what_is_no_run_is_said_in_one_sentence(
     assert result.exit_code == 2 and told in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_a_setting_that_an_early_version_did_not_know_has_its_default(tmp_path: Path) -> None:
-    new = finished(tmp_path / "new", {"ensemble": [0.1]})
-    flows = finished(tmp_path / "flows", {"ensemble": [0.1]}, generator={"family": "flow"})
+def test_a_setting_that_an_early_version_did_not_know_has_what_it_did_instead(tmp_path: Path) -> None:
+    usual = FlowSettings().record()
+    new = finished(tmp_path / "new", {"ensemble": [0.1]}, generator={"family": "mine"}, flow=usual)
+    flows = finished(tmp_path / "flows", {"ensemble": [0.1]}, flow=usual)
     results = read_json(Path(new) / "results.json")
     del results["config"]["flow"], results["config"]["generator"]["family"]
     write_json(tmp_path / "old" / "results.json", results)

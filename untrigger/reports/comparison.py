@@ -18,6 +18,9 @@ from untrigger.settings.runs import CommonConfig
 Repetition = int | str
 """A retraining seed, or the name of a trigger."""
 
+BEFORE_SETTINGS = {"generator.family": "mine"}
+"""What versions did that did not know the setting, where its default is another."""
+
 
 @dataclass(frozen=True)
 class ComparedRun:
@@ -108,9 +111,9 @@ def _mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
 def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
     """The settings, under dotted names, that are not the same in all runs, with the value in each.
 
-    What an early version did not know yet has its default.
+    What an early version did not know yet has its default, or what that version did instead.
     """
-    defaults = flattened(CommonConfig().record())
+    defaults = flattened(CommonConfig().record()) | BEFORE_SETTINGS
     flat = [defaults | flattened(run.config) for run in runs]
     names = dict.fromkeys(name for values in flat for name in values)
     found = {name: [values.get(name) for values in flat] for name in names}

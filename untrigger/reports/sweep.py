@@ -84,6 +84,7 @@ class GroupLine(Frozen):
     before the defence, which has no seeds). Before the defence the worst attack is the one that succeeds least, as in
     the paper. `over_ensemble` is how much more than the ensemble the method leaves: the mean over the triggers, and its
     standard error (0 for one trigger).
+    strongest_left: the mean and the highest of `Rates.strongest_left` over the triggers where it was searched for.
     """
 
     group: str
@@ -98,6 +99,8 @@ class GroupLine(Frozen):
     worst_trigger: str
     worst_of_seeds: float | None = None
     clean_accuracy: float
+    strongest_left: float | None = None
+    worst_strongest_left: float | None = None
     published_mean: float | None
     published_worst: float | None
 
@@ -212,6 +215,7 @@ def _group_line(
     mean, std = mean_and_spread(successes)
     more = [success - row.success(ENSEMBLE) for success, row in zip(successes, rows, strict=True)]
     over_ensemble, spread = mean_and_spread(more)
+    left = [rate for row in rows if (rate := row.rates[method].mean.strongest_left) is not None]
     return GroupLine(
         group=group,
         method=method,
@@ -227,6 +231,8 @@ def _group_line(
             (rate for row in rows if (rate := row.rates[method].worst_of_seeds) is not None), default=None
         ),
         clean_accuracy=statistics.fmean(row.rates[method].mean.clean_accuracy for row in rows),
+        strongest_left=statistics.fmean(left) if left else None,
+        worst_strongest_left=max(left, default=None),
         published_mean=published[0],
         published_worst=published[1],
     )

@@ -106,9 +106,9 @@ class GeneratorSettings(Settings):
     """One generator per beta, its entropy kept high through the statistics network (MESA)."""
 
     family: Literal["mine", "flow"] = Field(
-        "mine",
-        description="mine: the paper's, whose entropy a statistics network raises; flow: of exact entropy, trained by "
-        "the settings --flow.* (of those below only the fresh ones are then used)",
+        "flow",
+        description="flow: of exact entropy, trained by the settings --flow.* (of those below only the fresh ones are "
+        "then used); mine: the paper's, whose entropy a statistics network raises",
     )
     noise: Literal["gaussian", "uniform"] = Field(
         "gaussian", description="distribution of the noise z: standard normal, or uniform in [0, 1] (the authors' code)"
@@ -195,6 +195,23 @@ class RetrainingSettings(TrainingSettings):
     """The defence: triggers stamped on clean images, true labels kept."""
 
     stamped_share: Share = Field(0.01, description="share of every batch that carries a trigger")
+    rounds: int = Field(
+        1,
+        ge=1,
+        description="retrainings one after the other, at most: after each the strongest triggers left are searched for "
+        "(--strongest-left.*), and stamped beside the method's own in the next; 1: no search",
+    )
+    round_level: Share = Field(0.1, description="no further round is made where no trigger with F above this is found")
+
+
+class StrongestLeftSettings(Settings):
+    """The search for the strongest trigger that a defence leaves, by Adam in pixel space on the defender's images."""
+
+    seeds: int = Field(1, ge=0, description="retraining seeds of each method that evaluation searches; 0: no search")
+    restarts: int = Field(16, ge=1, description="independent restarts, all in one pass; the strongest counts")
+    steps: int = Field(200, ge=1, description="gradient steps")
+    images_per_step: int = Field(16, ge=1, description="images per step, on which every restart's trigger is stamped")
+    learning_rate: float = Field(0.1, gt=0, description="Adam learning rate, in pixels in [0, 1]")
 
 
 class VisualisationSettings(Settings):

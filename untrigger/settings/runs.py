@@ -17,10 +17,11 @@ from untrigger.settings.methods import (
     PoisoningSettings,
     RetrainingSettings,
     SearchImages,
+    StrongestLeftSettings,
     VisualisationSettings,
 )
 from untrigger.settings.plans import batched, method_of
-from untrigger.settings.stairs import checked_betas, checked_gammas
+from untrigger.settings.stairs import TOP, TOP_NAME, Beta, checked_betas, checked_gammas
 from untrigger.settings.trigger_names import expanded_triggers
 
 METHODS = ("none", "fine_tune", "single_trigger", "beta", "ensemble")
@@ -45,10 +46,14 @@ class CommonConfig(Settings):
     trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers the defender looks for")
     search_images: SearchImages = Field(
         "other_classes",
-        description="the defender's images over which F is averaged wherever triggers are searched for and measured: "
+        description="the defender's images over which pixel SGD, generators and their measurements average F: "
         "other_classes, those of other classes than the target's; all, as in the paper",
     )
-    betas: tuple[float, ...] = Field((0.5, 0.8, 0.9), description="the stairs: one generator each")
+    betas: tuple[Beta, ...] = Field(
+        (0.5, 0.8, 0.9, TOP),
+        description="the stairs, one generator each: levels of F, and `top` (or 1) for the highest level at which a "
+        "flow still holds nearly all of its samples",
+    )
     betas_per_task: int = Field(
         1,
         ge=1,
@@ -62,7 +67,9 @@ class CommonConfig(Settings):
         "(each stays a run and a folder of its own)",
     )
     gammas: tuple[float, ...] | None = Field(
-        None, description="weights of the stairs in the ensemble, in the order of the betas (equal when not given)"
+        None,
+        description="weights of the stairs in the ensemble, in the order of the betas (when not given: equal ones, or "
+        "of flows 1 / (1 - level), since higher stairs cure more)",
     )
     methods: tuple[str, ...] = Field(
         METHODS, description="defences compared with the ideal one; `beta` stands for each single generator"
@@ -76,6 +83,7 @@ class CommonConfig(Settings):
     generator: GeneratorSettings = GeneratorSettings()
     flow: FlowSettings = FlowSettings()
     retraining: RetrainingSettings = RetrainingSettings()
+    strongest_left: StrongestLeftSettings = StrongestLeftSettings()
     visualisation: VisualisationSettings = VisualisationSettings()
 
     @field_validator("betas")
@@ -97,6 +105,8 @@ class CommonConfig(Settings):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
+        if TOP in self.betas and self.generator.family != "flow":
+            raise ValueError(f"betas may hold {TOP_NAME} only with generator.family flow, got {self.generator.family}")
         if self.gammas is not None:
             checked_gammas(self.gammas, len(self.betas))
         if "single_trigger" in self.methods and self.retraining_seeds > self.pixel_sgd.restarts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from untrigger.settings.methods import RetrainingSettings
+from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.settings.plans import Seeds
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import retrain_per_seed
@@ -20,20 +20,23 @@ def run(
     retrained: OutFolder,
     seeds: Seeds,
     retraining: RetrainingSettings,
+    strongest_left: StrongestLeftSettings,
     target_class: int,
     seed: int,
 ) -> None:
-    """Retrain with the true trigger for each of `seeds`."""
-    trigger = always(load_triggers(true_trigger)[0])
+    """Retrain with the true trigger for each of `seeds`; in rounds, triggers of its size are searched for."""
+    trigger = load_triggers(true_trigger)[0]
     retrain_per_seed(
         log,
-        lambda _: trigger,
+        lambda _: always(trigger),
         method="ideal",
         seeds=seeds,
         backdoored_classifier=backdoored_classifier,
         defender_data=defender_data,
         retrained=retrained,
         retraining=retraining,
+        strongest_left=strongest_left,
+        trigger_size=(trigger.shape[1], trigger.shape[2]),
         target_class=target_class,
         seed=seed,
     )

@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from untrigger.errors import UserError
-from untrigger.settings.methods import RetrainingSettings
+from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.settings.plans import Methods, Seeds, beta_of
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import retrain_per_seed
@@ -28,6 +28,7 @@ def run(
     method: Methods,
     seeds: Seeds,
     retraining: RetrainingSettings,
+    strongest_left: StrongestLeftSettings,
     target_class: int,
     seed: int,
 ) -> None:
@@ -48,6 +49,8 @@ def run(
             defender_data=defender_data,
             retrained=retrained if len(method) == 1 else retrained / name,
             retraining=retraining,
+            strongest_left=strongest_left,
+            trigger_size=(single.shape[2], single.shape[3]),
             target_class=target_class,
             seed=seed,
         )

@@ -9,12 +9,15 @@ import torch
 
 from untrigger.classifiers import Classifier, frozen, load_classifier, save_classifier
 from untrigger.datasets.images import ImageData, load_images
+from untrigger.judge import judge_of_run
 from untrigger.metrics import predict_stamped
 from untrigger.networks.devices import device
-from untrigger.retraining import RetrainingRecord, retrain
+from untrigger.retraining import OnRound, RetrainingRecord, Search, retrain_in_rounds
 from untrigger.seeding import derived_rng, forked
-from untrigger.settings.methods import RetrainingSettings
+from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.stages.log import Log
+from untrigger.strongest_triggers import FoundTriggers, find_strongest
+from untrigger.tracking.records import TrackedRun
 from untrigger.triggers import TriggerSource
 
 
@@ -38,38 +41,78 @@ def retrain_per_seed(
     defender_data: Path,
     retrained: Path,
     retraining: RetrainingSettings,
+    strongest_left: StrongestLeftSettings,
+    trigger_size: tuple[int, int],
     target_class: int,
     seed: int,
 ) -> None:
     """Retrain once per number in `seeds` with the triggers of `source(number)`.
 
     The number seeds the order of the images, which are stamped, where, and with which samples: all but the last alike
-    for all methods. Writes `seed-N/classifier.*` per number, and `retraining.json` with the curves.
+    for all methods. Where triggers are stamped, `retraining.rounds` above 1 search for the strongest triggers of
+    `trigger_size` after each round. Writes `seed-N/classifier.*` per number, and `retraining.json` with the curves.
     """
     classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
-    curves: dict[int, list[dict[str, float]]] = {}
+    search = _search(data, strongest_left, target_class, trigger_size, seed)
+    curves: dict[int, list[dict[str, float]]] = {number: [] for number in seeds}
+    strongest: dict[int, list[float]] = {number: [] for number in seeds}
     for done, number in enumerate(seeds):
         triggers = source(number)
-        curve = curves.setdefault(number, [])
+        rounds = 1 if triggers is None else retraining.rounds
         with log.run(run_name(method, number), method=method, seed=number) as tracked:
+            before, total = done * rounds, len(seeds) * rounds
             on_epoch = log.epochs(
                 tracked,
-                retraining.epochs * len(seeds),
-                curve,
-                before=retraining.epochs * done,
+                retraining.epochs * total,
+                curves[number],
+                before=retraining.epochs * before,
                 part=f"seed {number}",
             )
             result = classifier
             if method != "none":
-                rng = derived_rng(seed, "retraining", number)
-                result = retrain(classifier, data.images, data.labels, triggers, retraining, rng=rng, on_epoch=on_epoch)
+                result = retrain_in_rounds(
+                    classifier,
+                    data.images,
+                    data.labels,
+                    triggers,
+                    retraining,
+                    search,
+                    rng=derived_rng(seed, "retraining", number),
+                    on_epoch=on_epoch,
+                    on_round=_on_round(log, tracked, strongest[number], before, total),
+                )
             if triggers is not None:
                 rng = derived_rng(seed, "own", number)
                 share = _still_sent(result, data, triggers, target_class, rng)
-                tracked.metrics({"own_trigger_success_rate": share}, retraining.epochs)
+                tracked.metrics({"own_trigger_success_rate": share}, len(curves[number]))
         save_classifier(result, retrained / f"seed-{number}")
-    RetrainingRecord.of({"method": method, "seeds": seeds, "curves": curves}).save(retrained)
+    found = strongest if any(strongest.values()) else None
+    RetrainingRecord.of({"method": method, "seeds": seeds, "curves": curves, "strongest_F": found}).save(retrained)
+
+
+def _on_round(log: Log, tracked: TrackedRun, found: list[float], before: int, total: int) -> OnRound:
+    """Notes down what was found after each round; `before` of the `total` rounds of the stage are those of others."""
+
+    def on_round(number: int, strongest_F: float) -> None:
+        found.append(strongest_F)
+        tracked.metrics({"strongest_F": strongest_F}, number)
+        log.reporter.step("round", before + number, total, f"F of the strongest trigger left {strongest_F:.3f}")
+
+    return on_round
+
+
+def _search(
+    data: ImageData, settings: StrongestLeftSettings, target_class: int, size: tuple[int, int], seed: int
+) -> Search:
+    """The search by the run's judge."""
+
+    def search(classifier: Classifier, rng: torch.Generator) -> FoundTriggers:
+        images = data.for_search(target_class, "other_classes").images
+        judge = judge_of_run(seed, classifier, images, target_class, size)
+        return find_strongest(judge, settings, rng=rng)
+
+    return search
 
 
 def _still_sent(
