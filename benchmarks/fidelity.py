@@ -65,10 +65,10 @@ def measure_run(
 ) -> list[Row]:
     """The rows of one run: flows and MINE generators trained on its classifier, all stairs of a family together."""
     config = DefenseConfig.of(read_json(run_folder / "run.json")["config"])
-    classifier, data = suspect(run_folder)
+    classifier, data = suspect(run_folder, config)
     size = (config.trigger_height, config.trigger_width)
     seed, betas = config.seed, plain_betas(config)
-    judge = new_judge(classifier, data.images, data.labels, config.target_class, size, rng=derived_rng(seed, "judge"))
+    judge = new_judge(classifier, data.images, config.target_class, size, rng=derived_rng(seed, "judge"))
     truths = find_truth(
         judge,
         judge.dimensions,

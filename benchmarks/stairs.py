@@ -35,7 +35,7 @@ def measure_stairs(run_folder: Path, seeds: Sequence[int], changes: Mapping[str,
     values = read_json(run_folder / "run.json")["config"]
     config = DefenseConfig.of(laid_over(values, {"generator": changes}))
     console = Console()
-    classifier, data = suspect(run_folder)
+    classifier, data = suspect(run_folder, config)
     table = Table(
         title=f"{config.dataset}, {config.generator.constraint}: {config.generator.fresh_samples} fresh samples, "
         f"{len(seeds)} generator seeds"
@@ -62,11 +62,12 @@ def measure_stairs(run_folder: Path, seeds: Sequence[int], changes: Mapping[str,
     console.print(description(device()), soft_wrap=True)
 
 
-def suspect(run_folder: Path) -> tuple[Classifier, ImageData]:
-    """The backdoored classifier of a finished run, and the defender's data."""
+def suspect(run_folder: Path, config: DefenseConfig) -> tuple[Classifier, ImageData]:
+    """The backdoored classifier of a finished run, and the defender's images that are searched with."""
     prepared, poisoned = (_outputs(run_folder, stage) for stage in ("prepare_data", "poison_training"))
     classifier = load_classifier(poisoned / "backdoored_classifier", device())
-    return classifier, load_images(prepared / "defender_data").to(device())
+    data = load_images(prepared / "defender_data").to(device())
+    return classifier, data.for_search(config.target_class, config.search_images)
 
 
 def plain_betas(config: DefenseConfig) -> list[float]:

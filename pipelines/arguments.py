@@ -44,12 +44,14 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
 
     arguments = {
         "config": values,
-        "prepare_data_task": told("dataset", "data", "patch_sizes", "target_class", "generator_batch_size", "seed"),
+        "prepare_data_task": told(
+            "dataset", "data", "patch_sizes", "target_class", "search_images", "generator_batch_size", "seed"
+        ),
         "clean_training_task": told("classifier", "training", "weights", "seed"),
         "poison_training_task": told("poisoning", "target_class", "seed"),
-        "pixel_sgd_task": told("pixel_sgd", "target_class", "trigger_size", "seed"),
+        "pixel_sgd_task": told("pixel_sgd", "target_class", "search_images", "trigger_size", "seed"),
         "beta_plan": [joined(betas) for betas in config.beta_plan()],
-        "generator_training_task": told("generator", "flow", "target_class", "trigger_size", "seed"),
+        "generator_training_task": told("generator", "flow", "target_class", "search_images", "trigger_size", "seed"),
         "gammas": _gammas_by_rising_beta(config),
         "visualisation_task": told("visualisation", "seed"),
         "retraining_plan": [{"method": joined(methods), "seeds": joined(seeds)} for methods in config.method_plan()],

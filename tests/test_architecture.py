@@ -15,7 +15,7 @@ FLOORS = (
     ("errors",),
     ("artifacts", "seeding", "plugins"),
     ("settings",),
-    ("measurements", "networks", "pictures", "storage", "tracking"),
+    ("measurements", "intervals", "networks", "pictures", "storage", "tracking"),
     ("profiles", "triggers", "datasets", "mutual_information", "truth", "flows"),
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd", "judge"),

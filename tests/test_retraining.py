@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.support.training import same, seeded, state
 from untrigger.classifiers import Classifier
@@ -23,11 +24,16 @@ def search(tiny_images: ImageData) -> Search:
     """A real search, on few images of the defender."""
     settings = StrongestLeftSettings(restarts=3, steps=40, images_per_step=8)
 
+    others = tiny_images.for_search(0, "other_classes").images
+
     def find(classifier: Classifier, rng: torch.Generator) -> FoundTriggers:
-        judge = new_judge(classifier, tiny_images.images, tiny_images.labels, 0, (3, 3), count=32, rng=seeded(3))
+        judge = new_judge(classifier, others, 0, (3, 3), count=32, rng=seeded(3))
         return find_strongest(judge, settings, rng=rng)
 
     return find
+
+
+DOSE = RetrainingSettings(epochs=2, batch_size=16, learning_rate=0.02, stamped_share=0.5)
 
 
 def test_retraining_with_the_true_trigger_closes_the_backdoor_and_leaves_the_given_classifier(
@@ -42,11 +48,26 @@ def test_retraining_with_the_true_trigger_closes_the_backdoor_and_leaves_the_giv
     assert same(state(backdoored), before)
 
 
+def test_methods_of_one_seed_differ_in_nothing_but_the_trigger(backdoored: Classifier, tiny_images: ImageData) -> None:
+    trigger = checkerboard()
+
+    def of_much_randomness(count: int, rng: torch.Generator) -> Tensor:
+        torch.rand(1000, generator=rng)
+        return always(trigger)(count, rng)
+
+    data = (tiny_images.images, tiny_images.labels)
+    first, second = (
+        state(retrain(backdoored, *data, source, DOSE, rng=seeded(4)))
+        for source in (always(trigger), of_much_randomness)
+    )
+    assert same(first, second)
+
+
 def test_rounds_go_on_with_what_was_found_until_nothing_above_the_level_is(
     backdoored: Classifier, tiny_images: ImageData, search: Search
 ) -> None:
     """The method's own trigger is harmless: only what is searched for can close the backdoor."""
-    settings = CURE.model_copy(update={"rounds": 5, "round_level": 0.4})
+    settings = CURE.model_copy(update={"learning_rate": 0.005, "rounds": 5, "round_level": 0.4})
     data = (tiny_images.images, tiny_images.labels)
     harmless = always(torch.full((3, 3, 3), 0.3))
     before = state(backdoored)

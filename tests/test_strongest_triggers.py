@@ -29,7 +29,7 @@ def test_where_the_strongest_trigger_is_known_every_restart_finds_it(tiny_images
 def test_what_is_found_in_a_backdoored_classifier_is_as_strong_as_the_attackers_trigger(
     backdoored: Classifier, tiny_images: ImageData
 ) -> None:
-    judge = new_judge(backdoored, tiny_images.images, tiny_images.labels, 0, (3, 3), count=32, rng=seeded(3))
+    judge = new_judge(backdoored, tiny_images.for_search(0, "other_classes").images, 0, (3, 3), count=32, rng=seeded(3))
     found = find_strongest(judge, SETTINGS, rng=seeded(1))
     assert found.triggers.shape == (4, 3, 3, 3)
     assert found.triggers.min() >= 0 and found.triggers.max() <= 1
@@ -39,7 +39,7 @@ def test_what_is_found_in_a_backdoored_classifier_is_as_strong_as_the_attackers_
 def test_triggers_come_strongest_first_and_those_above_a_level_are_told_apart(
     backdoored: Classifier, tiny_images: ImageData
 ) -> None:
-    judge = new_judge(backdoored, tiny_images.images, tiny_images.labels, 0, (3, 3), count=32, rng=seeded(3))
+    judge = new_judge(backdoored, tiny_images.for_search(0, "other_classes").images, 0, (3, 3), count=32, rng=seeded(3))
     settings = SETTINGS.model_copy(update={"steps": 3})
     found = find_strongest(judge, settings, rng=seeded(1))
     strengths = found.strengths.tolist()

@@ -176,7 +176,7 @@ def measure_stair(
 ) -> StairMeasurement:
     """Measure the stair on `fresh_samples` triggers, F averaged over `fresh_images` of the images.
 
-    images: uint8 (n, 3, h, w), labels: int64 (n,), the defender's clean data. `on_progress` gets the samples done and
+    images: uint8 (n, 3, h, w), labels: int64 (n,), as in `testing_function`. `on_progress` gets the samples done and
     their total.
     """
     fixed = frozen(classifier, images)

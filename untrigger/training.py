@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from untrigger.classifiers import Classifier
 from untrigger.errors import UserError
-from untrigger.seeding import moved
+from untrigger.seeding import forked, moved
 from untrigger.settings.base import Sparse, Stored
 from untrigger.settings.methods import TrainingSettings
 
@@ -47,9 +47,10 @@ def train(
     """Train `classifier` in place with SGD on cross-entropy; its batch norm is left in evaluation mode.
 
     images: uint8 (n, 3, h, w), labels: int64 (n,), both on the classifier's device. `change_batch` may stamp and
-    relabel each batch. All randomness comes from `rng` (on the CPU). A ragged last batch of one image is left
-    out, since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed batches. Raises
-    UserError when the loss of an epoch is not finite.
+    relabel each batch. All randomness comes from `rng` (on the CPU): the order of the images, their augmentation and
+    the changes have a stream each, so that the first two are the same whatever the changes. A ragged last batch of one
+    image is left out, since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed
+    batches. Raises UserError when the loss of an epoch is not finite.
     """
     starts = [s for s in range(0, len(images), settings.batch_size) if len(images) - s > 1]
     optimiser = torch.optim.SGD(
@@ -61,18 +62,19 @@ def train(
     )
     schedule = _schedule(optimiser, settings, settings.epochs * len(starts))
     cross_entropy = nn.CrossEntropyLoss()
+    order_rng, augmentation_rng, change_rng = forked(rng, "order", "augmentation", "changes")
     for epoch in range(1, settings.epochs + 1):
         classifier.train()
-        order = torch.randperm(len(images), generator=rng).to(images.device)
+        order = torch.randperm(len(images), generator=order_rng).to(images.device)
         losses, correct = [], []
         for start in starts:
             chosen = order[start : start + settings.batch_size]
             batch, answers = images[chosen], labels[chosen]
             if settings.augment:
-                batch = _crop_and_mirror(batch, rng)
+                batch = _crop_and_mirror(batch, augmentation_rng)
             batch = batch.float() / 255
             if change_batch is not None:
-                batch, answers = change_batch(batch, answers, rng)
+                batch, answers = change_batch(batch, answers, change_rng)
             optimiser.zero_grad(set_to_none=True)
             logits = classifier(batch)
             loss_of_batch = cross_entropy(logits, answers)

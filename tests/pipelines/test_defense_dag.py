@@ -11,6 +11,8 @@ import yaml
 from tests.support.configs import tiny_config
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.compilation import compile_all
+from untrigger.profiles import config_for
+from untrigger.settings.runs import DefenseConfig
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,13 @@ def test_only_a_search_by_flows_is_told_their_settings() -> None:
     assert mine["generator_training_task"]["flow"] == {} and flow["generator_training_task"]["flow"]["steps"] == 3
     assert mine["prepare_data_task"]["generator_batch_size"] == 64, "the images that a step of theirs needs at least"
     assert flow["prepare_data_task"]["generator_batch_size"] == 0
+
+
+def test_every_stage_that_searches_is_told_over_which_images_f_is_averaged() -> None:
+    for profile, images in (("paper", "all"), ("demo", "other_classes")):
+        arguments = pipeline_arguments(config_for(profile, {}, DefenseConfig))
+        for task in ("prepare_data_task", "pixel_sgd_task", "generator_training_task"):
+            assert arguments[task]["search_images"] == images
 
 
 def test_only_retraining_in_rounds_is_told_how_to_search() -> None:

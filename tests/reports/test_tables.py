@@ -34,6 +34,6 @@ def test_results_fit_a_terminal_of_80_columns_and_tell_the_floor() -> None:
 
 def test_a_sweep_fits_a_terminal_of_80_columns() -> None:
     text = shown(sweep_results(SWEEP, FOUND))
-    assert "single_trigger" in text and "+17.0 ± 11.0" in text and "…" not in text
+    assert "single_trigger" in text and "+17.0 ± 139.8" in text and "…" not in text
     assert "black-and-white triggers, attack success % of the strongest trigger left" in text
     assert re.search(r"ensemble +6.0 +8.0", text), "mean and worst over two triggers"

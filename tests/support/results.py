@@ -45,10 +45,11 @@ def left(name: str, before: Rates, by_method: Mapping[str, Sequence[Rates]], **c
 
 
 def found(name: str, single: float, ensemble: float) -> Results:
-    """The results of one trigger; the two methods leave these attack success rates, and triggers twice as strong."""
+    """The results of one trigger; the two methods leave these rates, a seed 0.01 less, another more, and triggers twice
+    as strong."""
     both = {"single_trigger": single, "ensemble": ensemble}
     by_method = {
-        method: [rates(0.8, success, 0.7, strongest_left=2 * success), rates(0.8, success, 0.7)]
+        method: [rates(0.8, success - 0.01, 0.7, strongest_left=2 * success), rates(0.8, success + 0.01, 0.7)]
         for method, success in both.items()
     }
     return left(name, rates(0.81, 1 - single, 0.0), by_method)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from untrigger.intervals import error95
 from untrigger.measurements import RATES, Rates
 from untrigger.reports.results import Results, mean_and_spread
 from untrigger.reports.sweep import BEFORE, SweepResults
@@ -62,7 +63,7 @@ class ComparedRate:
     """One rate of one run: mean, standard deviation (None of a single value), and what sets it apart from the first.
 
     `differs`: for runs of one trigger, the means are further apart than both standard deviations together; for sweeps,
-    the mean difference over the triggers is larger than twice its standard error. Single values never differ.
+    the 95 % interval of the mean difference over the triggers, by Student's t, leaves out 0. Single values never do.
     """
 
     mean: float
@@ -97,7 +98,8 @@ def _compared(
         return ComparedRate(mean, std, difference, False)
     if paired:
         _, spread = mean_and_spread([values[repetition] - first[repetition] for repetition in values])
-        return ComparedRate(mean, std, difference, abs(difference) > 2 * spread / math.sqrt(len(values)))
+        error = error95(spread / math.sqrt(len(values)), len(values))
+        return ComparedRate(mean, std, difference, abs(difference) > error)
     return ComparedRate(mean, std, difference, abs(difference) > std + first_std)
 
 

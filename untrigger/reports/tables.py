@@ -25,25 +25,28 @@ def final_tables(found: Results | SweepResults) -> list[Table]:
 def sweep_tables(found: SweepResults) -> list[Table]:
     """The attack success rates of a sweep, one table per group of triggers, beside the published ones.
 
-    The column `- ensemble` is how much more than the ensemble a method leaves, paired by trigger, ± its standard error.
+    The column `- ensemble` is how much more than the ensemble a method leaves, paired by trigger: the mean ± half the
+    width of its 95 % interval by Student's t.
     Where it was searched for, a further table per group has the attack success of the strongest trigger left.
     """
     tables = []
     for group in dict.fromkeys(line.group for line in found.summary):
         lines = [line for line in found.summary if line.group == group]
         title = f"{found.dataset}, {lines[0].triggers} {group} triggers, attack success %"
-        caption = "paper: CIFAR-10, ResNet-18" if any(line.published_mean for line in lines) else None
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, caption=caption)
+        caption = "worst: of a trigger's mean; seed: of a single seed"
+        if any(line.published_mean for line in lines):
+            caption += "; paper: CIFAR-10, ResNet-18"
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title, caption=caption)
         table.add_column("method", no_wrap=True)
-        for name in ("mean ± sd", "worst", "- ensemble", "clean %", "paper", "worst"):
+        for name in ("mean ± sd", "worst", "seed", "- ensemble", "clean %", "paper", "worst"):
             table.add_column(name, justify="right", no_wrap=True)
         for line in lines:
             spread = f"{_percent(line.mean)} ± {_percent(line.std)}"
-            more = f"{_percent(line.over_ensemble, '+')} ± {_percent(line.over_ensemble_error)}"
+            error = line.over_ensemble_error95
+            more = _percent(line.over_ensemble, "+") + ("" if error is None else f" ± {_percent(error)}")
             rates = map(_percent, (line.clean_accuracy, line.published_mean, line.published_worst))
-            table.add_row(
-                _broken(line.method), spread, _percent(line.worst), more, *rates, end_section=line.method == BEFORE
-            )
+            worst = (_percent(line.worst), _percent(line.worst_of_seeds))
+            table.add_row(_broken(line.method), spread, *worst, more, *rates, end_section=line.method == BEFORE)
         tables.append(table)
         if any(line.strongest_left is not None for line in lines):
             tables.append(_left_table(lines))

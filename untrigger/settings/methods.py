@@ -14,6 +14,9 @@ from untrigger.settings.base import Settings, Share
 from untrigger.settings.normalisations import stated_normalisation
 from untrigger.settings.trigger_names import BINARY_PATTERNS, expanded_triggers, is_pattern
 
+SearchImages = Literal["other_classes", "all"]
+"""Of the defender's images, those over which F is averaged."""
+
 
 class DataSettings(Settings):
     """Reading a dataset and splitting it into training, defender's and evaluation images."""
@@ -137,7 +140,9 @@ class GeneratorSettings(Settings):
         description="flow: of exact entropy, trained by the settings --flow.* (of those below only the fresh ones are "
         "then used); mine: the paper's, whose entropy a statistics network raises",
     )
-    noise: Literal["gaussian", "uniform"] = Field("gaussian", description="distribution of the noise z")
+    noise: Literal["gaussian", "uniform"] = Field(
+        "gaussian", description="distribution of the noise z: standard normal, or uniform in [0, 1] (the authors' code)"
+    )
     noise_dimension: int = Field(64, ge=4, multiple_of=4, description="dimensions of z; a quarter enters each layer")
     hidden: int = Field(512, ge=8, description="hidden units of generator and statistics network")
     precision: Literal["fp32", "auto"] = Field(
@@ -154,8 +159,8 @@ class GeneratorSettings(Settings):
     trigger_noise: float = Field(0.1, ge=0, description="sd of the noise added to a trigger before the classifier")
     constraint: Literal["fixed_alpha", "dual_ascent"] = Field(
         "fixed_alpha",
-        description="fixed_alpha: hinge of a step's mean F minus alpha times MI (the paper's); dual_ascent: hinge per "
-        "trigger, and a multiplier on F, adapted until valid_share of the samples are valid and no more",
+        description="fixed_alpha: hinge per image minus alpha times MI (the authors'); dual_ascent: hinge per trigger, "
+        "and a multiplier on F, adapted until valid_share of the samples are valid and no more",
     )
     alpha: float = Field(0.1, gt=0, description="weight of the mutual information against the hinge")
     valid_share: float = Field(

@@ -17,6 +17,7 @@ from untrigger.settings.methods import (
     PixelSgdSettings,
     PoisoningSettings,
     RetrainingSettings,
+    SearchImages,
     StrongestLeftSettings,
     VisualisationSettings,
 )
@@ -46,6 +47,11 @@ class CommonConfig(Settings):
     )
     trigger_height: int = Field(3, ge=1, le=256, description="height of the triggers the defender looks for")
     trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers the defender looks for")
+    search_images: SearchImages = Field(
+        "other_classes",
+        description="the defender's images over which pixel SGD, generators and their measurements average F: "
+        "other_classes, those of other classes than the target's; all, as in the paper",
+    )
     betas: tuple[Beta, ...] = Field(
         (0.5, 0.8, 0.9, TOP),
         description="the stairs, one generator each: levels of F, and `top` (or 1) for the highest level at which a "

@@ -129,11 +129,12 @@ def _search_all(
     searched = settings.strongest_left
     listed = [each for each in _listed(records) if each[-1] < searched.seeds]
     size = (settings.trigger_height, settings.trigger_width)
+    images = defender.for_search(settings.target_class, "other_classes").images
     found = {}
     log.reporter.begin("search")
     for done, (folder, method, number) in enumerate(listed, 1):
         classifier = load_classifier(folder / f"seed-{number}", device())
-        judge = judge_of_run(settings.seed, classifier, defender.images, defender.labels, settings.target_class, size)
+        judge = judge_of_run(settings.seed, classifier, images, settings.target_class, size)
         left = find_strongest(judge, searched, rng=derived_rng(settings.seed, "strongest left", number))
         rate = measure.rates(classifier, number, left.triggers[0]).attack_success_rate
         found[method, number] = rate

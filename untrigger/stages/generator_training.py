@@ -18,7 +18,7 @@ from untrigger.generators import AnyGenerator, OnStairEpoch, StairCurves, level_
 from untrigger.judge import Judge, judge_of_run
 from untrigger.networks.devices import device
 from untrigger.seeding import derived_rng
-from untrigger.settings.methods import FlowSettings, GeneratorSettings
+from untrigger.settings.methods import FlowSettings, GeneratorSettings, SearchImages
 from untrigger.settings.plans import Betas
 from untrigger.settings.stairs import TOP, beta_name
 from untrigger.stages.log import Log
@@ -47,6 +47,7 @@ def run(
     generator: GeneratorSettings,
     flow: FlowSettings,
     target_class: int,
+    search_images: SearchImages,
     trigger_size: tuple[int, int],
     seed: int,
 ) -> None:
@@ -55,8 +56,9 @@ def run(
     Writes into `beta-B/` the generator of each stair, its curves per epoch or step, its measurement on fresh samples,
     and, of a flow, those of the fresh samples that are valid.
     """
-    classifier, data = load_classifier(backdoored_classifier, device()), load_images(defender_data).to(device())
-    judge = judge_of_run(seed, classifier, data.images, data.labels, target_class, trigger_size)
+    classifier = load_classifier(backdoored_classifier, device())
+    data = load_images(defender_data).to(device()).for_search(target_class, search_images)
+    judge = judge_of_run(seed, classifier, data.images, target_class, trigger_size)
     search = _Search(classifier, data, judge, betas, generator, flow, seed)
     with ExitStack() as runs:
         tracked = [

@@ -15,7 +15,7 @@ from untrigger.judge import judge_of_run
 from untrigger.metrics import predict_stamped
 from untrigger.networks.devices import device
 from untrigger.retraining import OnRound, RetrainingRecord, Search, retrain_in_rounds
-from untrigger.seeding import derived_rng
+from untrigger.seeding import derived_rng, forked
 from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.stages.log import Log
 from untrigger.strongest_triggers import FoundTriggers, find_strongest
@@ -60,9 +60,9 @@ def retrain_per_seed(
 ) -> None:
     """Retrain once per number in `seeds` with the triggers of `source(number)`.
 
-    The number seeds the order of the images, which are stamped, where, and with which samples. Where triggers are
-    stamped, `retraining.rounds` above 1 search for the strongest triggers of `trigger_size` after each round. Writes
-    `seed-N/classifier.*` per number, and `retraining.json` with the curves.
+    The number seeds the order of the images, which are stamped, where, and with which samples: all but the last alike
+    for all methods. Where triggers are stamped, `retraining.rounds` above 1 search for the strongest triggers of
+    `trigger_size` after each round. Writes `seed-N/classifier.*` per number, and `retraining.json` with the curves.
     """
     classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
@@ -120,7 +120,8 @@ def _search(
     """The search by the run's judge."""
 
     def search(classifier: Classifier, rng: torch.Generator) -> FoundTriggers:
-        judge = judge_of_run(seed, classifier, data.images, data.labels, target_class, size)
+        images = data.for_search(target_class, "other_classes").images
+        judge = judge_of_run(seed, classifier, images, target_class, size)
         return find_strongest(judge, settings, rng=rng)
 
     return search
@@ -131,5 +132,7 @@ def _still_sent(
 ) -> float:
     """Share of the defender's images of other classes that the method's own triggers still send to the target."""
     images = data.images[data.labels != target_class]
-    answers = predict_stamped(frozen(classifier, images), images, triggers(len(images), rng), rng).argmax(1)
+    trigger_rng, place_rng = forked(rng, "triggers", "places")
+    drawn = triggers(len(images), trigger_rng)
+    answers = predict_stamped(frozen(classifier, images), images, drawn, place_rng).argmax(1)
     return (answers == target_class).double().mean().item()
