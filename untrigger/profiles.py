@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from untrigger.errors import UserError
 from untrigger.networks.architectures import check_architecture
-from untrigger.settings.runs import CommonConfig
+from untrigger.settings.runs import METHODS, CommonConfig, SweepConfig
 
 # A small network is neither poisoned nor cured by the paper's dose: 1 % poison at a learning rate of 1e-3 plants
 # nothing in it, and 1 % of stamped images leaves the backdoor open even with the true trigger. So both small profiles
@@ -98,6 +98,9 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 
 
+SWEPT: dict[str, dict[str, Any]] = {"paper": {"methods": METHODS}}
+"""What a profile sets besides where many triggers are planted: the published table has the control from elsewhere."""
+
 _ALL_IN_ONE = {"betas_per_task": 1000, "methods_per_task": 1000}
 
 CLUSTER_PACKING = {"tiny": _ALL_IN_ONE, "demo": _ALL_IN_ONE, "cpu": _ALL_IN_ONE, "paper": {"methods_per_task": 3}}
@@ -114,7 +117,8 @@ def config_for(profile: str, changes: Mapping[str, Any], kind: type[Config]) -> 
         raise UserError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
     if changes.get("weights") and not changes.get("dataset"):
         raise UserError("--weights needs --dataset: the data that the given classifier is for")
-    config = kind.of(laid_over(PROFILES[profile], changes))
+    swept = SWEPT.get(profile, {}) if issubclass(kind, SweepConfig) else {}
+    config = kind.of(laid_over(laid_over(PROFILES[profile], swept), changes))
     check_architecture(config.classifier.architecture)
     return config
 

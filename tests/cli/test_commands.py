@@ -70,7 +70,10 @@ def test_datasets_are_listed() -> None:
         (["--profile", "huge"], "unknown profile 'huge': choose one of demo, cpu, paper"),
         (["--seed", "-1"], "seed: input should be greater than or equal to 0, got '-1'"),
         (["--target-class", "-1"], "target_class: input should be greater than or equal to 0, got '-1'"),
-        (["--methods", "ensemble,prayer"], "method must be one of none, fine_tune, single_trigger, beta, ensemble"),
+        (
+            ["--methods", "ensemble,prayer"],
+            "method must be one of none, fine_tune, single_trigger, single_trigger_elsewhere, beta",
+        ),
         (["--methods", "none"], "methods must include ensemble"),
         (["--trigger", "star"], "unknown trigger 'star'"),
         (["--weights", "nowhere"], "--weights needs --dataset: the data that the given classifier is for"),

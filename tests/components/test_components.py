@@ -21,6 +21,7 @@ from untrigger.components.aggregation.component import aggregation
 from untrigger.components.clean_training.component import clean_training
 from untrigger.components.close_run.component import close_run
 from untrigger.components.evaluation.component import evaluation
+from untrigger.components.ideal_retraining.component import ideal_retraining
 from untrigger.components.open_run.component import open_run
 from untrigger.components.poison_training.component import poison_training
 from untrigger.components.prepare_data.component import prepare_data
@@ -152,6 +153,59 @@ def test_retraining_keeps_the_classifier_with_none_and_changes_it_with_every_oth
     assert original not in variants
 
 
+@pytest.fixture(scope="module")
+def controls(work: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Both controls, and the report on them and on one defence."""
+    folder = tmp_path_factory.mktemp("controls")
+    methods = ("single_trigger_elsewhere", "ensemble")
+    arguments = pipeline_arguments(tiny_config(methods=methods, elsewhere={"chain": ("binary:5", "colour:1")}))
+    suspect = {"backdoored_classifier": work["backdoored"], "defender_data": work["defender_data"]}
+    made = {"retrained": artifact(folder, "retrained"), "report": artifact(folder, "report")}
+    ideal_retraining.python_func(
+        training_data=work["training_data"],
+        clean_classifier=work["clean"],
+        **suspect,
+        true_trigger=work["true_trigger"],
+        retrained=made["retrained"],
+        task=arguments["ideal_retraining_task"],
+    )
+    evaluation.python_func(
+        evaluation_data=work["evaluation_data"],
+        **suspect,
+        true_trigger=work["true_trigger"],
+        trigger_staircase=work["staircase"],
+        embedding=work["embedding"],
+        retrained=[work["retrained-ensemble"]],
+        ideal=made["retrained"],
+        report=made["report"],
+        trigger=arguments["trigger"],
+        config=arguments["config"],
+    )
+    return made
+
+
+def test_the_control_from_elsewhere_stands_beside_the_ideal_one_and_changes_nothing_of_it(
+    work: dict[str, Any], controls: dict[str, Any]
+) -> None:
+    folder, alone = Path(controls["retrained"].path), Path(work["ideal"].path)
+    assert folders_of(folder) == [folder / "ideal", folder / "single_trigger_elsewhere"]
+    for file in ("seed-1/classifier.safetensors", "retraining.json"):
+        assert (folder / "ideal" / file).read_bytes() == (alone / file).read_bytes()
+    weights = [
+        (part / f"seed-{seed}" / "classifier.safetensors").read_bytes()
+        for part in (*folders_of(folder), Path(work["retrained-single_trigger"].path))
+        for seed in (0, 1)
+    ]
+    assert len(set(weights)) == len(weights)
+
+
+def test_the_report_tells_the_control_from_elsewhere_and_what_was_planted_there(controls: dict[str, Any]) -> None:
+    found = content(controls["report"], "results.json")
+    assert [line["method"] for line in found["summary"]] == ["single_trigger_elsewhere", "ensemble", "ideal"]
+    page = (Path(controls["report"].path) / "report.html").read_text()
+    assert "<b>single_trigger_elsewhere</b>" in page and "binary:5, colour:1 were planted" in page
+
+
 def test_evaluation_writes_what_a_reader_gets(work: dict[str, Any]) -> None:
     found = content(work["report"], "results.json")
     assert found["format"] == 1
@@ -167,7 +221,8 @@ def test_evaluation_writes_what_a_reader_gets(work: dict[str, Any]) -> None:
     assert "strongest_F" not in found["defenses"][0] and "strongest_left_std" not in found["summary"][0]
     assert found["config"]["generator"]["hidden"] == 16
     report = Path(work["report"].path)
-    assert (report / "report.html").read_text().count("data:image/png;base64,") == 7
+    page = (report / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 7 and "elsewhere</b>" not in page
     assert (report / "classifier" / "classifier.safetensors").exists()
     page = (report / "report.html").read_text()
     assert "strongest left %" in page and "a bound by search, not a proof" in page and 'id="rounds"' not in page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.configs import tiny_sweep
-from tests.support.results import FOUND, SWEEP
+from tests.support.results import BEFORE, FOUND, SWEEP, left
 from untrigger.reports.sweep import folder_name, panel_triggers, sweep_results
 
 
@@ -24,6 +24,13 @@ def test_each_group_has_mean_spread_and_worst_over_its_triggers_beside_the_publi
     assert (single.triggers, single.seeds) == (2, 2)
     colour = lines["colour", "ensemble"]
     assert (colour.mean, colour.std, colour.published_mean) == (0.01, 0.0, 0.0191)
+
+
+def test_the_published_baseline_stands_beside_the_control_that_repeats_it_where_there_is_one() -> None:
+    methods = ("single_trigger", "single_trigger_elsewhere", "ensemble")
+    found = left("binary:3", BEFORE, {method: [BEFORE] for method in methods})
+    lines = {line.method: line.published_mean for line in sweep_results(SWEEP, [found]).summary}
+    assert (lines["single_trigger"], lines["single_trigger_elsewhere"]) == (None, 0.105)
 
 
 def test_published_figures_stand_beside_nothing_but_their_dataset() -> None:

@@ -24,6 +24,7 @@ BOUNDS = ("ge", "gt", "le", "lt", "multiple_of")
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "architecture": st.sampled_from(["resnet18", "small_resnet"]),
     "betas": st.lists(st.one_of(st.floats(0.01, 0.99), st.just(TOP)), min_size=1, max_size=4, unique=True),
+    "chain": st.lists(st.sampled_from(SWEPT), min_size=1, max_size=4, unique=True),
     "gammas": st.none(),
     "images_per_trigger": st.just(1),
     "methods": st.lists(st.sampled_from(METHODS), unique=True).map(

@@ -22,7 +22,7 @@ from untrigger.measurements import Rates
 from untrigger.reports.results import DefenseRow
 from untrigger.reports.sweep import BEFORE, TriggerRow, short_name, sweep_methods
 from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP, Embedding
-from untrigger.settings.plans import method_of
+from untrigger.settings.plans import ELSEWHERE, method_of
 from untrigger.settings.stairs import beta_name
 from untrigger.staircase import StairMeasurement
 from untrigger.training import Curve, TrainingCurves
@@ -135,7 +135,8 @@ def draw_methods(defenses: Sequence[DefenseRow], before: Rates, path: Path) -> N
     figure, axes = plt.subplots(figsize=(9, 0.5 * len(methods) + 1.4))
     for line, method in enumerate(methods):
         rates = [100 * row.attack_success_rate for row in defenses if row.method == method]
-        colour = SINGLE_COLOUR if method == "single_trigger" else TRUE_COLOUR if method == "ideal" else "#4878a8"
+        single = method in ("single_trigger", ELSEWHERE)
+        colour = SINGLE_COLOUR if single else TRUE_COLOUR if method == "ideal" else "#4878a8"
         axes.barh(line, sum(rates) / len(rates), color=colour, alpha=0.55)
         axes.plot(rates, [line] * len(rates), "o", color="black", markersize=4)
         left = [100 * row.strongest_left for row in defenses if row.method == method and row.strongest_left is not None]
@@ -229,6 +230,7 @@ def _method_style(method: str, methods: Sequence[str]) -> dict[str, Any]:
         "none": ("grey", ":"),
         "fine_tune": ("grey", "--"),
         "single_trigger": (SINGLE_COLOUR, "-"),
+        ELSEWHERE: (SINGLE_COLOUR, "--"),
         "ensemble": ("#1f4e8c", "-"),
         "ideal": (TRUE_COLOUR, "-"),
     }

@@ -13,6 +13,7 @@ from pydantic import model_serializer
 from untrigger.intervals import error95
 from untrigger.reports.results import ENSEMBLE, Pixels, RepeatedRates, Results, Stair, mean_and_spread
 from untrigger.settings.base import Frozen, Stored
+from untrigger.settings.plans import ELSEWHERE
 from untrigger.settings.runs import SweepConfig
 from untrigger.storage.sources import is_address
 
@@ -200,7 +201,10 @@ def _by_baseline(row: TriggerRow) -> tuple[float, str]:
 
 def _group_summary(settings: SweepConfig, group: str, rows: Sequence[TriggerRow]) -> list[GroupLine]:
     """One line per method over the triggers of the group."""
-    published = {} if settings.dataset.partition(":")[0] in NOT_PUBLISHED else PUBLISHED_RATES.get(group, {})
+    known = {} if settings.dataset.partition(":")[0] in NOT_PUBLISHED else PUBLISHED_RATES.get(group, {})
+    # The published baseline was reversed elsewhere: its figures stand beside that control where there is one.
+    moved = {BASELINE: ELSEWHERE} if any(ELSEWHERE in row.rates for row in rows) else {}
+    published = {moved.get(method, method): rates for method, rates in known.items()}
     return [
         _group_line(group, method, [row for row in rows if method in row.rates], published.get(method, (None, None)))
         for method in sweep_methods(rows)

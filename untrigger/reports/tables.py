@@ -11,6 +11,7 @@ from untrigger.measurements import Rates
 from untrigger.reports.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
 from untrigger.reports.results import Results, RunTruth
 from untrigger.reports.sweep import BEFORE, GroupLine, SweepResults
+from untrigger.settings.plans import ELSEWHERE
 
 SPREAD_SHOWN = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
 """Rates that a terminal shows with their standard deviation: 80 columns have no room for that of all."""
@@ -45,7 +46,7 @@ def sweep_tables(found: SweepResults) -> list[Table]:
             more = _percent(line.over_ensemble, "+") + ("" if error is None else f" ± {_percent(error)}")
             rates = map(_percent, (line.clean_accuracy, line.published_mean, line.published_worst))
             worst = (_percent(line.worst), _percent(line.worst_of_seeds))
-            table.add_row(line.method, spread, *worst, more, *rates, end_section=line.method == BEFORE)
+            table.add_row(_broken(line.method), spread, *worst, more, *rates, end_section=line.method == BEFORE)
         tables.append(table)
         if any(line.strongest_left is not None for line in lines):
             tables.append(_left_table(lines))
@@ -69,6 +70,11 @@ def _percent(rate: float | None, sign: str = "") -> str:
     return "" if rate is None else f"{100 * rate:{sign}.1f}"
 
 
+def _broken(method: str) -> str:
+    """The name on two lines where one would leave the rates too little of 80 columns."""
+    return "single_trigger\n  _elsewhere" if method == ELSEWHERE else method
+
+
 def results_table(found: Results) -> Table:
     """The before/after table, rates in percent, and below it the floor of attack success.
 
@@ -89,7 +95,7 @@ def results_table(found: Results) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_row("before", "", *_cells(found.before, None, searched), end_section=True)
     for line in found.summary:
-        table.add_row(line.method, str(line.n), *_cells(line.mean, line.std, searched))
+        table.add_row(_broken(line.method), str(line.n), *_cells(line.mean, line.std, searched))
     return table
 
 

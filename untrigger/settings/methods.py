@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from untrigger.settings.base import Settings, Share
 from untrigger.settings.normalisations import stated_normalisation
+from untrigger.settings.trigger_names import BINARY_PATTERNS, expanded_triggers, is_pattern
 
 SearchImages = Literal["other_classes", "all"]
 """Of the defender's images, those over which F is averaged."""
@@ -100,6 +101,36 @@ class PixelSgdSettings(Settings):
     batch_size: int = Field(100, ge=1, description="images per step")
     learning_rate: float = Field(0.1, gt=0, description="SGD learning rate in normalised pixel space")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum")
+
+
+class ElsewhereSettings(Settings):
+    """The control single_trigger_elsewhere: single triggers reversed on another model than the one that is defended."""
+
+    chain: tuple[str, ...] = Field(
+        ("binary:4", "binary:13", "binary:22", "binary:31", "binary:40"),
+        description="patterns planted one after the other in that other model, before the run's own trigger",
+    )
+
+    @field_validator("chain")
+    @classmethod
+    def _patterns_expanded(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        chain = expanded_triggers(names)
+        for name in chain:
+            if not is_pattern(name):
+                raise ValueError(
+                    f"elsewhere.chain takes patterns: binary:K with K from 0 to {BINARY_PATTERNS - 1}, colour:SEED or "
+                    f"checkerboard, got {name!r}"
+                )
+        return chain
+
+
+class ElsewhereSearch(ElsewhereSettings):
+    """All that this control is told: the chain, and the attack and the search of the run, which it repeats."""
+
+    poisoning: PoisoningSettings
+    pixel_sgd: PixelSgdSettings
+    search_images: SearchImages
+    trigger_size: tuple[int, int]
 
 
 class GeneratorSettings(Settings):

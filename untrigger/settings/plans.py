@@ -26,6 +26,9 @@ def _parted(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
+ELSEWHERE = "single_trigger_elsewhere"
+"""The control that takes its triggers from another model: like the ideal one it needs the true trigger."""
+
 Methods = Annotated[tuple[str, ...], BeforeValidator(_parted), PlainSerializer(joined)]
 Betas = Annotated[tuple[float, ...], BeforeValidator(_parted), PlainSerializer(joined)]
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_parted), PlainSerializer(joined)]

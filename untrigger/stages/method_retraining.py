@@ -10,10 +10,10 @@ from untrigger.errors import UserError
 from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.settings.plans import Methods, Seeds, beta_of
 from untrigger.stages.log import Log
-from untrigger.stages.retraining_runs import retrain_per_seed
+from untrigger.stages.retraining_runs import of_restart, retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.staircase import Staircase, load_staircase
-from untrigger.triggers import TriggerSource, always, load_triggers
+from untrigger.triggers import TriggerSource, load_triggers
 
 
 @stage("retraining")
@@ -61,11 +61,7 @@ def _source(method: str, single: Tensor, staircase: Staircase, number: int) -> T
     if method in ("none", "fine_tune"):
         return None
     if method == "single_trigger":
-        if number >= len(single):
-            raise UserError(
-                f"single_trigger with seed {number} needs at least {number + 1} restarts, got {len(single)}"
-            )
-        return always(single[number])
+        return of_restart(method, single, number)
     return _samples(method, staircase)
 
 

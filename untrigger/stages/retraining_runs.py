@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from untrigger.classifiers import Classifier, frozen, load_classifier, save_classifier
 from untrigger.datasets.images import ImageData, load_images
+from untrigger.errors import UserError
 from untrigger.judge import judge_of_run
 from untrigger.metrics import predict_stamped
 from untrigger.networks.devices import device
@@ -18,7 +20,7 @@ from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.stages.log import Log
 from untrigger.strongest_triggers import FoundTriggers, find_strongest
 from untrigger.tracking.records import TrackedRun
-from untrigger.triggers import TriggerSource
+from untrigger.triggers import TriggerSource, always
 
 
 def run_name(method: str, number: int) -> str:
@@ -29,6 +31,16 @@ def run_name(method: str, number: int) -> str:
 def folders_of(retrained: Path) -> list[Path]:
     """The folder of each method that a retraining task ran: `retrained` itself where it was one."""
     return [retrained] if (retrained / RetrainingRecord.FILE).exists() else sorted(retrained.iterdir())
+
+
+def of_restart(method: str, triggers: Tensor, number: int) -> TriggerSource:
+    """The source that gives the reversed trigger whose restart has the number of the seed.
+
+    triggers: float (restarts, 3, th, tw) in [0, 1]. UserError when there are not as many restarts.
+    """
+    if number >= len(triggers):
+        raise UserError(f"{method} with seed {number} needs at least {number + 1} restarts, got {len(triggers)}")
+    return always(triggers[number])
 
 
 def retrain_per_seed(
