@@ -81,6 +81,7 @@ def _search_elsewhere(config: CommonConfig) -> dict[str, Any]:
         chain=config.elsewhere.chain,
         poisoning=config.poisoning,
         pixel_sgd=config.pixel_sgd,
+        search_images=config.search_images,
         trigger_size=(config.trigger_height, config.trigger_width),
     )
     return search.record()

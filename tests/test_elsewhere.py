@@ -23,6 +23,7 @@ def test_the_triggers_are_reversed_on_a_copy_that_holds_the_runs_own_trigger_las
         chain=("binary:5",),
         poisoning=ATTACK,
         pixel_sgd=PixelSgdSettings(restarts=2, steps=60, batch_size=64, learning_rate=0.5),
+        search_images="other_classes",
         trigger_size=(3, 3),
     )
     planted: list[int] = []

@@ -40,5 +40,6 @@ def reverse_elsewhere(
         plant_backdoor(other, training.images, training.labels, pattern, target_class, search.poisoning, rng=rng)
         if on_planted is not None:
             on_planted(number)
-    found = reverse_triggers(other, defender.images, target_class, search.trigger_size, search.pixel_sgd, rng=rng)
+    images = defender.for_search(target_class, search.search_images).images
+    found = reverse_triggers(other, images, target_class, search.trigger_size, search.pixel_sgd, rng=rng)
     return found, other

@@ -28,7 +28,7 @@ def ideal_retraining(
         true_trigger: The planted trigger.
         retrained: One classifier per seed, and the curves; a folder of these for each control where there are two.
         task: The parameters seeds, retraining, strongest_left, elsewhere, target_class, seed of the stage.
-        label: Sets the stage apart from others of its kind in progress and tracking.
+        label: Sets the stage apart from others of its kind in progress and tracking, and its restarts from theirs.
     """
     from untrigger.stages import ideal_retraining
 

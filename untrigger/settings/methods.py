@@ -129,6 +129,7 @@ class ElsewhereSearch(ElsewhereSettings):
 
     poisoning: PoisoningSettings
     pixel_sgd: PixelSgdSettings
+    search_images: SearchImages
     trigger_size: tuple[int, int]
 
 

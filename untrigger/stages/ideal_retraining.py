@@ -36,6 +36,7 @@ def run(
     elsewhere: Wanted,
     target_class: int,
     seed: int,
+    label: str,
 ) -> None:
     """Retrain with the true trigger for each of `seeds`, and with triggers reversed `elsewhere` where that is wanted.
 
@@ -55,6 +56,7 @@ def run(
             defender_data=defender_data,
             target_class=target_class,
             seed=seed,
+            label=label,
         )
         sources[ELSEWHERE] = partial(of_restart, ELSEWHERE, found)
     for method, source in sources.items():

@@ -27,10 +27,12 @@ def triggers_elsewhere(
     defender_data: Path,
     target_class: int,
     seed: int,
+    label: str,
 ) -> Tensor:
     """The triggers of `reverse_elsewhere`, float (restarts, 3, height, width) in [0, 1], on the CPU.
 
-    Tracks the attack success rate of each on the defender's data, on that other model and on the one that is defended.
+    Those of each `label`, one per trigger of a sweep, are independent of those of the others. Tracks the
+    attack success rate of each on the defender's data, on that other model and on the one that is defended.
     """
     training, defender = (load_images(folder).to(device()) for folder in (training_data, defender_data))
     clean, suspect = (load_classifier(folder, device()) for folder in (clean_classifier, backdoored_classifier))
@@ -44,7 +46,7 @@ def triggers_elsewhere(
             trigger,
             target_class,
             search,
-            rng=derived_rng(seed, "elsewhere"),
+            rng=derived_rng(seed, "elsewhere", label),
             on_planted=lambda number: log.reporter.step("pattern", number, patterns, "planted elsewhere"),
         )
         for name, classifier in (("attack_success_rate_elsewhere", other), ("attack_success_rate", suspect)):
