@@ -40,7 +40,7 @@ LEVEL_RISE, COME_ALONG = 0.015, 0.9
 FIRST_LEVEL = 0.9
 """Of a top stair, until tau is small."""
 
-TOP_SAMPLES, TOP_SHARE = 2000, 0.96
+TOP_SAMPLES, TOP_SHARE = 1000, 0.96
 """A top stair's level is what so large a share of so many samples reaches: of others 95 % do, then."""
 
 LARGEST_GRADIENT = 10.0

@@ -47,6 +47,7 @@ PROFILES: dict[str, dict[str, Any]] = {
             "learning_rate": 2e-3,
             "multiplier_rate": 2.0,
             "information_steps": 500,
+            "fresh_images": 128,
         },
         "retraining": {"epochs": 10, "batch_size": 64, "learning_rate": 5e-3, "stamped_share": 0.2},
         "strongest_left": {"restarts": 8, "images_per_step": 8},
