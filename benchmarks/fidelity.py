@@ -42,14 +42,14 @@ def measure_runs(
     json_file: Path | None,
     panel: Path | None = None,
 ) -> None:
-    """Print and write one row per run, family and beta. `changes` are laid over the flow settings.
+    """Print and write one row per run, family and beta. `changes` are laid over the run's flow settings.
 
     Into `panel` is drawn how true and generated triggers of the first run lie, at its highest beta.
     """
     console, rows = Console(), []
     for run_folder in run_folders:
         drawn = panel if run_folder == run_folders[0] else None
-        rows += measure_run(run_folder, TruthSettings(walkers=walkers), FlowSettings.of(changes), console.print, drawn)
+        rows += measure_run(run_folder, TruthSettings(walkers=walkers), changes, console.print, drawn)
     console.print(_table(rows))
     console.print(description(device()), soft_wrap=True)
     if json_file is not None:
@@ -59,14 +59,14 @@ def measure_runs(
 def measure_run(
     run_folder: Path,
     truth_settings: TruthSettings,
-    flow_settings: FlowSettings,
+    changes: Mapping[str, Any],
     say: Callable[[str], None],
     panel: Path | None = None,
 ) -> list[Row]:
     """The rows of one run: flows and MINE generators trained on its classifier, all stairs of a family together."""
     config = DefenseConfig.of(read_json(run_folder / "run.json")["config"])
     classifier, data = suspect(run_folder, config)
-    size = (config.trigger_height, config.trigger_width)
+    size, settings = (config.trigger_height, config.trigger_width), FlowSettings.of({**config.flow.record(), **changes})
     seed, betas = config.seed, plain_betas(config)
     judge = new_judge(classifier, data.images, config.target_class, size, rng=derived_rng(seed, "judge"))
     truths = find_truth(
@@ -81,7 +81,7 @@ def measure_run(
     )
 
     def flows() -> Sequence[Sampler]:
-        return train_flows(judge, betas, flow_settings, rngs=[derived_rng(seed, "flow", beta) for beta in betas])
+        return train_flows(judge, betas, settings, rngs=[derived_rng(seed, "flow", beta) for beta in betas])
 
     def mine() -> Sequence[Sampler]:
         return list(mine_stairs(classifier, data, config, seed).values())
