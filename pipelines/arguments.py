@@ -7,6 +7,7 @@ from typing import Any
 
 from untrigger.settings.plans import joined
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
+from untrigger.settings.tracked import TrackedAs
 
 COMPILED = {name: Path(__file__).with_name(f"{name}.yaml") for name in ("defense", "paper")}
 """The compiled DAGs by name, which is what runs: locally, in containers, on a cluster."""
@@ -22,7 +23,7 @@ def last_stage(config: CommonConfig) -> str:
     return "aggregation" if isinstance(config, SweepConfig) else "evaluation"
 
 
-def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
+def pipeline_arguments(config: DefenseConfig | SweepConfig, tracking: TrackedAs | None = None) -> dict[str, Any]:
     """The parameters of the DAG: each stage is told what it uses, so that a change of anything else spares it."""
     values = config.record()
     seeds = range(config.retraining_seeds)
@@ -41,6 +42,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
 
     arguments = {
         "config": values,
+        "tracking": (tracking or TrackedAs()).record(),
         "prepare_data_task": told("dataset", "data", "patch_sizes", "target_class", "generator_batch_size", "seed"),
         "clean_training_task": told("classifier", "training", "weights", "seed"),
         "poison_training_task": told("poisoning", "target_class", "seed"),

@@ -164,8 +164,10 @@ class Cluster:
             raise UserError(f"the run {run_id} was not started by `untrigger submit`: start it again in KFP's pages")
         number = _NUMBERED.search(run.name)
         name = f"{_NUMBERED.sub('', run.name)} #{int(number[1]) + 1 if number else 2}"
-        uploaded = (version.pipeline_id, version.pipeline_version_id)
-        return self.start(name, told.experiment_id, uploaded, told.runtime_config.parameters, run.root)
+        uploaded, parameters = (version.pipeline_id, version.pipeline_version_id), dict(told.runtime_config.parameters)
+        if "tracking" in parameters:
+            parameters["tracking"] = {**parameters["tracking"], "name": name}
+        return self.start(name, told.experiment_id, uploaded, parameters, run.root)
 
     def _is_lost(self, run: ClusterRun) -> bool:
         """Whether the workflow of a run that KFP calls running is gone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
 from untrigger.runs.inputs import check_input, input_sources
 from untrigger.runs.stored_reports import PIPELINE_ROOT
 from untrigger.settings.runs import DefenseConfig, SweepConfig
+from untrigger.settings.tracked import RUN_ID, TrackedAs
 from untrigger.storage.bundles import OnFile, quiet, read_manifest
 from untrigger.storage.objects import Address, ObjectStore
 
@@ -104,12 +104,6 @@ class Submission:
         return yaml.safe_dump_all(self.documents)
 
 
-def run_name(config: DefenseConfig | SweepConfig) -> str:
-    """What a run is called unless it is given a name: what runs, and when it was submitted."""
-    what = f"{len(config.triggers)} triggers" if isinstance(config, SweepConfig) else config.trigger
-    return f"{what} seed {config.seed} {time.strftime('%Y-%m-%d %H:%M:%S')}"
-
-
 def check_stored_inputs(submission: Submission) -> None:
     """UserError unless the store may be written to and holds the inputs that are named by addresses."""
     store = ObjectStore()
@@ -125,15 +119,26 @@ def submit(
     *,
     name: str,
     experiment: str,
+    tracked_in: str,
     tell: Callable[[str], None],
     on_file: OnFile = quiet,
 ) -> str:
-    """Store the inputs, upload the DAG, start the run; returns its id. What is there already is not uploaded again."""
+    """Store the inputs, upload the DAG, start the run; returns its id. What is there already is not uploaded again.
+
+    `experiment` is the id of KFP's, `tracked_in` the name of MLflow's ("" for its default).
+    """
     config = _with_stored_inputs(submission, tell, on_file)
+    tracking = TrackedAs(name=name, experiment=tracked_in, links=_links(submission, cluster))
     package = submission.package()
     digest = hashlib.sha256(package.encode()).hexdigest()[:12]
     uploaded = cluster.pipeline_version(submission.pipeline, f"{__version__}-{digest}", package)
-    return cluster.start(name, experiment, uploaded, pipeline_arguments(config), submission.root)
+    return cluster.start(name, experiment, uploaded, pipeline_arguments(config, tracking), submission.root)
+
+
+def _links(submission: Submission, cluster: Cluster) -> dict[str, str]:
+    """What a run's page in MLflow leads to: its page in KFP, and the address that `untrigger compare` takes."""
+    pipeline = submission.documents[0]["pipelineInfo"]["name"]
+    return {"kfp": cluster.link(RUN_ID), "report": f"{submission.root}/{pipeline}/{RUN_ID}"}
 
 
 def _check_inputs(config: DefenseConfig | SweepConfig) -> None:

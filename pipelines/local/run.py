@@ -21,6 +21,7 @@ from untrigger.pipelines.local.endings import TOLD, StageEnd
 from untrigger.pipelines.local.processes import StageProcesses
 from untrigger.runs.output_folder import OutputFolder
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
+from untrigger.settings.tracked import TrackedAs, run_name
 from untrigger.stages.identities import STAGES
 from untrigger.stages.reuse import STORE
 from untrigger.stages.stage import THREADS
@@ -93,7 +94,7 @@ def run_locally(
         with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id) as forwarded:
             error: Exception | None = None
             try:
-                pipeline(**pipeline_arguments(config))
+                pipeline(**pipeline_arguments(config, _tracked_as(config, output)))
             except KeyboardInterrupt:
                 close_parent(succeeded=False)
                 raise
@@ -107,6 +108,10 @@ def run_locally(
     if not output.tracking_records.exists():
         shutil.rmtree(output.workspace, ignore_errors=True)
     return forwarded.refused
+
+
+def _tracked_as(config: DefenseConfig | SweepConfig, output: OutputFolder) -> TrackedAs:
+    return TrackedAs(name=run_name(config), links={"report": str(output.path / "report.html")})
 
 
 def _without_retries(compiled: Path) -> str:

@@ -53,8 +53,11 @@ _ATTEMPTS = click.option(
 @_ENDPOINT
 @_NAMESPACE
 @_STORE
-@click.option("--experiment", help="An experiment that is there.  [default: untrigger, created when missing]")
-@click.option("--name", help="What the run is called.  [default: its trigger, seed and time]")
+@click.option(
+    "--experiment",
+    help="An experiment that is there, and MLflow's of that name.  [default: untrigger, created when missing]",
+)
+@click.option("--name", help="What the run is called, in MLflow, too.  [default: its trigger, seed and time]")
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
@@ -161,7 +164,8 @@ def _checked_submission(submission: Submission, namespace: str) -> Submission:
 
 
 def _submit(submission: Submission, cluster: Cluster, experiment: str | None, name: str | None) -> str:
-    from untrigger.pipelines.cluster.submission import check_stored_inputs, run_name, submit
+    from untrigger.pipelines.cluster.submission import check_stored_inputs, submit
+    from untrigger.settings.tracked import run_name
 
     check_stored_inputs(submission)
     experiment_id = cluster.experiment(experiment or "untrigger", create=experiment is None)
@@ -170,6 +174,7 @@ def _submit(submission: Submission, cluster: Cluster, experiment: str | None, na
         cluster,
         name=name or run_name(submission.config),
         experiment=experiment_id,
+        tracked_in=experiment or "",
         tell=tell,
         on_file=show_file,
     )

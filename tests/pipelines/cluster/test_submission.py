@@ -33,6 +33,7 @@ from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.cluster import api
 from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.images import images_in
+from untrigger.settings.tracked import TrackedAs
 
 DIGEST = "@sha256:" + "b" * 64
 PACKED = ("submit", "--profile", "tiny")
@@ -302,7 +303,13 @@ def test_a_run_is_followed_to_its_results(kubeflow: Kubeflow, store: Minio, tmp_
         assert line in ended.output
     assert "driver" not in ended.output
     assert "11.0 ± 1.4" in ended.output, "the ensemble's attack success in the table"
-    assert run.runtime_config.parameters == json.loads(json.dumps(pipeline_arguments(tiny_config())))
+    tracking = run.runtime_config.parameters["tracking"]
+    expected = pipeline_arguments(tiny_config(), TrackedAs.of(tracking))
+    assert run.runtime_config.parameters == json.loads(json.dumps(expected))
+    assert tracking["name"] == run.display_name and tracking["links"] == {
+        "kfp": f"{kubeflow.endpoint}/#/runs/details/{{run_id}}",
+        "report": "s3://untrigger/pipelines/defense/{run_id}",
+    }
     assert kubeflow.experiments[run.experiment_id].display_name == "untrigger"
 
     listed = invoke("runs", "--experiment", "untrigger")
@@ -354,7 +361,8 @@ def test_what_is_uploaded_carries_digests_and_the_placement_and_is_uploaded_once
     assert pod["tolerations"] == [{"key": "team", "operator": "Equal", "value": "security"}]
     assert "nodeSelector" not in kubernetes["deploymentSpec"]["executors"]["exec-prepare-data"]
     (parameters, _) = (run.runtime_config.parameters for run in kubeflow.runs.values())
-    assert parameters == json.loads(json.dumps(pipeline_arguments(tiny_sweep(triggers=("binary:1", "colour:0")))))
+    expected = pipeline_arguments(tiny_sweep(triggers=("binary:1", "colour:0")), TrackedAs.of(parameters["tracking"]))
+    assert parameters == json.loads(json.dumps(expected))
 
 
 @pytest.mark.server
@@ -464,7 +472,11 @@ def test_a_run_is_started_again_with_the_same_inputs(kubeflow: Kubeflow, store: 
         assert again.exit_code == 0, again.output
     assert [run.display_name for run in kubeflow.runs.values()] == ["mine", "mine #2", "mine #3"]
     for run in kubeflow.runs.values():
-        assert run.runtime_config == first.runtime_config and run.experiment_id == first.experiment_id
+        parameters = run.runtime_config.parameters
+        assert parameters["tracking"]["name"] == run.display_name
+        assert {**parameters, "tracking": 0} == {**first.runtime_config.parameters, "tracking": 0}
+        assert run.runtime_config.pipeline_root == first.runtime_config.pipeline_root
+        assert run.experiment_id == first.experiment_id
         assert run.pipeline_version_reference == first.pipeline_version_reference
     kubeflow.course = [("RUNNING", {"prepare-data": "RUNNING"})]
     kubeflow.workflows = set(kubeflow.runs)
