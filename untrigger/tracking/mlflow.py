@@ -156,11 +156,12 @@ class MlflowWriter:
         deadline = time.monotonic() + SWEEP_SECONDS
         while not (found := self._tagged_runs(tags)):
             if part["number"] == 1:
-                links = {name: value for name, value in record["tags"].items() if name != "trigger"}
+                # What else is tagged is the part's own.
+                shared = {name: record["tags"][name] for name in ("dataset",) if name in record["tags"]}
                 return self._client.create_run(
                     self._experiment(record),
                     start_time=record["milliseconds"],
-                    tags={**links, **tags, _PARTS_TAG: str(part["count"])},
+                    tags={**shared, **tags, _PARTS_TAG: str(part["count"])},
                     run_name=part["name"],
                 )
             if time.monotonic() > deadline:
