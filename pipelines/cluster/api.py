@@ -51,6 +51,14 @@ UNCHANGED_SECONDS = 120.0
 _NUMBERED = re.compile(r" #(\d+)$")
 
 
+class LostRun(UserError):
+    """KFP calls the run with `run_id` running, and its workflow is gone."""
+
+    def __init__(self, run_id: str, told: str) -> None:
+        super().__init__(told)
+        self.run_id = run_id
+
+
 @dataclass
 class _Followed:
     """A run that is followed: as it was last seen, what was told of it, and when that changed."""
@@ -278,7 +286,7 @@ class Cluster:
     def stillness(self, run: ClusterRun) -> str | None:
         """What is to be said of a run that KFP calls running: nothing, or since when nothing has changed.
 
-        UserError when its workflow was deleted: KFP will call it running for ever.
+        LostRun when its workflow was deleted: KFP will call it running for ever.
         """
         if run.state not in GOING_ON or run.changed is None:
             return None
@@ -292,9 +300,10 @@ class Cluster:
                 return f"{told}; its workflow is there"
         except NoAccess as error:
             return f"{told}; whether its workflow is still there was not looked for, no Kubernetes API: {error}"
-        raise UserError(
+        raise LostRun(
+            run.id,
             f"the run {run.id} will never end: {told}, and the cluster at {namespace.host} has no workflow of it any "
-            f"more in the namespace {namespace.name}: somebody deleted it; submit it again"
+            f"more in the namespace {namespace.name}: somebody deleted it; submit it again",
         )
 
     def _described(self, run: Any, stages: Iterable[Stage] = (), workflow: Workflow | None = None) -> ClusterRun:

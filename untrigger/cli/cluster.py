@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -225,7 +226,9 @@ def runs(
         raise UserError(f"{'--wait follows' if wait else '--logs shows a stage of'} one run: give its id or its name")
     cluster = Cluster(endpoint, namespace)
     if run is None:
-        Console(file=sys.stdout).print(runs_table(cluster.latest_runs(count, experiment)))
+        latest = cluster.latest_runs(count, experiment)
+        Console(file=sys.stdout).print(runs_table(latest))
+        _close_leftovers([part for whole in latest for part in whole.parts])
         return
     found = cluster.find_run(run)
     if wait:
@@ -239,11 +242,35 @@ def runs(
         click.echo(f"link:  {cluster.link(part.id)}{f' ({part.name}: {part.state})' if part.part else ''}")
     for stage in found.stages:
         _show_stage(stage, found.id)
+    _close_leftovers(found.parts)
     for part in found.parts:
-        if still := cluster.stillness(part):
-            tell(f"warning: {still}")
+        with _lost_runs_closed():
+            if still := cluster.stillness(part):
+                tell(f"warning: {still}")
     if found.missing:
         tell(f"warning: {found.missing} parts of it were never started: submit it again")
+
+
+def _close_leftovers(runs: Sequence[ClusterRun], *lost: str) -> None:
+    """End in MLflow what runs left open."""
+    from untrigger.pipelines.cluster.leftovers import close_leftovers
+
+    try:
+        for run_id in close_leftovers(runs, lost):
+            tell(f"closed in MLflow, as failed: the run {run_id}, which ended without its last stage")
+    except UserError as error:
+        tell(f"warning: whether runs are left open in MLflow was not seen: {error}")
+
+
+@contextmanager
+def _lost_runs_closed() -> Iterator[None]:
+    from untrigger.pipelines.cluster.api import LostRun
+
+    try:
+        yield
+    except LostRun as error:
+        _close_leftovers((), error.run_id)
+        raise
 
 
 def _show_stage(stage: Event, run_id: str) -> None:
@@ -322,10 +349,15 @@ def resubmit(run: str, endpoint: str, namespace: str, wait: bool, attempts: int)
     Of a divided sweep the parts that have succeeded are left as they are, unless all have.
     """
     from untrigger.pipelines.cluster.api import Cluster
+    from untrigger.pipelines.cluster.states import GOING_ON
 
     _check_attempts(attempts, wait)
     cluster = Cluster(endpoint, namespace)
-    _tell_started(cluster, cluster.start_whole_again(cluster.find_run(run)), wait, attempts)
+    found = cluster.find_run(run)
+    again = cluster.start_whole_again(found)
+    # A part that was started again has ended, whatever KFP says of it.
+    _close_leftovers(found.parts, *(part.id for part in found.parts if part.state in GOING_ON))
+    _tell_started(cluster, again, wait, attempts)
 
 
 def _check_attempts(attempts: int, wait: bool) -> None:
@@ -341,10 +373,12 @@ def _wait(cluster: Cluster, run_ids: Sequence[str], attempts: int = 1) -> None:
     store, run_ids = ObjectStore(tell), list(run_ids)
     for left in reversed(range(attempts)):
         try:
-            runs = cluster.follow(run_ids, partial(_show_stage, run_id=run_ids[0]))
+            with _lost_runs_closed():
+                runs = cluster.follow(run_ids, partial(_show_stage, run_id=run_ids[0]))
         except KeyboardInterrupt:
             tell(f"the run goes on: {cluster.link(run_ids[0])}; `untrigger runs {run_ids[0]} --wait` follows it again")
             sys.exit(EXIT_INTERRUPTED)
+        _close_leftovers(runs)
         passing = [run for run in runs if _tell_failure(cluster, run, bool(left))]
         if not (left and passing):
             break

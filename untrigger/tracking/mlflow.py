@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -91,6 +91,15 @@ class MlflowWriter:
                 self._runs[record["run"]] = found[0] if found else self._reused(parent, record)
             elif record["run"] in self._runs:
                 self._add(self._runs[record["run"]].info.run_id, record)
+
+    def close_left_open(self) -> bool:
+        """End the parent, as failed, with the nested runs that are open; whether it was open. Raises as `connect`."""
+        self.connect()
+        parent = self._parent()
+        if parent is None or parent.info.status != "RUNNING":
+            return False
+        self._close_parent(parent, {"succeeded": False, "milliseconds": int(time.time() * 1000)})
+        return True
 
     def known_runs(self) -> dict[str, Any]:
         """A record of the runs that earlier records began, for another writer to go on with the later ones."""
@@ -275,6 +284,14 @@ class MlflowWriter:
 def check_server(uri: str) -> None:
     """UserError when there is no MLflow at `uri`."""
     MlflowWriter(uri, "").connect()
+
+
+def close_left_open(uri: str, pipeline_runs: Iterable[str]) -> list[str]:
+    """End, as failed, what these pipeline runs left open, which ended without their last stage; those that did.
+
+    UserError when there is no MLflow at `uri`.
+    """
+    return [each for each in pipeline_runs if MlflowWriter(uri, each).close_left_open()]
 
 
 def _set_up_client() -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import yaml
 from click.testing import CliRunner, Result
 from kfp_server_api import V2beta1Experiment, V2beta1Run
 from minio import Minio
+from mlflow import MlflowClient
 from PIL import Image
 
 from tests.support.configs import tiny_config, tiny_sweep
@@ -37,6 +38,7 @@ from untrigger.pipelines.images import images_in
 from untrigger.reports.sweep import SweepResults
 from untrigger.reports.tsne import REVERSED_GROUP, Embedding
 from untrigger.settings.tracked import TrackedAs
+from untrigger.tracking.mlflow import MlflowWriter
 
 DIGEST = "@sha256:" + "b" * 64
 PACKED = ("submit", "--profile", "tiny")
@@ -490,6 +492,36 @@ def test_a_run_is_started_again_with_the_same_inputs(kubeflow: Kubeflow, store: 
     assert refused.exit_code == 2 and "is RUNNING: it is started again when it has ended" in refused.stderr
     kubeflow.workflows = set()
     assert invoke("resubmit", "mine").exit_code == 0, "its workflow is gone: it never ends"
+
+
+@pytest.mark.server
+def test_a_run_that_ended_without_its_last_stage_is_closed_in_mlflow_by_whoever_looks_next(
+    kubeflow: Kubeflow, store: Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+    def left_open(run_id: str) -> Callable[[], str]:
+        """Lets a run be as its stages left it that were killed; asks for its status."""
+        writer = MlflowWriter(uri, run_id)
+        moment = {"milliseconds": 0}
+        writer.write({"kind": "open_parent", "name": run_id, "parameters": {}, "tags": {}, **moment})
+        writer.write({"kind": "begin", "run": "1", "name": "pixel SGD", "parameters": {}, **moment})
+        (run,) = MlflowClient(uri).search_runs(["1"], f"tags.`untrigger.role` = 'pipeline' and run_name = '{run_id}'")
+        return lambda: str(MlflowClient(uri).get_run(run.info.run_id).info.status)
+
+    kubeflow.course = [("FAILED", {"prepare-data": "FAILED"})]
+    for looking in (("runs",), ("runs", "mine"), ("runs", "mine", "--wait"), ("resubmit", "mine")):
+        assert invoke(*UNPINNED, "--name", "mine").exit_code == 0
+        (run_id,) = kubeflow.runs
+        status = left_open(run_id)
+        kubeflow.look(kubeflow.runs[run_id])
+        invoke(*looking)
+        assert status() == "RUNNING", "no MLflow is named"
+        with monkeypatch.context() as environment:
+            environment.setenv("MLFLOW_TRACKING_URI", uri)
+            told = invoke(*looking).stderr
+        assert status() == "FAILED" and f"closed in MLflow, as failed: the run {run_id}" in told, looking
+        kubeflow.runs.clear()
 
 
 SWEEP_OF_4 = (*PACKED, "--allow-unpinned", "--triggers", "binary:0-3", "--name", "all")
