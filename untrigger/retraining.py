@@ -11,6 +11,7 @@ from untrigger.classifiers import Classifier
 from untrigger.poisoning import stamping
 from untrigger.settings.base import Stored
 from untrigger.settings.methods import RetrainingSettings
+from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.training import Curve, OnEpoch, train
 from untrigger.triggers import TriggerSource
 
@@ -34,6 +35,7 @@ def retrain(
     *,
     rng: torch.Generator,
     on_epoch: OnEpoch | None = None,
+    snapshot: Snapshot = UNKEPT,
 ) -> Classifier:
     """Teach a copy of `classifier` to ignore `triggers`: stamp them on clean images, keep the true labels, train on.
 
@@ -42,5 +44,5 @@ def retrain(
     """
     retrained = copy.deepcopy(classifier)
     change = None if triggers is None else stamping(triggers, settings.stamped_share)
-    train(retrained, images, labels, settings, rng=rng, change_batch=change, on_epoch=on_epoch)
+    train(retrained, images, labels, settings, rng=rng, change_batch=change, on_epoch=on_epoch, snapshot=snapshot)
     return retrained

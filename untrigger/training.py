@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from untrigger.errors import UserError
 from untrigger.seeding import moved
 from untrigger.settings.base import Sparse, Stored
 from untrigger.settings.methods import TrainingSettings
+from untrigger.snapshots import UNKEPT, Snapshot, State, load_optimiser
 
 BatchChange = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """Images float (b, 3, h, w) in [0, 1] and labels (b,) to what is trained on in their place."""
@@ -43,13 +45,14 @@ def train(
     rng: torch.Generator,
     change_batch: BatchChange | None = None,
     on_epoch: OnEpoch | None = None,
+    snapshot: Snapshot = UNKEPT,
 ) -> None:
     """Train `classifier` in place with SGD on cross-entropy; its batch norm is left in evaluation mode.
 
     images: uint8 (n, 3, h, w), labels: int64 (n,), both on the classifier's device. `change_batch` may stamp and
-    relabel each batch. All randomness comes from `rng` (on the CPU). A ragged last batch of one image is left
-    out, since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed batches. Raises
-    UserError when the loss of an epoch is not finite.
+    relabel each batch. All randomness comes from `rng` (on the CPU). A ragged last batch of one image is left out,
+    since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed batches. `snapshot`
+    keeps the training, and gives it back to go on with. Raises UserError when the loss of an epoch is not finite.
     """
     starts = [s for s in range(0, len(images), settings.batch_size) if len(images) - s > 1]
     optimiser = torch.optim.SGD(
@@ -61,7 +64,8 @@ def train(
     )
     schedule = _schedule(optimiser, settings, settings.epochs * len(starts))
     cross_entropy = nn.CrossEntropyLoss()
-    for epoch in range(1, settings.epochs + 1):
+    first = _restore(snapshot.restored(), classifier, optimiser, schedule, rng)
+    for epoch in range(first, settings.epochs + 1):
         classifier.train()
         order = torch.randperm(len(images), generator=rng).to(images.device)
         losses, correct = [], []
@@ -87,7 +91,43 @@ def train(
         if on_epoch is not None:
             classifier.eval()
             on_epoch(epoch, {"loss": loss, "accuracy": accuracy})
+        snapshot.offer(partial(_state, epoch, classifier, optimiser, schedule, rng), last=epoch == settings.epochs)
     classifier.eval()
+
+
+def _state(
+    epoch: int,
+    classifier: Classifier,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    rng: torch.Generator,
+) -> State:
+    """All that the epochs after `epoch` depend on."""
+    return {
+        "epoch": epoch,
+        "classifier": classifier.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "steps": schedule.last_epoch,
+        "rng": rng.get_state(),
+    }
+
+
+def _restore(
+    state: State | None,
+    classifier: Classifier,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    rng: torch.Generator,
+) -> int:
+    """Bring all back to what `_state` gave; the epoch that comes next, the first one without a state."""
+    if state is None:
+        return 1
+    classifier.load_state_dict(state["classifier"])
+    load_optimiser(optimiser, state["optimiser"])
+    # Both schedules follow from the number of steps and from what the optimiser keeps.
+    schedule.last_epoch = state["steps"]
+    rng.set_state(state["rng"])
+    return int(state["epoch"]) + 1
 
 
 def _schedule(

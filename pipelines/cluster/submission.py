@@ -22,6 +22,7 @@ from untrigger.runs.inputs import check_input, input_sources
 from untrigger.runs.stored_reports import PIPELINE_ROOT
 from untrigger.settings.runs import DefenseConfig, SweepConfig
 from untrigger.settings.tracked import RUN_ID, SweepPart, TrackedAs
+from untrigger.stages.reuse import IMAGE
 from untrigger.storage.bundles import OnFile, quiet, read_manifest
 from untrigger.storage.objects import Address, ObjectStore
 
@@ -54,9 +55,8 @@ class Submission:
         """UserError when an input is not to be had, or an image has no digest and that is not allowed."""
         _check_inputs(config)
         compiled = list(yaml.safe_load_all(compiled_for(config).read_text()))
-        submission = cls(
-            config, with_placement(with_pins(compiled, pins), placement), Address.parse(store) if store else None
-        )
+        documents = _with_image_names(with_placement(with_pins(compiled, pins), placement))
+        submission = cls(config, documents, Address.parse(store) if store else None)
         if submission.unpinned and not allow_unpinned:
             first = submission.unpinned[0]
             raise UserError(
@@ -102,6 +102,14 @@ class Submission:
     def package(self) -> str:
         """The YAML that is uploaded."""
         return yaml.safe_dump_all(self.documents)
+
+
+def _with_image_names(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each stage told by the environment, which no cache key holds, in which image it runs."""
+    for executor in documents[0]["deploymentSpec"]["executors"].values():
+        container = executor["container"]
+        container.setdefault("env", []).append({"name": IMAGE, "value": container["image"]})
+    return documents
 
 
 def check_stored_inputs(submission: Submission) -> None:

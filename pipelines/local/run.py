@@ -23,6 +23,7 @@ from untrigger.runs.output_folder import OutputFolder
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
 from untrigger.settings.tracked import TrackedAs, run_name
 from untrigger.stages.identities import STAGES
+from untrigger.stages.kept_snapshots import PLACE as SNAPSHOTS
 from untrigger.stages.reuse import STORE
 from untrigger.stages.stage import THREADS
 from untrigger.storage.downloads import CACHE, cache_folder
@@ -130,7 +131,8 @@ def _runner(output: OutputFolder, sources: Sequence[Path], stages: StageProcesse
 
     if isinstance(stages, StageProcesses):
         return local.SubprocessRunner(use_venv=False)
-    environment = {name: os.environ[name] for name in (PROGRESS_FILE, STORE, THREADS, RUN_ID, RECORDS, CACHE)}
+    names = (PROGRESS_FILE, STORE, SNAPSHOTS, THREADS, RUN_ID, RECORDS, CACHE)
+    environment = {name: os.environ[name] for name in names}
     return docker_runner(environment, output, sources, stages)
 
 
@@ -146,6 +148,7 @@ def _environment(config: CommonConfig, output: OutputFolder) -> dict[str, str]:
     environment = {
         PROGRESS_FILE: str(output.progress),
         STORE: str(output.stages),
+        SNAPSHOTS: str(output.stages / ".snapshots"),
         THREADS: json.dumps(_threads(config)),
         RUN_ID: output.run_id,
         RECORDS: str(output.tracking_records),

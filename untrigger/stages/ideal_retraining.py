@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from untrigger.settings.methods import RetrainingSettings
 from untrigger.settings.plans import Seeds
+from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
@@ -22,6 +23,7 @@ def run(
     retraining: RetrainingSettings,
     target_class: int,
     seed: int,
+    snapshots: Snapshots,
 ) -> None:
     """Retrain with the true trigger for each of `seeds`."""
     trigger = always(load_triggers(true_trigger)[0])
@@ -36,4 +38,5 @@ def run(
         retraining=retraining,
         target_class=target_class,
         seed=seed,
+        snapshots=snapshots,
     )

@@ -9,6 +9,7 @@ from torch import Tensor
 from untrigger.errors import UserError
 from untrigger.settings.methods import RetrainingSettings
 from untrigger.settings.plans import Methods, Seeds, beta_of
+from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
@@ -30,6 +31,7 @@ def run(
     retraining: RetrainingSettings,
     target_class: int,
     seed: int,
+    snapshots: Snapshots,
 ) -> None:
     """Retrain with each of the methods in `method` for each of `seeds`; several get a folder each below `retrained`.
 
@@ -50,6 +52,7 @@ def run(
             retraining=retraining,
             target_class=target_class,
             seed=seed,
+            snapshots=snapshots,
         )
 
 

@@ -14,6 +14,7 @@ from untrigger.networks.devices import device
 from untrigger.retraining import RetrainingRecord, retrain
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import RetrainingSettings
+from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.triggers import TriggerSource
 
@@ -40,6 +41,7 @@ def retrain_per_seed(
     retraining: RetrainingSettings,
     target_class: int,
     seed: int,
+    snapshots: Snapshots,
 ) -> None:
     """Retrain once per number in `seeds` with the triggers of `source(number)`.
 
@@ -63,7 +65,16 @@ def retrain_per_seed(
             result = classifier
             if method != "none":
                 rng = derived_rng(seed, "retraining", number)
-                result = retrain(classifier, data.images, data.labels, triggers, retraining, rng=rng, on_epoch=on_epoch)
+                result = retrain(
+                    classifier,
+                    data.images,
+                    data.labels,
+                    triggers,
+                    retraining,
+                    rng=rng,
+                    on_epoch=on_epoch,
+                    snapshot=snapshots.of_curve(f"{method}-{number}", curve, on_epoch),
+                )
             if triggers is not None:
                 rng = derived_rng(seed, "own", number)
                 share = _still_sent(result, data, triggers, target_class, rng)
