@@ -18,12 +18,10 @@ import pytest
 
 from tests.support.configs import tiny_config
 from tests.support.servers import RunningServers
-from tests.support.stages import work
+from tests.support.stages import work as work  # the fixture that runs all stages
 from tests.support.waiting import wait_for
 from untrigger.pipelines.arguments import pipeline_arguments
 from untrigger.storage.objects import Address, ObjectStore
-
-__all__ = ["work"]
 
 LONG = tiny_config(generator={"epochs": 30}, poisoning={"epochs": 12}, retraining={"epochs": 8}, methods=("ensemble",))
 TASKS = pipeline_arguments(LONG)
@@ -130,21 +128,25 @@ def test_on_a_cluster_snapshots_lie_in_the_store_under_what_the_call_is(
     run_to_its_end(name, {**arguments, **outputs(name, tmp_path / "undisturbed")})
     process = stage(name, {**arguments, **outputs(name, tmp_path / "killed")}, **cluster)
     store, below = ObjectStore(), Address("untrigger", "team/a/snapshots")
-    wait_for(lambda: store.names(below), 60)
+
+    def kept() -> list[str]:
+        return store.names(below, recursive=True)
+
+    wait_for(kept, 60)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    (call,) = store.names(below)
-    assert call.startswith("generator_training-")
+    (snapshot,) = kept()
+    assert snapshot.startswith("generator_training-") and snapshot.endswith("/training")
     other = {**arguments, "seed": 1}
     for changed, environment in ((other, cluster), (arguments, {**cluster, "UNTRIGGER_IMAGE": "x@sha256:2"})):
         told = run_to_its_end(name, {**changed, **outputs(name, tmp_path / "other")}, **environment)
         assert "interrupted" not in told, "another call begins anew"
         shutil.rmtree(tmp_path / "other")
-    assert store.names(below) == [call]
+    assert kept() == [snapshot]
     again = run_to_its_end(name, {**arguments, **outputs(name, tmp_path / "again")}, **cluster)
     assert "goes on with training from where it was interrupted" in again
     assert files(tmp_path / "again") == files(tmp_path / "undisturbed")
-    assert store.names(below) == []
+    assert kept() == []
 
 
 def test_a_stage_goes_on_without_snapshots_where_they_cannot_be_kept(work: dict[str, Any], tmp_path: Path) -> None:

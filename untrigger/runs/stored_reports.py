@@ -88,7 +88,7 @@ def fetch_triggers(
     is none, or when the folder holds something else.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        reports = {}
+        reports: dict[str, Path] = {}
         for found in (report for run in runs for report in trigger_reports(store, run)):
             here = Path(temporary) / str(len(reports))
             _download(store, found.address, here, on_file)

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from untrigger.errors import UserError
 from untrigger.settings.base import seconds_from
@@ -29,6 +29,9 @@ SECONDS = "UNTRIGGER_SNAPSHOT_SECONDS"
 
 LEFTOVER_SECONDS = 7 * 86400.0
 """After so long the snapshots of a stage that never ended are deleted, by the next stage that keeps some."""
+
+
+T = TypeVar("T")
 
 
 class _Folders(Protocol):
@@ -74,12 +77,14 @@ class Snapshots:
 
     def clear(self) -> None:
         """Delete them, since the stage has ended, and what others left long ago."""
-        self._tried(lambda folders: folders.delete(self._call))
-        old = self._tried(lambda folders: folders.leftovers(time.time() - LEFTOVER_SECONDS))
-        for call in old or ():
-            self._tried(lambda folders, call=call: folders.delete(call))
 
-    def _tried(self, call: Callable[[Any], Any]) -> Any:
+        def delete(folders: _Folders) -> None:
+            for call in (self._call, *folders.leftovers(time.time() - LEFTOVER_SECONDS)):
+                folders.delete(call)
+
+        self._tried(delete)
+
+    def _tried(self, call: Callable[[_Folders], T]) -> T | None:
         """A stage goes on without snapshots where their place does not take or give them."""
         if self._folders is None:
             return None

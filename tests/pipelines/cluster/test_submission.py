@@ -363,6 +363,7 @@ def test_what_is_uploaded_carries_digests_and_the_placement_and_is_uploaded_once
     assert container["resources"]["accelerator"]["resourceCount"] == "2"
     assert container["resources"]["resourceMemoryLimit"] == "24Gi"
     assert {"name": "UNTRIGGER_GPUS", "value": "2"} in container["env"], "so that the stage can tell"
+    assert {"name": "UNTRIGGER_IMAGE", "value": container["image"]} in container["env"], "so that its snapshots tell"
     kubernetes = platform["platforms"]["kubernetes"]
     pod = kubernetes["deploymentSpec"]["executors"]["exec-generator-training"]
     assert pod["nodeSelector"] == {"labels": {"pool": "a100"}}
