@@ -5,6 +5,8 @@ READY := $(VENV)/.ready
 # Set to anything for a REGISTRY without TLS; deploy asks no registry, so one line may have all three targets.
 PLAIN_HTTP ?=
 IN_VENV := . $(VENV)/bin/activate &&
+# As many tests at a time as there are cores, each with one thread: threads that wait for each other cost both.
+PARALLEL := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help demo test test-unit test-browser test-containers test-kubernetes images push-images pin-images deploy k8s-secrets compose-env lint clean
 
@@ -15,10 +17,10 @@ demo: $(READY)  ## Run the whole job on built-in data: a few minutes on two CPU 
 	$(IN_VENV) untrigger run --profile demo --output runs/demo --overwrite
 
 test: $(READY) lint  ## Run all tests but those with a browser or containers
-	$(IN_VENV) pytest -m "not browser and not container and not kubernetes"
+	$(IN_VENV) $(PARALLEL) -m "not browser and not container and not kubernetes"
 
 test-unit: $(READY)  ## Run the quick tests only
-	$(IN_VENV) pytest -m "not browser and not container and not kubernetes and not pipeline and not server"
+	$(IN_VENV) $(PARALLEL) -m "not browser and not container and not kubernetes and not pipeline and not server and not slow"
 
 test-browser: $(READY)  ## Open the report in headless Chromium (needs chromium and chromedriver)
 	$(IN_VENV) pytest -m browser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +13,14 @@ from rich.table import Table
 
 from benchmarks.machine import description
 from untrigger.classifiers import Classifier, frozen, new_classifier
-from untrigger.datasets.images import Split
+from untrigger.datasets.images import ImageData, Split
 from untrigger.datasets.sources import read_split
 from untrigger.generators import train_generators
+from untrigger.intervals import error95
 from untrigger.metrics import Rates, evaluate
 from untrigger.poisoning import plant_backdoor
 from untrigger.profiles import config_for
+from untrigger.reports.results import mean_and_spread
 from untrigger.retraining import retrain
 from untrigger.seeding import derived_rng, derived_seed
 from untrigger.settings.runs import DefenseConfig
@@ -59,15 +62,21 @@ def measure_agreement(seeds: int) -> None:
         for name, way in WAYS.items():
             found.setdefault(name, []).append(_Run(seed, way).measured())
             console.print(f"seed {seed}, {name}: measured")
-    table = Table(title=f"digits, mean difference over {seeds} seeds (each)")
+    table = Table(title=f"digits, mean difference over {seeds} seeds, ± 95 % (each)")
     for column in ("pair", "of", "difference"):
         table.add_column(column)
     for pair, (first, second) in PAIRS.items():
         for quantity in found[first][0]:
             each = [a[quantity] - b[quantity] for a, b in zip(found[first], found[second], strict=True)]
-            told = f"{statistics.fmean(each):+.2f} ({', '.join(f'{value:+.2f}' for value in each)})"
-            table.add_row(pair, quantity, told)
+            table.add_row(pair, quantity, _difference(each))
     console.print(table)
+
+
+def _difference(each: Sequence[float]) -> str:
+    """The mean of paired differences, half the width of its 95 % interval, and each of them."""
+    mean, spread = mean_and_spread(each)
+    error = f" ± {error95(spread / math.sqrt(len(each)), len(each)):.2f}" if len(each) > 1 else ""
+    return f"{mean:+.2f}{error} ({', '.join(f'{value:+.2f}' for value in each)})"
 
 
 class _Run:
@@ -108,7 +117,7 @@ class _Run:
         }
 
     def _stair(self, suspect: Classifier, staircase: Staircase, beta: float) -> StairMeasurement:
-        defender = self.data.defender
+        defender = self._searched()
         rng = derived_rng(self.config.seed, "stair", beta)
         return measure_stair(
             staircase.generator_of(beta),
@@ -120,6 +129,10 @@ class _Run:
             settings=self.config.generator,
             rng=rng,
         )
+
+    def _searched(self) -> ImageData:
+        """The defender's images that are searched with."""
+        return self.data.defender.for_search(self.config.target_class, self.config.search_images)
 
     def _rng(self, purpose: str) -> torch.Generator:
         return derived_rng(self.config.seed, purpose)
@@ -140,7 +153,7 @@ class _Run:
         return classifier
 
     def _staircase(self, suspect: Classifier) -> Staircase:
-        config, defender = self.config, self.data.defender
+        config, defender = self.config, self._searched()
         groups = [config.betas] if self.together else [(beta,) for beta in config.betas]
         stairs = []
         for betas in groups:

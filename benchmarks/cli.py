@@ -127,13 +127,20 @@ def known_volumes(seed: int, json_file: Path | None) -> None:
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a flow setting; may be given several times."
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the rows to this file.")
-def fidelity(run_folders: tuple[Path, ...], walkers: int, changes: tuple[str, ...], json_file: Path | None) -> None:
+@click.option("--panel", type=click.Path(path_type=Path), help="Draw the first run's triggers into this picture.")
+def fidelity(
+    run_folders: tuple[Path, ...],
+    walkers: int,
+    changes: tuple[str, ...],
+    json_file: Path | None,
+    panel: Path | None,
+) -> None:
     """How close do generators come to the truth about {F >= beta}?
 
     Trains flows and MINE generators, one after the other, on the classifier of each finished run. What is found of the
-    truth is kept in the run's folder `truth`, where an interrupted search goes on.
+    truth is kept in the run's folder `fidelity`, where an interrupted search goes on.
     """
     from benchmarks.fidelity import measure_runs
 
     pairs = (change.partition("=") for change in changes)
-    measure_runs(run_folders, walkers, {name: value for name, _, value in pairs}, json_file)
+    measure_runs(run_folders, walkers, {name: value for name, _, value in pairs}, json_file, panel)

@@ -8,16 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
+import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from benchmarks.machine import description
-from benchmarks.stairs import mine_stairs, suspect
+from benchmarks.stairs import mine_stairs, plain_betas, suspect
 from untrigger.artifacts import read_json
-from untrigger.fidelity import Fidelity, measure_fidelity
+from untrigger.fidelity import Fidelity, judged_samples, measure_fidelity
 from untrigger.flow_training import train_flows
 from untrigger.judge import new_judge
 from untrigger.networks.devices import device
+from untrigger.reports.tsne import TRUE_GROUP, Embedding, embed
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import FlowSettings, TruthSettings
 from untrigger.settings.runs import DefenseConfig
@@ -26,12 +30,26 @@ from untrigger.truth import find_truth
 
 Row = dict[str, Any]
 
+PANEL_DRAWN, PANEL_SHOWN, PANEL_PERPLEXITY = 500, 300, 30.0
+SINGLES = 20
+"""Groups of up to so many triggers are drawn large."""
 
-def measure_runs(run_folders: Sequence[Path], walkers: int, changes: Mapping[str, Any], json_file: Path | None) -> None:
-    """Print and write one row per run, family and beta. `changes` are laid over the flow settings."""
+
+def measure_runs(
+    run_folders: Sequence[Path],
+    walkers: int,
+    changes: Mapping[str, Any],
+    json_file: Path | None,
+    panel: Path | None = None,
+) -> None:
+    """Print and write one row per run, family and beta. `changes` are laid over the flow settings.
+
+    Into `panel` is drawn how true and generated triggers of the first run lie, at its highest beta.
+    """
     console, rows = Console(), []
     for run_folder in run_folders:
-        rows += measure_run(run_folder, TruthSettings(walkers=walkers), FlowSettings.of(changes), console.print)
+        drawn = panel if run_folder == run_folders[0] else None
+        rows += measure_run(run_folder, TruthSettings(walkers=walkers), FlowSettings.of(changes), console.print, drawn)
     console.print(_table(rows))
     console.print(description(device()), soft_wrap=True)
     if json_file is not None:
@@ -39,14 +57,18 @@ def measure_runs(run_folders: Sequence[Path], walkers: int, changes: Mapping[str
 
 
 def measure_run(
-    run_folder: Path, truth_settings: TruthSettings, flow_settings: FlowSettings, say: Callable[[str], None]
+    run_folder: Path,
+    truth_settings: TruthSettings,
+    flow_settings: FlowSettings,
+    say: Callable[[str], None],
+    panel: Path | None = None,
 ) -> list[Row]:
     """The rows of one run: flows and MINE generators trained on its classifier, all stairs of a family together."""
     config = DefenseConfig.of(read_json(run_folder / "run.json")["config"])
-    classifier, data = suspect(run_folder)
+    classifier, data = suspect(run_folder, config)
     size = (config.trigger_height, config.trigger_width)
-    seed, betas = config.seed, sorted(config.betas)
-    judge = new_judge(classifier, data.images, data.labels, config.target_class, size, rng=derived_rng(seed, "judge"))
+    seed, betas = config.seed, plain_betas(config)
+    judge = new_judge(classifier, data.images, config.target_class, size, rng=derived_rng(seed, "judge"))
     truths = find_truth(
         judge,
         judge.dimensions,
@@ -54,7 +76,7 @@ def measure_run(
         truth_settings,
         rngs=[derived_rng(seed, "truth", repeat) for repeat in range(truth_settings.repeats)],
         device=device(),
-        folder=run_folder / "truth",
+        folder=run_folder / "fidelity",
         on_level=lambda repeat, level, volume: say(f"truth, repeat {repeat}: F >= {level:.3f}, {volume:.1f} nats"),
     )
 
@@ -64,7 +86,7 @@ def measure_run(
     def mine() -> Sequence[Sampler]:
         return list(mine_stairs(classifier, data, config, seed).values())
 
-    rows = []
+    rows, shown = [], {"truth": truths[-1].samples.view(-1, 3, *size)}
     for family, train in (("flow", flows), ("mine", mine)):
         began = time.perf_counter()
         generators = train()
@@ -74,7 +96,31 @@ def measure_run(
             found = measure_fidelity(generator, beta, judge, truth=truth, rng=rng)
             rows.append(_row(run_folder.name, seed, beta, family, found, seconds))
             say(f"{family}, beta {beta}: {', '.join(_cells(rows[-1]))}")
+        shown[family] = (
+            judged_samples(generators[-1], judge, PANEL_DRAWN, derived_rng(seed, "panel")).valid(betas[-1]).triggers
+        )
+    if panel is not None:
+        _draw_panel(run_folder, shown, betas[-1], panel)
     return rows
+
+
+def _draw_panel(run_folder: Path, found: Mapping[str, Tensor], beta: float, path: Path) -> None:
+    """t-SNE of the run's reversed triggers and its true one among those `found`, by their names."""
+    embedded = Embedding.load(run_folder)
+    true = embedded.triggers[embedded.group == TRUE_GROUP]
+    parts = {name: triggers[:PANEL_SHOWN].cpu() for name, triggers in found.items()}
+    parts |= {"single reversed triggers": embedded.reversed, "true trigger": true}
+    places = embed(torch.cat(list(parts.values())), PANEL_PERPLEXITY, seed=0)
+    figure, axes = plt.subplots(figsize=(8, 6))
+    for (name, triggers), places_of in zip(
+        parts.items(), places.split([len(part) for part in parts.values()]), strict=True
+    ):
+        size = 8 if len(triggers) > SINGLES else 60
+        axes.scatter(places_of[:, 0], places_of[:, 1], s=size, alpha=0.7, label=name, marker="o" if size == 8 else "s")
+    axes.set(xticks=[], yticks=[], title=f"triggers with F >= {beta}")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    plt.close(figure)
 
 
 def _row(run: str, seed: int, beta: float, family: str, found: Fidelity, seconds: float) -> Row:

@@ -115,12 +115,12 @@ class ReferenceLoops:
 
         def step() -> int:
             images, _ = self._next()
-            z = self._normal(len(images), 64)
+            z = self._uniform(len(images), 64)
             triggers = generator(z)
             stamped = self._stamp(images, triggers + NOISE * self._normal(*triggers.shape))
-            strength = self.network(stamped).softmax(1)[:, TARGET].mean()
+            probabilities = self.network(stamped).softmax(1)[:, TARGET]
             information = donsker_varadhan(*statistics(z, triggers.flatten(1)))
-            loss = (BETA - strength).clamp_min(0) - ALPHA * information
+            loss = (BETA - probabilities).clamp_min(0).mean() - ALPHA * information
             of_generator.zero_grad()
             loss.backward()
             of_generator.step()

@@ -22,6 +22,7 @@ from untrigger.networks.devices import device
 from untrigger.profiles import laid_over
 from untrigger.seeding import derived_rng
 from untrigger.settings.runs import DefenseConfig
+from untrigger.settings.stairs import TOP
 from untrigger.stages.reuse import kept_outputs
 from untrigger.staircase import StairMeasurement, measure_stair
 
@@ -34,14 +35,14 @@ def measure_stairs(run_folder: Path, seeds: Sequence[int], changes: Mapping[str,
     values = read_json(run_folder / "run.json")["config"]
     config = DefenseConfig.of(laid_over(values, {"generator": changes}))
     console = Console()
-    classifier, data = suspect(run_folder)
+    classifier, data = suspect(run_folder, config)
     table = Table(
         title=f"{config.dataset}, {config.generator.constraint}: {config.generator.fresh_samples} fresh samples, "
         f"{len(seeds)} generator seeds"
     )
     for name in ("beta", "mean F", "valid samples %", "mutual information (nats)"):
         table.add_column(name, justify="right")
-    measured: dict[float, list[StairMeasurement]] = {beta: [] for beta in sorted(config.betas)}
+    measured: dict[float, list[StairMeasurement]] = {beta: [] for beta in plain_betas(config)}
     seconds = []
     for seed in seeds:
         began = time.perf_counter()
@@ -61,18 +62,24 @@ def measure_stairs(run_folder: Path, seeds: Sequence[int], changes: Mapping[str,
     console.print(description(device()), soft_wrap=True)
 
 
-def suspect(run_folder: Path) -> tuple[Classifier, ImageData]:
-    """The backdoored classifier of a finished run, and the defender's data."""
+def suspect(run_folder: Path, config: DefenseConfig) -> tuple[Classifier, ImageData]:
+    """The backdoored classifier of a finished run, and the defender's images that are searched with."""
     prepared, poisoned = (_outputs(run_folder, stage) for stage in ("prepare_data", "poison_training"))
     classifier = load_classifier(poisoned / "backdoored_classifier", device())
-    return classifier, load_images(prepared / "defender_data").to(device())
+    data = load_images(prepared / "defender_data").to(device())
+    return classifier, data.for_search(config.target_class, config.search_images)
+
+
+def plain_betas(config: DefenseConfig) -> list[float]:
+    """The stairs of the run that every family of generators can learn: all but the top one."""
+    return [beta for beta in sorted(config.betas) if beta != TOP]
 
 
 def mine_stairs(
     classifier: Classifier, data: ImageData, config: DefenseConfig, seed: int
 ) -> dict[float, TriggerGenerator]:
     """The run's MINE generators, trained anew: one per beta."""
-    betas = sorted(config.betas)
+    betas = plain_betas(config)
     trained = train_generators(
         classifier,
         data.images,

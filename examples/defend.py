@@ -31,11 +31,12 @@ untrigger.plant_backdoor(classifier, training.images, training.labels, trigger, 
 show("backdoored", classifier)
 
 # The defender, who never sees the trigger: one reversed by gradient descent, and the distribution of all of them.
-clean = (defender.images, defender.labels)
-(single, *_) = untrigger.reverse_triggers(classifier, defender.images, TARGET, SIZE, settings.pixel_sgd, rng=rng)
+searched = defender.for_search(TARGET, settings.search_images)
+(single, *_) = untrigger.reverse_triggers(classifier, searched.images, TARGET, SIZE, settings.pixel_sgd, rng=rng)
 generators = untrigger.train_generators(
     classifier,
-    *clean,
+    searched.images,
+    searched.labels,
     TARGET,
     SIZE,
     settings.generator,
@@ -44,6 +45,7 @@ generators = untrigger.train_generators(
 )
 staircase = untrigger.build_staircase(list(zip(generators, settings.betas, strict=True)))
 
+clean = (defender.images, defender.labels)
 defended = {
     "fine-tuned": None,
     "single trigger": lambda count, _: single.expand(count, -1, -1, -1),

@@ -49,7 +49,8 @@ if __name__ == "__main__":
     classifier = untrigger.new_classifier(settings.classifier, len(parts.training.class_names), images, rng)
     untrigger.train(classifier, images, labels, settings.training, rng=rng)
     untrigger.plant_backdoor(classifier, images, labels, trigger, 0, settings.poisoning, rng=rng)
-    found = untrigger.reverse_triggers(classifier, parts.defender.images, 0, (3, 3), settings.pixel_sgd, rng=rng)
+    searched = parts.defender.for_search(0, settings.search_images)
+    found = untrigger.reverse_triggers(classifier, searched.images, 0, (3, 3), settings.pixel_sgd, rng=rng)
     for name, patch in {"planted": trigger, "found": found[0]}.items():
         rates = untrigger.evaluate(classifier, parts.evaluation.images, parts.evaluation.labels, patch, 0, rng)
         print(f"the trigger {name}: attack success {rates.attack_success_rate:.1%}")

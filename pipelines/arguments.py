@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from untrigger.settings.plans import joined
+from untrigger.settings.methods import ElsewhereSearch
+from untrigger.settings.plans import ELSEWHERE, joined
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
 from untrigger.settings.tracked import TrackedAs
 
@@ -35,6 +36,8 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig, tracking: TrackedAs 
         "trigger_size": [config.trigger_height, config.trigger_width],
         "seeds": list(seeds),
         "flow": values["flow"] if config.generator.family == "flow" else {},
+        "strongest_left": values["strongest_left"] if config.retraining.rounds > 1 else {},
+        "elsewhere": _search_elsewhere(config),
     }
 
     def told(*names: str) -> dict[str, Any]:
@@ -43,17 +46,19 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig, tracking: TrackedAs 
     arguments = {
         "config": values,
         "tracking": (tracking or TrackedAs()).record(),
-        "prepare_data_task": told("dataset", "data", "patch_sizes", "target_class", "generator_batch_size", "seed"),
+        "prepare_data_task": told(
+            "dataset", "data", "patch_sizes", "target_class", "search_images", "generator_batch_size", "seed"
+        ),
         "clean_training_task": told("classifier", "training", "weights", "seed"),
         "poison_training_task": told("poisoning", "target_class", "seed"),
-        "pixel_sgd_task": told("pixel_sgd", "target_class", "trigger_size", "seed"),
+        "pixel_sgd_task": told("pixel_sgd", "target_class", "search_images", "trigger_size", "seed"),
         "beta_plan": [joined(betas) for betas in config.beta_plan()],
-        "generator_training_task": told("generator", "flow", "target_class", "trigger_size", "seed"),
+        "generator_training_task": told("generator", "flow", "target_class", "search_images", "trigger_size", "seed"),
         "gammas": _gammas_by_rising_beta(config),
         "visualisation_task": told("visualisation", "seed"),
         "retraining_plan": [{"method": joined(methods), "seeds": joined(seeds)} for methods in config.method_plan()],
-        "retraining_task": told("retraining", "target_class", "seed"),
-        "ideal_retraining_task": told("seeds", "retraining", "target_class", "seed"),
+        "retraining_task": told("retraining", "strongest_left", "target_class", "seed"),
+        "ideal_retraining_task": told("seeds", "retraining", "strongest_left", "elsewhere", "target_class", "seed"),
     }
     if isinstance(config, SweepConfig):
         # Without the list of triggers: a longer list changes nothing for those that it had before.
@@ -68,6 +73,20 @@ def _patch_sizes(config: DefenseConfig | SweepConfig) -> list[list[int]]:
 
     planted = {tuple(read_trigger(name).shape[-2:]) for name in config.planted()}
     return [list(size) for size in sorted(planted | {(config.trigger_height, config.trigger_width)})]
+
+
+def _search_elsewhere(config: CommonConfig) -> dict[str, Any]:
+    """What that control is told, nothing where it is not wanted."""
+    if ELSEWHERE not in config.methods:
+        return {}
+    search = ElsewhereSearch(
+        chain=config.elsewhere.chain,
+        poisoning=config.poisoning,
+        pixel_sgd=config.pixel_sgd,
+        search_images=config.search_images,
+        trigger_size=(config.trigger_height, config.trigger_width),
+    )
+    return search.record()
 
 
 def _gammas_by_rising_beta(config: CommonConfig) -> list[float]:

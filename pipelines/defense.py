@@ -72,7 +72,16 @@ def defend_one_trigger(
         defended = placed(
             retraining(**suspect, **found, method=item.method, seeds=item.seeds, task=retraining_task, label=label)
         )
-    ideal = placed(ideal_retraining(**suspect, true_trigger=true_trigger, task=ideal_retraining_task, label=label))
+    ideal = placed(
+        ideal_retraining(
+            training_data=training_data,
+            clean_classifier=clean_classifier,
+            **suspect,
+            true_trigger=true_trigger,
+            task=ideal_retraining_task,
+            label=label,
+        )
+    )
     evaluated = placed(
         evaluation(
             evaluation_data=evaluation_data,

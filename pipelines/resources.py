@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from kfp import kubernetes
+from kfp.dsl.structures import ResourceSpec
 
-from untrigger.stages.identities import STAGES
+from untrigger.stages.identities import STAGES, Resources
 from untrigger.stages.kept_snapshots import BUCKET, PREFIX
 
 TRACKING_CONFIG = "untrigger-tracking"
@@ -28,8 +29,7 @@ def placed(task: Any) -> Any:
     (identity,) = (each for each in STAGES.values() if each.task == task.name)
     resources = identity.resources
     task.set_display_name(identity.title)
-    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
-    task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
+    task.container_spec.resources = _allotted(resources)
     task.set_caching_options(resources.cached)
     # The default maximum of an hour counts from the first attempt, so that a long stage would never be retried.
     task.set_retry(2, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="86400s")
@@ -39,7 +39,6 @@ def placed(task: Any) -> Any:
     kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
     kubernetes.use_config_map_as_env(task, TRACKING_CONFIG, {"uri": "MLFLOW_TRACKING_URI"}, optional=True)
     if resources.gpus:
-        task.set_accelerator_type(GPU_TYPE).set_accelerator_limit(resources.gpus)
         kubernetes.add_toleration(task, key=GPU_TYPE, operator="Exists", effect="NoSchedule")
         kubernetes.empty_dir_mount(task, "dshm", "/dev/shm", medium="Memory", size_limit=SHARED_MEMORY)
     if resources.uses_store:
@@ -48,3 +47,15 @@ def placed(task: Any) -> Any:
         credentials = {"accessKey": "AWS_ACCESS_KEY_ID", "secretKey": "AWS_SECRET_ACCESS_KEY"}
         kubernetes.use_secret_as_env(task, STORE_SECRET, credentials, optional=True)
     return task
+
+
+def _allotted(resources: Resources) -> ResourceSpec:
+    """As KFP's setters write it, each of which walks the stack through all loaded modules to name itself in errors."""
+    gpus = {"accelerator_type": GPU_TYPE, "accelerator_count": str(resources.gpus)} if resources.gpus else {}
+    return ResourceSpec(
+        cpu_request=resources.cpu,
+        cpu_limit=resources.cpu,
+        memory_request=resources.memory,
+        memory_limit=resources.memory,
+        **gpus,
+    )

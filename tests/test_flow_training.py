@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from untrigger.errors import UserError
 from untrigger.fidelity import measure_fidelity
 from untrigger.flow_training import train_flows
 from untrigger.flows import FlowGenerator
+from untrigger.generators import level_of, load_generator, save_generator
 from untrigger.settings.methods import FlowSettings
+from untrigger.settings.stairs import TOP
 from untrigger.snapshots import UNKEPT, Snapshot
 
 SHORT: dict[str, Any] = {
@@ -42,6 +45,18 @@ def test_a_flow_fills_its_set_with_little_loss_of_entropy(tiny_images: ImageData
     found = measure_fidelity(flow, 0.5, red_patch_judge(tiny_images), samples=1000, rng=rng)
     assert found.valid > 0.85
     assert found.entropy is not None and LOG_VOLUME - 2 < found.entropy < LOG_VOLUME + 0.2
+
+
+def test_a_top_stair_rises_to_a_level_that_its_samples_hold(
+    tiny_images: ImageData, tmp_path: Path, rng: torch.Generator
+) -> None:
+    usual, top = trained(tiny_images, (0.9, TOP), steps=250)
+    assert usual.level is None and top.level is not None and 0.9 < top.level < 1
+    found = measure_fidelity(top, top.level, red_patch_judge(tiny_images), samples=1000, rng=rng)
+    assert found.valid == pytest.approx(0.96, abs=0.02)
+    save_generator(top, TOP, tmp_path)
+    back, beta = load_generator(tmp_path)
+    assert beta == TOP and level_of(back, beta) == top.level
 
 
 def test_training_is_bit_for_bit_the_same_for_a_seed(tiny_images: ImageData) -> None:
@@ -81,7 +96,7 @@ def test_a_search_with_flows_that_was_interrupted_ends_as_an_undisturbed_one(tin
     def trained_on(snapshot: Snapshot, on_step: Callable[[int], None]) -> list[Tensor]:
         flows = train_flows(
             red_patch_judge(tiny_images),
-            (0.5, 0.8),
+            (0.5, TOP),
             FlowSettings.of({**SHORT, "steps": 20}),
             rngs=[torch.Generator().manual_seed(number) for number in range(2)],
             on_step=lambda step, _: on_step(step),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import math
+import re
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +13,7 @@ from torch import Tensor, nn
 from tests.support.results import rates
 from untrigger import metrics
 from untrigger.classifiers import Classifier
+from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
 from untrigger.metrics import Rates, defense_effectiveness_rating, evaluate
 from untrigger.reports.results import defense_row, summarise
@@ -80,7 +85,7 @@ def test_the_testing_function_tells_strong_triggers_from_weak_ones(
     assert successes.tolist() == [1.0, 0.0]
 
 
-def test_f_counts_all_images_and_the_success_rate_only_those_of_other_classes(
+def test_f_counts_all_images_given_and_the_success_rate_only_those_of_other_classes(
     classifier: Classifier, images: Tensor, rng: torch.Generator
 ) -> None:
     images = images.clone()
@@ -89,6 +94,26 @@ def test_f_counts_all_images_and_the_success_rate_only_those_of_other_classes(
     strengths, successes = metrics.testing_function(classifier, images, labels, torch.zeros(1, 3, 1, 1), 0, rng)
     assert strengths.tolist() == pytest.approx([0.2], abs=1e-6)
     assert successes.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_rate_of_logits_that_are_not_finite_is_refused(
+    broken: float, backdoored: Classifier, tiny_images: ImageData, rng: torch.Generator
+) -> None:
+    classifier = copy.deepcopy(backdoored)
+    bias = [tensor for name, tensor in classifier.network.named_parameters() if name.endswith("bias")][-1]
+    with torch.no_grad():
+        bias[1] = broken
+    images, labels, trigger = tiny_images.images, tiny_images.labels, torch.ones(3, 3, 3)
+    told = "(small_resnet) answers 120 of 120 images with logits that are NaN or infinite"
+    for measure in (
+        lambda: metrics.predict(classifier, images),
+        lambda: metrics.predict_stamped(classifier, images, trigger[None], rng),
+        lambda: evaluate(classifier, images, labels, trigger, 0, rng),
+        lambda: metrics.testing_function(classifier, images, labels, trigger[None], 0, rng),
+    ):
+        with pytest.raises(UserError, match=re.escape(told)):
+            measure()
 
 
 @pytest.mark.parametrize(
@@ -116,3 +141,15 @@ def test_the_summary_gives_mean_and_sample_deviation_per_method() -> None:
     assert ensemble.std.attack_success_rate == pytest.approx(0.2 / 2**0.5)
     assert none.std.clean_accuracy == 0.0
     assert none.mean.defense_effectiveness_rating == pytest.approx(0.5)
+
+
+def test_what_was_measured_with_one_of_several_seeds_has_a_mean_and_no_deviation() -> None:
+    searched = rates(0.8, 0.0, 0.7, 0.0).model_copy(update={"strongest_left": 0.3})
+    several = [
+        defense_row("ensemble", 0, RATES, searched),
+        defense_row("ensemble", 1, RATES, rates(0.9, 0.2, 0.7, 0.0)),
+    ]
+    (line,) = summarise(several)
+    assert line.mean.strongest_left == pytest.approx(0.3) and line.std.strongest_left is None
+    (line,) = summarise(several[:1])
+    assert line.std.strongest_left == 0.0

@@ -24,6 +24,16 @@ def test_stamping_poisons_the_stated_share_and_relabels_only_those(rng: torch.Ge
     assert stamping(always(torch.ones(3, 3, 3)), 0.0, relabel=0)(images, labels, rng)[0] is images
 
 
+def test_the_same_images_are_stamped_at_the_same_places_whatever_the_triggers() -> None:
+    images, labels = torch.zeros(400, 3, 8, 8), torch.ones(400, dtype=torch.int64)
+    sources = (
+        always(torch.ones(3, 3, 3)),
+        lambda count, rng: torch.rand(count, 3, 3, 3, generator=rng).clamp_min(0.1),
+    )
+    first, second = (stamping(source, 0.25)(images, labels, seeded(1))[0] for source in sources)
+    assert torch.equal(first > 0, second > 0) and not torch.equal(first, second)
+
+
 def test_poison_training_plants_a_backdoor_and_keeps_clean_accuracy(
     backdoored: Classifier, tiny_images: ImageData
 ) -> None:

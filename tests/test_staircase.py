@@ -11,6 +11,9 @@ from tests.support.generators import barely_trained
 from tests.support.training import seeded
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
+from untrigger.flows import FlowGenerator
+from untrigger.settings.methods import FlowSettings
+from untrigger.settings.stairs import TOP
 from untrigger.staircase import ValidTriggers, build_staircase
 
 
@@ -34,3 +37,12 @@ def test_triggers_that_are_handed_on_are_drawn_again_and_again() -> None:
     drawn = build_staircase([(ValidTriggers(triggers), 0.5)]).sample(100, seeded(1))
     assert drawn.shape == (100, 3, 2, 3)
     assert torch.equal(drawn.unique(dim=0), triggers.unique(dim=0))
+
+
+def test_higher_stairs_of_flows_weigh_more_and_a_top_stair_goes_by_its_level() -> None:
+    settings = FlowSettings(layers=2, hidden=4)
+    low, top = (FlowGenerator(settings, (2, 2), seeded(number)) for number in range(2))
+    top.level = 0.96
+    staircase = build_staircase([(top, TOP), (low, 0.5)])
+    assert staircase.betas == (0.5, TOP) and staircase.levels == (0.5, 0.96)
+    assert staircase.gammas == pytest.approx((2, 25))

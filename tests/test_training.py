@@ -53,6 +53,28 @@ def test_training_is_the_same_bit_for_bit_with_the_same_seed(augment: bool, tiny
     assert not same(first, trained(4))
 
 
+def test_the_order_of_the_images_and_their_augmentation_are_the_same_whatever_changes_the_batches(
+    tiny_images: ImageData,
+) -> None:
+    def batches(numbers: int) -> list[Tensor]:
+        seen: list[Tensor] = []
+
+        def change(images: Tensor, labels: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+            torch.rand(numbers, generator=rng)
+            seen.append(images)
+            return images, labels
+
+        settings = CLEAN.model_copy(update={"augment": True, "epochs": 2})
+        shape = ClassifierSettings(architecture="small_resnet", width=4)
+        classifier = new_classifier(shape, 3, tiny_images.images, seeded(2))
+        train(classifier, tiny_images.images, tiny_images.labels, settings, rng=seeded(), change_batch=change)
+        return seen
+
+    first = batches(0)
+    assert same(first, batches(1000))
+    assert not torch.equal(first[0], first[8]), "each epoch has an order of its own"
+
+
 @pytest.mark.parametrize("epochs", range(1, 8))
 def test_a_rising_and_falling_rate_takes_any_number_of_steps(
     epochs: int, tiny_classifier: Classifier, tiny_images: ImageData

@@ -13,7 +13,17 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from untrigger.errors import UserError
-from untrigger.triggers import binary_patterns, check_fits, checkerboard, colour_trigger, read_trigger, stamp
+from untrigger.triggers import (
+    always,
+    binary_patterns,
+    check_fits,
+    checkerboard,
+    colour_trigger,
+    either,
+    one_of,
+    read_trigger,
+    stamp,
+)
 
 
 def test_there_are_51_classes_of_binary_patterns_and_each_of_the_512_belongs_to_exactly_one() -> None:
@@ -146,3 +156,17 @@ def test_a_trigger_that_was_not_fetched_is_named(tmp_path: Path) -> None:
         (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
         with pytest.raises(UserError, match="is a Git LFS pointer, not the file itself"):
             read_trigger(str(tmp_path / name))
+
+
+def test_one_of_several_triggers_is_drawn_as_often_as_another(rng: torch.Generator) -> None:
+    triggers = torch.stack([torch.full((3, 3, 3), value) for value in (0.0, 0.5, 1.0)])
+    drawn = one_of(triggers)(3000, rng)
+    assert drawn.shape == (3000, 3, 3, 3)
+    for trigger in triggers:
+        assert (drawn == trigger).flatten(1).all(1).float().mean().item() == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_either_of_two_sources_gives_half_of_the_triggers(rng: torch.Generator) -> None:
+    drawn = either(always(torch.zeros(3, 3, 3)), always(torch.ones(3, 3, 3)))(3000, rng)
+    assert drawn.mean().item() == pytest.approx(0.5, abs=0.05)
+    assert bool((drawn == drawn[:, :1, :1, :1]).all()), "each is whole"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from untrigger.training import train
     from untrigger.triggers import read_trigger
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 """The one place where it stands: whatever else names it is held to it by a test."""
 
 __all__ = [

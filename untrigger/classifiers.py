@@ -81,6 +81,20 @@ class Classifier(nn.Module):
         with gradients_in_patches(path, stamped, positions, size):
             return self.classify(stamped)
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Class probabilities of its logits, float (n, classes); UserError when one is NaN or infinite.
+
+        Their largest would still name a class, and make rates of it that mean nothing.
+        """
+        broken = int((~logits.isfinite().all(1)).sum())
+        if broken:
+            raise UserError(
+                f"the classifier ({self.settings.architecture}) answers {broken} of {len(logits)} images with logits "
+                "that are NaN or infinite, so that no rate can be measured: train it anew at a lower learning rate, or "
+                "with classifier.precision fp32"
+            )
+        return logits.softmax(1)
+
     def compute_type(self) -> torch.dtype:
         """The precision that the network computes in."""
         return torch.bfloat16 if self.settings.precision == "bf16" else torch.float32

@@ -15,6 +15,7 @@ from untrigger.judge import Guess, Judge
 from untrigger.networks.stacking import StackedModules
 from untrigger.seeding import moved
 from untrigger.settings.methods import FlowSettings
+from untrigger.settings.stairs import TOP
 from untrigger.snapshots import UNKEPT, Snapshot, State, load_optimiser, rng_states, set_rng_states
 
 ADAM_BETAS = (0.9, 0.99)
@@ -34,6 +35,15 @@ CHOOSING_TRIGGERS = 160
 
 MARGIN_RATE = 0.3
 """By how many tau the margin grows in a step in which no sample is valid."""
+
+LEVEL_RISE, COME_ALONG = 0.015, 0.9
+"""By how much the logit of a top stair's level rises in a step in which so large a share of the samples is valid."""
+
+FIRST_LEVEL = 0.9
+"""Of a top stair, until tau is small."""
+
+TOP_SAMPLES, TOP_SHARE = 1000, 0.96
+"""A top stair's level is what so large a share of so many samples reaches: of others 95 % do, then."""
 
 LARGEST_GRADIENT = 10.0
 """Of the norm of a stair's gradient."""
@@ -57,7 +67,8 @@ def train_flows(
     falls geometrically: so the entropy falls only as far as the constraint makes it, and no mode is given up early. F
     is guessed from images drawn at random at first, then from images that stand for all of the judge's
     (`Judge.stand_ins`): the noise of a guess would smooth the edge of the set away. The margin is one tau, and follows
-    the share of valid samples towards `valid_share` in the end.
+    the share of valid samples towards `valid_share` in the end. The level of a top stair then rises as long as the
+    samples come along: to where one more step of F would cost more entropy than 1 / tau gives back.
 
     Each stair has its own source of randomness in `rngs`, and draws the same numbers whichever others train beside it.
     Metrics per step: `F`, as guessed, and `valid_share` of its triggers, `entropy` (nats), `tau`, `margin`. Returns the
@@ -84,8 +95,9 @@ class _FlowTraining:
     ) -> None:
         self.judge, self.settings, self.rngs = judge, settings, list(rngs)
         self.device = judge.pictures.device
-        self.betas = torch.tensor(betas, device=self.device)
-        self.margins = torch.ones_like(self.betas)
+        self.top = torch.tensor(betas, device=self.device) == TOP
+        self.levels = torch.tensor([FIRST_LEVEL if beta == TOP else beta for beta in betas], device=self.device)
+        self.margins = torch.ones_like(self.levels)
         self.flows = StackedModules([FlowGenerator(settings, judge.size, rng) for rng in rngs], self.device)
         self.optimiser = torch.optim.Adam(self.flows.parameters(), betas=ADAM_BETAS, fused=True)
         self.stand_ins: list[Guess] = []
@@ -99,8 +111,9 @@ class _FlowTraining:
         points, log_density = self.flows(self._uniform(settings.samples))
         guesses = self.stand_ins or [self.judge.some(settings.images_per_trigger, rng) for rng in self.rngs]
         strengths = torch.stack([guess(part[: settings.triggers]) for guess, part in zip(guesses, points, strict=True)])
-        wanted = (self.betas + self.margins * tau)[:, None]
-        losses = log_density.mean(1) + (wanted - strengths).clamp_min(0).mean(1) / tau
+        taus = torch.where(self.top, tau * (1 - self.levels) / (1 - FIRST_LEVEL), tau)
+        wanted = (self.levels + self.margins * taus)[:, None]
+        losses = log_density.mean(1) + (wanted - strengths).clamp_min(0).mean(1) / taus
 
         self.flows.set_gradients(losses.sum())
         self._clip_gradients()
@@ -108,11 +121,16 @@ class _FlowTraining:
             group["lr"] = settings.learning_rate * _pace(number, done)
         self.optimiser.step()
 
-        valid = (strengths >= self.betas[:, None]).float().mean(1)
+        valid = (strengths >= self.levels[:, None]).float().mean(1)
         if done >= ADAPTED_FROM:
-            self.margins += MARGIN_RATE * (settings.valid_share - valid)
-        spent = torch.full_like(self.betas, tau)
-        return torch.stack([strengths.mean(1), valid, -log_density.mean(1), spent, self.margins * tau], 1).detach()
+            self._adapt(valid)
+        return torch.stack([strengths.mean(1), valid, -log_density.mean(1), taus, self.margins * taus], 1).detach()
+
+    def _adapt(self, valid: Tensor) -> None:
+        """Widen the margins by the share of samples that is missing; raise the level of a top stair that holds."""
+        self.margins += MARGIN_RATE * (self.settings.valid_share - valid)
+        risen = (self.levels.logit() + LEVEL_RISE).sigmoid()
+        self.levels = torch.where(self.top & (valid >= COME_ALONG), risen, self.levels)
 
     def state(self, steps: int) -> State:
         """All that the steps after the first `steps` depend on."""
@@ -121,6 +139,7 @@ class _FlowTraining:
             "flows": self.flows.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "margins": self.margins,
+            "levels": self.levels,
             "stand_ins": [[guess.chosen, guess.weights, guess.offset] for guess in self.stand_ins],
             "rngs": rng_states(self.rngs),
         }
@@ -131,19 +150,26 @@ class _FlowTraining:
             return 0
         self.flows.load_state_dict(state["flows"])
         load_optimiser(self.optimiser, state["optimiser"])
-        self.margins = state["margins"].to(self.device)
+        self.margins, self.levels = state["margins"].to(self.device), state["levels"].to(self.device)
         self.stand_ins = [Guess(self.judge, *(part.to(self.device) for part in each)) for each in state["stand_ins"]]
         set_rng_states(self.rngs, state["rngs"])
         return int(state["steps"])
 
     def finished(self) -> list[FlowGenerator]:
-        """The flows, in evaluation mode."""
+        """The flows, in evaluation mode; those of top stairs with their levels."""
         finished = []
-        for state in self.flows.states():
+        for state, top, rng in zip(self.flows.states(), self.top.tolist(), self.rngs, strict=True):
             flow = FlowGenerator(self.settings, self.judge.size)
             flow.load_state_dict(state)
-            finished.append(flow.to(self.device).eval())
+            flow.to(self.device).eval()
+            flow.level = self._level_held(flow, rng) if top else None
+            finished.append(flow)
         return finished
+
+    def _level_held(self, flow: FlowGenerator, rng: torch.Generator) -> float:
+        """The level of F that TOP_SHARE of a flow's samples reach, cut off behind three decimals."""
+        strengths = [self.judge.strengths(part) for part in flow.sample(TOP_SAMPLES, rng).split(CHOOSING_TRIGGERS)]
+        return math.floor(1000 * torch.cat(strengths).quantile(1 - TOP_SHARE).item()) / 1000
 
     def _stand_ins(self) -> list[Guess]:
         with torch.no_grad():

@@ -36,8 +36,10 @@ class FlowGenerator(nn.Module):
     """Triggers, float (n, 3, height, width) in (0, 1), of exactly known density; at first the uniform distribution.
 
     Couplings: each bends half of the pixels by monotone splines whose shape the other half decides. Which half is
-    drawn from `rng`, and so are the weights.
+    drawn from `rng`, and so are the weights. `level` is that of F which training found for a top stair.
     """
+
+    level: float | None = None
 
     def __init__(self, settings: FlowSettings, size: tuple[int, int], rng: torch.Generator | None = None) -> None:
         super().__init__()
@@ -173,7 +175,13 @@ def save_flow(flow: FlowGenerator, beta: float, folder: Path) -> None:
     write_tensors(folder / "generator.safetensors", flow.state_dict())
     write_json(
         folder / "generator.json",
-        {"family": "flow", "beta": beta, "size": list(flow.size), "settings": flow.settings.model_dump()},
+        {
+            "family": "flow",
+            "beta": beta,
+            "level": flow.level,
+            "size": list(flow.size),
+            "settings": flow.settings.model_dump(),
+        },
     )
 
 
@@ -182,6 +190,7 @@ def load_flow(folder: Path, device: torch.device | None = None) -> tuple[FlowGen
     description = read_json(folder / "generator.json")
     height, width = description["size"]
     flow = FlowGenerator(FlowSettings.of(description["settings"]), (height, width))
+    flow.level = description.get("level")
     try:
         flow.load_state_dict(read_tensors(folder / "generator.safetensors"), strict=True)
     except RuntimeError as error:

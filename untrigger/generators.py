@@ -84,10 +84,10 @@ AnyGenerator = TriggerGenerator | FlowGenerator
 
 
 def draw_noise(settings: GeneratorSettings, count: int, rng: torch.Generator) -> Tensor:
-    """Noise z, float (count, noise_dimension): standard normal, or uniform in [-1, 1]; on the CPU."""
+    """Noise z, float (count, noise_dimension): standard normal, or uniform in [0, 1]; on the CPU."""
     shape = (count, settings.noise_dimension)
     if settings.noise == "uniform":
-        return torch.rand(shape, generator=rng) * 2 - 1
+        return torch.rand(shape, generator=rng)
     return torch.randn(shape, generator=rng)
 
 
@@ -121,14 +121,15 @@ def train_generators(
 ) -> list[TriggerGenerator]:
     """Train one generator per stair in `betas`: maximise its entropy while F(G(z)) >= beta.
 
-    images: uint8 (n, 3, h, w), labels: int64 (n,), the defender's clean data. All stairs share each pass through the
+    images: uint8 (n, 3, h, w), labels: int64 (n,), those of the defender over which F is averaged
+    (`ImageData.for_search`). All stairs share each pass through the
     classifier, but nothing else: each has its own source of randomness in `rngs` and draws the same numbers
     whichever others train beside it; only rounding differs, which long training amplifies.
 
     F of each trigger in a step is averaged over `settings.images_per_trigger` images. The loss is hinge / alpha - I,
     which is equation 4 of the paper divided by alpha; I is the bound of the statistics network. With `fixed_alpha` the
-    hinge is max(0, beta - mean of F over the step), as in the authors' code, whose single image per trigger says too
-    little about one trigger's F; with `dual_ascent` it is taken per trigger and averaged.
+    hinge is the mean of max(0, beta - p) over the step's images, p the probability of the target class on one of them,
+    as in the authors' code; with `dual_ascent` it is that of max(0, beta - F) over the triggers.
 
     With `dual_ascent` the loss has a further term -multiplier * F. The multiplier rises while fewer than
     `valid_share` of the triggers have F >= beta - 0.05, and falls, below zero if need be, while more have. It makes
@@ -204,9 +205,10 @@ class _StairTraining:
         tried = labels.shape[1] // settings.images_per_trigger
         z = self._noise(max(tried, settings.entropy_batch_size))
         (triggers,) = self.triggers(z)
-        strengths, success = self._testing_function(images, labels, triggers[:, :tried])
+        probabilities, success = self._on_images(images, labels, triggers[:, :tried])
+        strengths = probabilities.mean(2)
         mean = strengths.mean(1)
-        judged = strengths if settings.constraint == "dual_ascent" else mean[:, None]
+        judged = strengths if settings.constraint == "dual_ascent" else probabilities.flatten(1)
         hinge = (self.betas - judged).clamp_min(0).mean(1)
         joint, marginal = self.statistics(z, triggers.flatten(2))
         information = donsker_varadhan(joint, marginal)
@@ -238,18 +240,18 @@ class _StairTraining:
         lowest = -0.5 / settings.alpha
         self.multipliers = (self.multipliers + settings.multiplier_rate * missing).clamp(min=lowest)
 
-    def _testing_function(self, images: Tensor, labels: Tensor, triggers: Tensor) -> tuple[Tensor, Tensor]:
-        """F of each trigger over its own share of `images`, (stairs, tried), and the success rate per stair."""
+    def _on_images(self, images: Tensor, labels: Tensor, triggers: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability of the target class, (stairs, tried, images_per_trigger), and the success rate per stair."""
         stairs, tried = triggers.shape[:2]
         repeated = triggers.repeat_interleave(self.settings.images_per_trigger, 1)
         noise = torch.stack([torch.randn(repeated.shape[1:], generator=rng) for rng in self.rngs])
         noisy = (repeated + self.settings.trigger_noise * moved(noise, repeated.device)).flatten(0, 1)
         positions = torch.cat([draw_positions(labels.shape[1], images, self.size, rng) for rng in self.rngs])
         logits = self.fixed.classify_stamped(images, noisy, positions)
-        strengths = logits.softmax(1)[:, self.target_class].view(stairs, tried, -1).mean(2)
+        probabilities = logits.softmax(1)[:, self.target_class].view(stairs, tried, -1)
         others = (labels != self.target_class).float()
         sent = (logits.argmax(1).view(stairs, -1) == self.target_class).float()
-        return strengths, (sent * others).sum(1) / others.sum(1).clamp_min(1)
+        return probabilities, (sent * others).sum(1) / others.sum(1).clamp_min(1)
 
     def state(self, epoch: int) -> State:
         """All that the epochs after `epoch` depend on."""
@@ -303,6 +305,11 @@ class _Description(Stored):
     beta: float
     size: tuple[int, int]
     settings: GeneratorSettings
+
+
+def level_of(generator: object, beta: float) -> float:
+    """The level of F that a stair stands for: its beta, or what the training of a top stair found."""
+    return generator.level if isinstance(generator, FlowGenerator) and generator.level is not None else beta
 
 
 def save_generator(generator: AnyGenerator, beta: float, folder: Path) -> None:

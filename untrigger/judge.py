@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from untrigger.classifiers import Classifier, frozen
-from untrigger.errors import UserError
 from untrigger.seeding import derived_rng
 from untrigger.triggers import check_fits, draw_positions
 
@@ -24,7 +23,7 @@ PICTURES_AT_ONCE = 1024
 
 
 class Judge:
-    """F of triggers: the mean probability of the target class over fixed images of other classes.
+    """F of triggers: the mean probability of the target class over fixed images.
 
     Each image has its own fixed position, so F is one deterministic function of the trigger: the same for the truth,
     for training and for judging. Images are normalised once and kept so.
@@ -61,7 +60,7 @@ class Judge:
 
     @torch.no_grad()
     def strengths(self, triggers: Tensor) -> Tensor:
-        """F of each trigger, float64 (k,)."""
+        """F of each trigger, float64 (k,); UserError when a logit is NaN or infinite."""
         return self.probabilities(triggers).double().mean(1)
 
     @torch.no_grad()
@@ -126,7 +125,9 @@ class Judge:
             triggers.repeat_interleave(count, 0),
             positions.repeat(len(triggers), 1),
         )
-        return logits.softmax(1)[:, self.target_class].view(len(triggers), count)
+        # In training the loss tells soon enough, and looking at every pass would make a GPU wait.
+        probabilities = logits.softmax(1) if torch.is_grad_enabled() else self.classifier.probabilities(logits)
+        return probabilities[:, self.target_class].view(len(triggers), count)
 
 
 @dataclass(frozen=True)
@@ -146,30 +147,24 @@ class Guess:
 def new_judge(
     classifier: Classifier,
     images: Tensor,
-    labels: Tensor,
     target_class: int,
     size: Sequence[int],
     *,
     count: int = 256,
     rng: torch.Generator,
 ) -> Judge:
-    """A judge on `count` of the images that are not of the target class, in random order, at random positions.
+    """A judge on `count` of the images, in random order, at random positions.
 
-    images: uint8 (n, 3, h, w), labels: int64 (n,). Where there are fewer such images, they come again, at further
-    positions. Raises UserError when there is none.
+    images: uint8 (n, 3, h, w), those of the defender that are searched with (`ImageData.for_search`). Where there are
+    fewer, they come again, at further positions.
     """
     check_fits(size, images)
-    others = (labels != target_class).nonzero().squeeze(1)
-    if not len(others):
-        raise UserError(f"every image belongs to the target class {target_class}: F has nothing to be measured on")
-    rounds = [torch.randperm(len(others), generator=rng) for _ in range(-(-count // len(others)))]
-    chosen = others[torch.cat(rounds)[:count].to(images.device)]
+    rounds = [torch.randperm(len(images), generator=rng) for _ in range(-(-count // len(images)))]
+    chosen = torch.cat(rounds)[:count].to(images.device)
     positions = draw_positions(count, images, size, rng)
     return Judge(classifier, images[chosen], positions, target_class, (int(size[0]), int(size[1])))
 
 
-def judge_of_run(
-    seed: int, classifier: Classifier, images: Tensor, labels: Tensor, target_class: int, size: Sequence[int]
-) -> Judge:
-    """The judge of the run with this seed, on the defender's images: the same for its training, measures and truth."""
-    return new_judge(classifier, images, labels, target_class, size, rng=derived_rng(seed, "judge"))
+def judge_of_run(seed: int, classifier: Classifier, images: Tensor, target_class: int, size: Sequence[int]) -> Judge:
+    """The judge of the run with this seed, of images as in `new_judge`: one for training, measurements and truth."""
+    return new_judge(classifier, images, target_class, size, rng=derived_rng(seed, "judge"))

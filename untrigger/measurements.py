@@ -12,6 +12,10 @@ class Rates(Sparse):
     sent to the target class, and those sent to their true class. clean_target_rate is the share of the same images that
     go to the target class without any trigger: no defence can be expected to bring the attack success rate below it;
     early versions did not measure it. defense_effectiveness_rating (DER) is known only of what a defence left.
+
+    strongest_left is the attack success rate, on the same images, of the strongest trigger that a search with the
+    defender's data still found after a defence: a bound by search, an attacker may know better ones. It is known only
+    where that was searched for.
     """
 
     clean_accuracy: float
@@ -19,6 +23,7 @@ class Rates(Sparse):
     robust_accuracy: float
     clean_target_rate: float | None = None
     defense_effectiveness_rating: float | None = None
+    strongest_left: float | None = None
 
 
 RATES = tuple(Rates.model_fields)
@@ -33,6 +38,8 @@ class FreshSamples(Sparse):
     By the judge, whose images and places are the same for all stairs of a run: the share of the samples with F >= beta,
     without any slack; their mean F; and the entropy of the valid ones in nats, where there are some, with the way it
     was found: `density`, exact but for the samples drawn, or `nearest neighbours`. Early versions had no judge.
+
+    level: of F, in place of beta, where the stair is the top one.
     """
 
     fresh_F: float
@@ -43,3 +50,4 @@ class FreshSamples(Sparse):
     judged_F: float | None = None
     judged_entropy: float | None = None
     judged_entropy_estimator: str | None = None
+    level: float | None = None

@@ -14,9 +14,12 @@ EVALUATION_BATCH = 512
 
 
 def predict(classifier: Classifier, images: Tensor) -> Tensor:
-    """Class probabilities, float (n, classes), of images (n, 3, h, w), uint8 or float in [0, 1]."""
+    """Class probabilities, float (n, classes), of images (n, 3, h, w), uint8 or float in [0, 1].
+
+    Raises UserError, as all rates here do, when a logit is NaN or infinite.
+    """
     with torch.inference_mode():
-        return torch.cat([classifier(batch).softmax(1) for batch in images.split(EVALUATION_BATCH)])
+        return classifier.probabilities(torch.cat([classifier(batch) for batch in images.split(EVALUATION_BATCH)]))
 
 
 def predict_stamped(classifier: Classifier, images: Tensor, triggers: Tensor, rng: torch.Generator) -> Tensor:
@@ -27,7 +30,7 @@ def predict_stamped(classifier: Classifier, images: Tensor, triggers: Tensor, rn
     triggers = triggers.to(images.device).expand(len(images), -1, -1, -1)
     batches = zip(images.split(EVALUATION_BATCH), triggers.split(EVALUATION_BATCH), strict=True)
     with torch.inference_mode():
-        return torch.cat([classifier.classify_stamped(*batch, rng).softmax(1) for batch in batches])
+        return classifier.probabilities(torch.cat([classifier.classify_stamped(*batch, rng) for batch in batches]))
 
 
 def evaluate(
@@ -66,10 +69,10 @@ def testing_function(
 ) -> tuple[Tensor, Tensor]:
     """F of each trigger, and its attack success rate: two float (k,) on the CPU.
 
-    F(x) is the probability of the target class averaged over all `images`, uint8 (n, 3, h, w), stamped with trigger x
-    at a position per image. Like the paper's, it counts images of the target class too; the attack success rate
-    counts images of other classes only, by `labels`, int64 (n,). triggers: float (k, 3, th, tw) in [0, 1]. Source:
-    section 4.1 of the paper.
+    F(x) is the probability of the target class averaged over `images`, uint8 (n, 3, h, w), stamped with trigger x at a
+    position per image; which images these are, `ImageData.for_search` decides. The attack success rate counts those of
+    other classes only, by `labels`, int64 (n,). triggers: float (k, 3, th, tw) in [0, 1]. Source: section 4.1 of the
+    paper.
     """
     others = labels != target_class
     strengths, successes = [], []
@@ -78,7 +81,7 @@ def testing_function(
         for trigger in classifier.normalise(triggers.to(images.device)).split(1):
             stamped = stamp(normalised, trigger, rng)
             logits = torch.cat([classifier.classify(batch) for batch in stamped.split(EVALUATION_BATCH)])
-            strengths.append(logits.softmax(1)[:, target_class].mean())
+            strengths.append(classifier.probabilities(logits)[:, target_class].mean())
             successes.append((logits.argmax(1) == target_class)[others].float().mean())
     return torch.stack(strengths).cpu(), torch.stack(successes).cpu()
 

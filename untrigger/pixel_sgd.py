@@ -38,10 +38,10 @@ def reverse_triggers(
 ) -> Tensor:
     """Reverse one trigger per restart: float (restarts, 3, height, width) in [0, 1], on the CPU.
 
-    images: uint8 (n, 3, h, w), the defender's clean data; size: height and width of the trigger. Each restart starts
-    uniform in [0, 1] and descends the cross-entropy to `target_class` in normalised pixel space, clipped after every
-    step. `on_restart` gets the number of each restart, from 1, and its loss per step. Source: the baseline of
-    section 5 of the paper.
+    images: uint8 (n, 3, h, w), those of the defender that are searched with (`ImageData.for_search`); size: height and
+    width of the trigger. Each restart starts uniform in [0, 1] and descends the cross-entropy to `target_class` in
+    normalised pixel space, clipped after every step. `on_restart` gets the number of each restart, from 1, and its loss
+    per step. Source: the baseline of section 5 of the paper.
     """
     check_fits(size, images)
     fixed = frozen(classifier, images)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from untrigger.classifiers import Classifier
-from untrigger.seeding import moved
+from untrigger.seeding import forked, moved
 from untrigger.settings.methods import PoisoningSettings
 from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.training import BatchChange, OnEpoch, train
@@ -35,15 +35,20 @@ def plant_backdoor(
 
 
 def stamping(source: TriggerSource, share: float, relabel: int | None = None) -> BatchChange:
-    """Stamp each image of a batch with the probability `share`; `relabel` them, or keep their labels when None."""
+    """Stamp each image of a batch with the probability `share`; `relabel` them, or keep their labels when None.
+
+    Which images, the triggers and the places have a stream each: the same randomness stamps the same images at the same
+    places whatever `source` draws.
+    """
 
     def change(images: Tensor, labels: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        chosen = (torch.rand(len(images), generator=rng) < share).nonzero().squeeze(1)
+        choice_rng, trigger_rng, place_rng = forked(rng, "choice", "triggers", "places")
+        chosen = (torch.rand(len(images), generator=choice_rng) < share).nonzero().squeeze(1)
         if not len(chosen):
             return images, labels
         chosen = moved(chosen, images.device)
-        triggers = source(len(chosen), rng).to(images.device)
-        images = images.index_copy(0, chosen, stamp(images[chosen], triggers, rng))
+        triggers = source(len(chosen), trigger_rng).to(images.device)
+        images = images.index_copy(0, chosen, stamp(images[chosen], triggers, place_rng))
         if relabel is not None:
             labels = labels.index_fill(0, chosen, relabel)
         return images, labels

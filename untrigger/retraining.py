@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from untrigger.classifiers import Classifier
 from untrigger.poisoning import stamping
-from untrigger.settings.base import Stored
+from untrigger.settings.base import Sparse, Stored
 from untrigger.settings.methods import RetrainingSettings
 from untrigger.snapshots import UNKEPT, Snapshot
+from untrigger.strongest_triggers import FoundTriggers
 from untrigger.training import Curve, OnEpoch, train
-from untrigger.triggers import TriggerSource
+from untrigger.triggers import TriggerSource, either, one_of
+
+Search = Callable[[Classifier, torch.Generator], FoundTriggers]
+"""Finds the strongest triggers that are left in a classifier."""
+
+OnRound = Callable[[int, float], None]
+"""Called after each round with its number, from 1, and the F of the strongest trigger that was found after it."""
+
+OfRound = Callable[[int], Snapshot]
+"""The snapshot of the training of a round, by its number."""
 
 
-class RetrainingRecord(Stored):
-    """The retrainings with one method: their seeds, and the epochs of each (none where nothing was trained)."""
+class RetrainingRecord(Sparse, Stored):
+    """The retrainings with one method: their seeds, and the epochs of each (none where nothing was trained).
+
+    strongest_F: of each seed that was retrained in rounds, the F of the strongest trigger found after each round.
+    """
 
     FILE = "retraining.json"
 
     method: str
     seeds: tuple[int, ...]
     curves: dict[int, Curve]
+    strongest_F: dict[int, tuple[float, ...]] | None = None
 
 
 def retrain(
@@ -46,3 +61,46 @@ def retrain(
     change = None if triggers is None else stamping(triggers, settings.stamped_share)
     train(retrained, images, labels, settings, rng=rng, change_batch=change, on_epoch=on_epoch, snapshot=snapshot)
     return retrained
+
+
+def retrain_in_rounds(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    triggers: TriggerSource | None,
+    settings: RetrainingSettings,
+    search: Search,
+    *,
+    rng: torch.Generator,
+    on_epoch: OnEpoch | None = None,
+    on_round: OnRound | None = None,
+    snapshot: OfRound = lambda _: UNKEPT,
+) -> Classifier:
+    """Retrain, search for what is left, and retrain on with it, `settings.rounds` times at most.
+
+    As `retrain`; epochs are counted on through the rounds. After each round `search` gives the strongest triggers left.
+    Those with F above `settings.round_level` are stamped in the next round, and all later ones, on half of the images
+    that carry a trigger, the method's own on the other half; where there are none, that round was the last. That
+    nothing is found is a bound by search, not a proof. Plain fine-tuning, and a single round, search for nothing.
+    """
+    if triggers is None or settings.rounds == 1:
+        return retrain(classifier, images, labels, triggers, settings, rng=rng, on_epoch=on_epoch, snapshot=snapshot(1))
+    source = triggers
+    left: list[Tensor] = []
+    for number in range(1, settings.rounds + 1):
+        counted = None if on_epoch is None else _counted_on(on_epoch, (number - 1) * settings.epochs)
+        classifier = retrain(
+            classifier, images, labels, source, settings, rng=rng, on_epoch=counted, snapshot=snapshot(number)
+        )
+        found = search(classifier, rng)
+        if on_round is not None:
+            on_round(number, found.strongest_F)
+        if found.strongest_F <= settings.round_level:
+            break
+        left.append(found.above(settings.round_level))
+        source = either(triggers, one_of(torch.cat(left)))
+    return classifier
+
+
+def _counted_on(on_epoch: OnEpoch, before: int) -> OnEpoch:
+    return lambda epoch, metrics: on_epoch(before + epoch, metrics)

@@ -17,6 +17,15 @@ def derived_rng(seed: int, *purpose: str | int | float) -> torch.Generator:
     return torch.Generator().manual_seed(derived_seed(seed, *purpose))
 
 
+def forked(rng: torch.Generator, *purposes: str) -> tuple[torch.Generator, ...]:
+    """A source of randomness per purpose, on the CPU: however much one of them is used, the others give the same.
+
+    Takes one number from `rng`, whatever the purposes.
+    """
+    seed = int(torch.randint(2**63 - 1, (), generator=rng))
+    return tuple(derived_rng(seed, purpose) for purpose in purposes)
+
+
 def moved(drawn: Tensor, device: torch.device) -> Tensor:
     """`drawn`, numbers from an `rng` on the CPU, on `device`.
 

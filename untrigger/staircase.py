@@ -14,7 +14,8 @@ from torch import Tensor
 from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.classifiers import Classifier, frozen
 from untrigger.errors import UserError
-from untrigger.generators import TOLERANCE, TriggerGenerator, load_generator
+from untrigger.flows import FlowGenerator
+from untrigger.generators import TOLERANCE, TriggerGenerator, level_of, load_generator
 from untrigger.measurements import FreshSamples
 from untrigger.metrics import testing_function
 from untrigger.mutual_information import estimate_mutual_information
@@ -24,6 +25,9 @@ from untrigger.settings.stairs import checked_betas, checked_gammas
 from untrigger.triggers import Sampler
 
 MEASURED_AT_ONCE = 100
+
+SMALLEST_SHORTFALL = 0.001
+"""Of F from 1, by which a stair is weighted: no stair outweighs all others because it lies a little nearer to 1."""
 
 VALID = "valid.safetensors"
 """The triggers of a flow that passed F >= beta, in the folder of its stair."""
@@ -56,11 +60,15 @@ class ValidTriggers:
 
 @dataclass(frozen=True)
 class Staircase:
-    """Generators in the order of their betas, and the weights gamma with which samples are drawn from them."""
+    """Generators in the order of their betas, and the weights gamma with which samples are drawn from them.
+
+    levels: of F, what each stair stands for; those of a top stair is found in training, the others' are their betas.
+    """
 
     generators: tuple[SizedSampler, ...]
     betas: tuple[float, ...]
     gammas: tuple[float, ...]
+    levels: tuple[float, ...]
 
     def sample(self, count: int, rng: torch.Generator) -> Tensor:
         """Fresh triggers, float (count, 3, th, tw) in [0, 1], each from a stair drawn by weight; a TriggerSource."""
@@ -81,11 +89,22 @@ class Staircase:
 
 
 def build_staircase(stairs: Sequence[tuple[SizedSampler, float]], gammas: tuple[float, ...] | None = None) -> Staircase:
-    """The staircase of (generator, beta) pairs in any order; equal weights when `gammas`, by rising beta, is None."""
+    """The staircase of (generator, beta) pairs in any order.
+
+    gammas: by rising beta; when None, stairs of flows get 1 / (1 - level) and others equal weights. Only high stairs
+    cure at a low dose, as `docs/measurements.md` shows, and the level is what a defender can see.
+    """
     ordered = sorted(stairs, key=lambda stair: stair[1])
-    betas = checked_betas(tuple(beta for _, beta in ordered))
-    weights = checked_gammas(gammas or (1.0,) * len(betas), len(betas))
-    return Staircase(tuple(generator for generator, _ in ordered), betas, weights)
+    generators, betas = tuple(generator for generator, _ in ordered), checked_betas(tuple(beta for _, beta in ordered))
+    levels = tuple(level_of(generator, beta) for generator, beta in ordered)
+    weights = checked_gammas(gammas or _weights(generators, levels), len(betas))
+    return Staircase(generators, betas, weights, levels)
+
+
+def _weights(generators: Sequence[SizedSampler], levels: Sequence[float]) -> tuple[float, ...]:
+    if not all(isinstance(generator, FlowGenerator) for generator in generators):
+        return (1.0,) * len(levels)
+    return tuple(1 / max(SMALLEST_SHORTFALL, 1 - level) for level in levels)
 
 
 class _Description(Stored):
@@ -95,6 +114,7 @@ class _Description(Stored):
 
     betas: tuple[float, ...]
     gammas: tuple[float, ...]
+    levels: tuple[float, ...] | None = None
 
 
 def gather_staircase(stairs: Sequence[Path], gammas: tuple[float, ...] | None, folder: Path) -> Staircase:
@@ -106,7 +126,7 @@ def gather_staircase(stairs: Sequence[Path], gammas: tuple[float, ...] | None, f
     staircase = build_staircase(loaded, gammas)
     for stair, (_, beta) in zip(stairs, loaded, strict=True):
         shutil.copytree(stair, folder / f"stair-{staircase.betas.index(beta)}")
-    _Description(betas=staircase.betas, gammas=staircase.gammas).save(folder)
+    _Description(betas=staircase.betas, gammas=staircase.gammas, levels=staircase.levels).save(folder)
     return staircase
 
 
@@ -125,7 +145,7 @@ def load_staircase(folder: Path, device: torch.device | None = None, *, valid: b
         else load_generator(stair, device)[0]
         for stair in stairs
     ]
-    return Staircase(tuple(samplers), found.betas, found.gammas)
+    return Staircase(tuple(samplers), found.betas, found.gammas, found.levels or found.betas)
 
 
 class StairMeasurement(FreshSamples, Stored):
@@ -156,7 +176,7 @@ def measure_stair(
 ) -> StairMeasurement:
     """Measure the stair on `fresh_samples` triggers, F averaged over `fresh_images` of the images.
 
-    images: uint8 (n, 3, h, w), labels: int64 (n,), the defender's clean data. `on_progress` gets the samples done and
+    images: uint8 (n, 3, h, w), labels: int64 (n,), as in `testing_function`. `on_progress` gets the samples done and
     their total.
     """
     fixed = frozen(classifier, images)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from untrigger.classifiers import Classifier
 from untrigger.errors import UserError
-from untrigger.seeding import moved
+from untrigger.seeding import forked, moved
 from untrigger.settings.base import Sparse, Stored
 from untrigger.settings.methods import TrainingSettings
-from untrigger.snapshots import UNKEPT, Snapshot, State, load_optimiser
+from untrigger.snapshots import UNKEPT, Snapshot, State, load_optimiser, rng_states, set_rng_states
 
 BatchChange = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """Images float (b, 3, h, w) in [0, 1] and labels (b,) to what is trained on in their place."""
@@ -50,9 +50,11 @@ def train(
     """Train `classifier` in place with SGD on cross-entropy; its batch norm is left in evaluation mode.
 
     images: uint8 (n, 3, h, w), labels: int64 (n,), both on the classifier's device. `change_batch` may stamp and
-    relabel each batch. All randomness comes from `rng` (on the CPU). A ragged last batch of one image is left out,
-    since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed batches. `snapshot`
-    keeps the training, and gives it back to go on with. Raises UserError when the loss of an epoch is not finite.
+    relabel each batch. All randomness comes from `rng` (on the CPU): the order of the images, their augmentation and
+    the changes have a stream each, so that the first two are the same whatever the changes. A ragged last batch of one
+    image is left out, since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed
+    batches. `snapshot` keeps the training, and gives it back to go on with. Raises UserError when the loss of an epoch
+    is not finite.
     """
     starts = [s for s in range(0, len(images), settings.batch_size) if len(images) - s > 1]
     optimiser = torch.optim.SGD(
@@ -64,19 +66,20 @@ def train(
     )
     schedule = _schedule(optimiser, settings, settings.epochs * len(starts))
     cross_entropy = nn.CrossEntropyLoss()
-    first = _restore(snapshot.restored(), classifier, optimiser, schedule, rng)
+    rngs = order_rng, augmentation_rng, change_rng = forked(rng, "order", "augmentation", "changes")
+    first = _restore(snapshot.restored(), classifier, optimiser, schedule, rngs)
     for epoch in range(first, settings.epochs + 1):
         classifier.train()
-        order = torch.randperm(len(images), generator=rng).to(images.device)
+        order = torch.randperm(len(images), generator=order_rng).to(images.device)
         losses, correct = [], []
         for start in starts:
             chosen = order[start : start + settings.batch_size]
             batch, answers = images[chosen], labels[chosen]
             if settings.augment:
-                batch = _crop_and_mirror(batch, rng)
+                batch = _crop_and_mirror(batch, augmentation_rng)
             batch = batch.float() / 255
             if change_batch is not None:
-                batch, answers = change_batch(batch, answers, rng)
+                batch, answers = change_batch(batch, answers, change_rng)
             optimiser.zero_grad(set_to_none=True)
             logits = classifier(batch)
             loss_of_batch = cross_entropy(logits, answers)
@@ -91,7 +94,7 @@ def train(
         if on_epoch is not None:
             classifier.eval()
             on_epoch(epoch, {"loss": loss, "accuracy": accuracy})
-        snapshot.offer(partial(_state, epoch, classifier, optimiser, schedule, rng), last=epoch == settings.epochs)
+        snapshot.offer(partial(_state, epoch, classifier, optimiser, schedule, rngs), last=epoch == settings.epochs)
     classifier.eval()
 
 
@@ -100,7 +103,7 @@ def _state(
     classifier: Classifier,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    rng: torch.Generator,
+    rngs: Sequence[torch.Generator],
 ) -> State:
     """All that the epochs after `epoch` depend on."""
     return {
@@ -108,7 +111,7 @@ def _state(
         "classifier": classifier.state_dict(),
         "optimiser": optimiser.state_dict(),
         "steps": schedule.last_epoch,
-        "rng": rng.get_state(),
+        "rngs": rng_states(rngs),
     }
 
 
@@ -117,7 +120,7 @@ def _restore(
     classifier: Classifier,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    rng: torch.Generator,
+    rngs: Sequence[torch.Generator],
 ) -> int:
     """Bring all back to what `_state` gave; the epoch that comes next, the first one without a state."""
     if state is None:
@@ -126,7 +129,7 @@ def _restore(
     load_optimiser(optimiser, state["optimiser"])
     # Both schedules follow from the number of steps and from what the optimiser keeps.
     schedule.last_epoch = state["steps"]
-    rng.set_state(state["rng"])
+    set_rng_states(rngs, state["rngs"])
     return int(state["epoch"]) + 1
 
 

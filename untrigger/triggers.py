@@ -148,6 +148,26 @@ def stamp(images: Tensor, triggers: Tensor, positions: Tensor | torch.Generator)
     return images.index_put((which, channels, rows, columns), triggers.expand(n, -1, -1, -1))
 
 
+def one_of(triggers: Tensor) -> TriggerSource:
+    """The source that draws from triggers, float (k, 3, th, tw), each with the same chance."""
+
+    def source(count: int, rng: torch.Generator) -> Tensor:
+        return triggers[moved(torch.randint(len(triggers), (count,), generator=rng), triggers.device)]
+
+    return source
+
+
+def either(first: TriggerSource, second: TriggerSource) -> TriggerSource:
+    """The source that draws each trigger from one of two sources of triggers of one size, with the same chance."""
+
+    def source(count: int, rng: torch.Generator) -> Tensor:
+        from_first = torch.rand((count, 1, 1, 1), generator=rng) < 0.5
+        drawn = first(count, rng)
+        return torch.where(moved(from_first, drawn.device), drawn, second(count, rng).to(drawn.device))
+
+    return source
+
+
 def always(trigger: Tensor) -> TriggerSource:
     """The source that gives one trigger, float (3, th, tw), every time."""
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError
+from untrigger.intervals import error95
 from untrigger.settings.methods import TruthSettings
 
 ACCEPTED_SHARE = 0.25
@@ -62,11 +63,9 @@ class Truth:
     @property
     def error95(self) -> float:
         """Half the width of its 95 % interval, in nats, by Student's t over the repeats."""
-        from scipy.stats import t as student  # no stage needs it, so the images of stages do without
-
         count = len(self.log_volumes)
         deviation = torch.tensor(self.log_volumes, dtype=torch.float64).std().item()
-        return float(student.ppf(0.975, count - 1)) * deviation / math.sqrt(count)
+        return error95(deviation / math.sqrt(count), count)
 
 
 OnLevel = Callable[[int, float, float], None]

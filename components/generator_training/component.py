@@ -21,7 +21,7 @@ def generator_training(
         defender_data: Clean images that the defender has.
         trained_generators: Per stair the generator, its curves, its measurement on fresh samples, a flow's valid ones.
         betas: The stairs of this task, joined by commas.
-        task: The parameters generator, flow, target_class, trigger_size, seed of the stage.
+        task: The parameters generator, flow, target_class, search_images, trigger_size, seed of the stage.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import generator_training

@@ -19,8 +19,8 @@ def pixel_sgd(
         backdoored_classifier: The classifier under suspicion.
         defender_data: Clean images that the defender has.
         reversed_triggers: The reversed triggers and their strength.
-        task: The parameters pixel_sgd, target_class, trigger_size, seed of the stage.
-        label: Sets the stage apart from others of its kind in progress and tracking.
+        task: The parameters pixel_sgd, target_class, search_images, trigger_size, seed of the stage.
+        label: Sets the stage apart from others of its kind in progress and tracking, and its restarts from theirs.
     """
     from untrigger.stages import single_triggers
 

@@ -27,7 +27,7 @@ def retraining(
         retrained: One classifier per seed, and the curves; a folder of these for each method where there are several.
         method: none, fine_tune, single_trigger, beta=B or ensemble; several joined by commas.
         seeds: Seeds that this task runs, joined by commas.
-        task: The parameters retraining, target_class, seed of the stage.
+        task: The parameters retraining, strongest_left, target_class, seed of the stage.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import method_retraining

@@ -52,6 +52,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_of_another_library_answers_as_it_did_there(name: str, tmp_path: Path, rng: torch.Generator) -> None:
     build, dialect, architecture = NETWORKS[name]

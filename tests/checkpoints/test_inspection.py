@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from click.testing import CliRunner, Result
 
@@ -21,6 +22,7 @@ def inspect(*words: object) -> Result:
     return CliRunner().invoke(main, ["inspect", *map(str, words)])
 
 
+@pytest.mark.slow
 def test_a_file_is_described_with_its_normalisations_by_accuracy(tmp_path: Path) -> None:
     file = tmp_path / "model.pth"
     torch.save({"net": models.resnet18(num_classes=10).state_dict()}, file)

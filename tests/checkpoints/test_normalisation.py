@@ -17,6 +17,8 @@ from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
 from untrigger.settings.normalisations import NORMALISATIONS
 from untrigger.stages import clean_training
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:

@@ -61,16 +61,19 @@ def test_datasets_are_listed() -> None:
     [
         (["--dataset", "parquet:nowhere"], "the dataset folder nowhere does not exist"),
         (["--dataset", "mnist"], "unknown dataset 'mnist'"),
-        (["--betas", "0.5,1.5"], "beta must lie in (0, 1), got 1.5"),
-        (["--betas", "0"], "beta must lie in (0, 1), got 0"),
+        (["--betas", "0.5,1.5"], "beta must lie in (0, 1) or be top, got 1.5"),
+        (["--betas", "0"], "beta must lie in (0, 1) or be top, got 0"),
         (["--betas", ""], "at least one beta is needed, got none"),
         (["--betas", "0.5,0.5"], "betas must differ from each other, got 0.5, 0.5"),
         (["--betas", "high"], "betas.0: input should be a valid number"),
-        (["--gammas", "1,2"], "gammas must be one per beta (3), got 2"),
+        (["--gammas", "1,2"], "gammas must be one per beta (4), got 2"),
         (["--profile", "huge"], "unknown profile 'huge': choose one of demo, cpu, paper"),
         (["--seed", "-1"], "seed: input should be greater than or equal to 0, got '-1'"),
         (["--target-class", "-1"], "target_class: input should be greater than or equal to 0, got '-1'"),
-        (["--methods", "ensemble,prayer"], "method must be one of none, fine_tune, single_trigger, beta, ensemble"),
+        (
+            ["--methods", "ensemble,prayer"],
+            "method must be one of none, fine_tune, single_trigger, single_trigger_elsewhere, beta",
+        ),
         (["--methods", "none"], "methods must include ensemble"),
         (["--trigger", "star"], "unknown trigger 'star'"),
         (["--weights", "nowhere"], "--weights needs --dataset: the data that the given classifier is for"),
@@ -156,7 +159,7 @@ def test_an_unknown_option_is_named() -> None:
     [
         ({"generator": {"epoch": 3}}, "unknown setting generator.epoch"),
         ({"generator": {"epochs": "many"}}, "generator.epochs: input should be a valid integer"),
-        ({"betas": [1.5]}, "betas: beta must lie in (0, 1), got 1.5"),
+        ({"betas": [1.5]}, "betas: beta must lie in (0, 1) or be top, got 1.5"),
         ([], "must be a JSON object"),
     ],
 )

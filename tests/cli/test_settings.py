@@ -35,6 +35,6 @@ def test_options_on_the_command_line_give_the_same_settings(config: DefenseConfi
 
 def test_a_wrong_setting_of_flows_is_named() -> None:
     told = CliRunner().invoke(main, ["run", "--profile", "tiny", "--flow.samples", "4"])
-    assert told.exit_code == 2 and "flow: triggers must be at most samples 4, got 48" in told.output
+    assert told.exit_code == 2 and "flow: triggers must be at most samples 4, got 8" in told.output
     told = CliRunner().invoke(main, ["run", "--generator.family", "diffusion"])
     assert told.exit_code == 2 and "generator.family" in told.output and "diffusion" in told.output

@@ -13,13 +13,15 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from tests.support.configs import tiny_sweep
+from tests.support.configs import tiny_config, tiny_sweep
 from tests.support.stages import ARGUMENTS, artifact, final_status
 from tests.support.stages import work as work  # the fixture that runs all stages
 from untrigger.cli import main
 from untrigger.components.aggregation.component import aggregation
 from untrigger.components.clean_training.component import clean_training
 from untrigger.components.close_run.component import close_run
+from untrigger.components.evaluation.component import evaluation
+from untrigger.components.ideal_retraining.component import ideal_retraining
 from untrigger.components.open_run.component import open_run
 from untrigger.components.poison_training.component import poison_training
 from untrigger.components.prepare_data.component import prepare_data
@@ -109,9 +111,9 @@ def test_generator_training_measures_its_stair(work: dict[str, Any]) -> None:
     measured = content(work["generators-0.9,0.5"], "beta-0.9/measurement.json")
     assert len(measured["F"]) == 10
     assert measured["fresh_F"] == pytest.approx(sum(measured["F"]) / 10)
-    assert {"F", "mutual_information", "valid_share"} <= content(work["generators-0.9,0.5"], "beta-0.9/curves.json")[
-        "generator"
-    ][0].keys()
+    assert {"F", "entropy", "valid_share"} <= content(work["generators-0.9,0.5"], "beta-0.9/curves.json")["generator"][
+        0
+    ].keys()
 
 
 def test_the_staircase_orders_its_stairs_by_beta(work: dict[str, Any]) -> None:
@@ -151,6 +153,59 @@ def test_retraining_keeps_the_classifier_with_none_and_changes_it_with_every_oth
     assert original not in variants
 
 
+@pytest.fixture(scope="module")
+def controls(work: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Both controls, and the report on them and on one defence."""
+    folder = tmp_path_factory.mktemp("controls")
+    methods = ("single_trigger_elsewhere", "ensemble")
+    arguments = pipeline_arguments(tiny_config(methods=methods, elsewhere={"chain": ("binary:5", "colour:1")}))
+    suspect = {"backdoored_classifier": work["backdoored"], "defender_data": work["defender_data"]}
+    made = {"retrained": artifact(folder, "retrained"), "report": artifact(folder, "report")}
+    ideal_retraining.python_func(
+        training_data=work["training_data"],
+        clean_classifier=work["clean"],
+        **suspect,
+        true_trigger=work["true_trigger"],
+        retrained=made["retrained"],
+        task=arguments["ideal_retraining_task"],
+    )
+    evaluation.python_func(
+        evaluation_data=work["evaluation_data"],
+        **suspect,
+        true_trigger=work["true_trigger"],
+        trigger_staircase=work["staircase"],
+        embedding=work["embedding"],
+        retrained=[work["retrained-ensemble"]],
+        ideal=made["retrained"],
+        report=made["report"],
+        trigger=arguments["trigger"],
+        config=arguments["config"],
+    )
+    return made
+
+
+def test_the_control_from_elsewhere_stands_beside_the_ideal_one_and_changes_nothing_of_it(
+    work: dict[str, Any], controls: dict[str, Any]
+) -> None:
+    folder, alone = Path(controls["retrained"].path), Path(work["ideal"].path)
+    assert folders_of(folder) == [folder / "ideal", folder / "single_trigger_elsewhere"]
+    for file in ("seed-1/classifier.safetensors", "retraining.json"):
+        assert (folder / "ideal" / file).read_bytes() == (alone / file).read_bytes()
+    weights = [
+        (part / f"seed-{seed}" / "classifier.safetensors").read_bytes()
+        for part in (*folders_of(folder), Path(work["retrained-single_trigger"].path))
+        for seed in (0, 1)
+    ]
+    assert len(set(weights)) == len(weights)
+
+
+def test_the_report_tells_the_control_from_elsewhere_and_what_was_planted_there(controls: dict[str, Any]) -> None:
+    found = content(controls["report"], "results.json")
+    assert [line["method"] for line in found["summary"]] == ["single_trigger_elsewhere", "ensemble", "ideal"]
+    page = (Path(controls["report"].path) / "report.html").read_text()
+    assert "<b>single_trigger_elsewhere</b>" in page and "binary:5, colour:1 were planted" in page
+
+
 def test_evaluation_writes_what_a_reader_gets(work: dict[str, Any]) -> None:
     found = content(work["report"], "results.json")
     assert found["format"] == 1
@@ -161,10 +216,16 @@ def test_evaluation_writes_what_a_reader_gets(work: dict[str, Any]) -> None:
     assert [line["method"] for line in found["summary"]] == methods
     assert [(row["method"], row["seed"]) for row in found["defenses"]] == [(m, s) for m in methods for s in (0, 1)]
     assert all(0 <= value <= 1 for row in found["defenses"] for k, value in row.items() if k not in ("method", "seed"))
+    searched = [(row["method"], row["seed"]) for row in found["defenses"] if "strongest_left" in row]
+    assert searched == [(method, 0) for method in methods], "the first seed of each method"
+    assert "strongest_F" not in found["defenses"][0] and "strongest_left_std" not in found["summary"][0]
     assert found["config"]["generator"]["hidden"] == 16
     report = Path(work["report"].path)
-    assert (report / "report.html").read_text().count("data:image/png;base64,") == 7
+    page = (report / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 7 and "elsewhere</b>" not in page
     assert (report / "classifier" / "classifier.safetensors").exists()
+    page = (report / "report.html").read_text()
+    assert "strongest left %" in page and "a bound by search, not a proof" in page and 'id="rounds"' not in page
 
 
 def test_aggregation_sets_the_reports_of_a_sweep_side_by_side(work: dict[str, Any]) -> None:
@@ -173,6 +234,10 @@ def test_aggregation_sets_the_reports_of_a_sweep_side_by_side(work: dict[str, An
     single = content(work["report"], "results.json")["reversed_attack_success_rates"]
     assert row["reversed_attack_success_rates"] == single and len(single) == 2
     assert (Path(work["together"].path) / "triggers" / "checkerboard" / "report.html").exists()
+    (line,) = (line for line in content(work["together"], "sweep.json")["summary"] if line["method"] == "ensemble")
+    left = row["rates"]["ensemble"]["strongest_left"]
+    assert line["strongest_left"] == line["worst_strongest_left"] == left
+    assert "(in brackets: strongest left)" in (Path(work["together"].path) / "report.html").read_text()
 
 
 def aggregated(reports: list[Any], folder: Path, *triggers: str, **changes: Any) -> Path:
@@ -273,6 +338,50 @@ def test_packed_methods_give_what_each_gives_alone(work: dict[str, Any], tmp_pat
     assert folders_of(together) == [together / "ensemble", together / "fine_tune"] and folders_of(alone) == [alone]
     for file in ("seed-1/classifier.safetensors", "retraining.json"):
         assert (together / "ensemble" / file).read_bytes() == (alone / file).read_bytes()
+
+
+def test_retraining_in_rounds_reports_what_was_found_after_each(work: dict[str, Any], tmp_path: Path) -> None:
+    config = tiny_config(
+        betas_per_task=2, gammas=(2.0, 1.0), retraining={"rounds": 2, "round_level": 0.0}, strongest_left={"seeds": 0}
+    )
+    arguments = pipeline_arguments(config)
+    given = {"backdoored_classifier": work["backdoored"], "defender_data": work["defender_data"]}
+    methods = [item["method"] for item in arguments["retraining_plan"]]
+    retrained = {method: work[f"retrained-{method}"] for method in methods}
+    for method in ("none", "fine_tune", "ensemble"):
+        retrained[method] = artifact(tmp_path, method)
+        retraining.python_func(
+            **given,
+            trigger_staircase=work["staircase"],
+            reversed_triggers=work["reversed"],
+            retrained=retrained[method],
+            method=method,
+            seeds="0,1",
+            task=arguments["retraining_task"],
+        )
+    report = artifact(tmp_path, "report")
+    evaluation.python_func(
+        evaluation_data=work["evaluation_data"],
+        **given,
+        true_trigger=work["true_trigger"],
+        trigger_staircase=work["staircase"],
+        embedding=work["embedding"],
+        retrained=list(retrained.values()),
+        ideal=work["ideal"],
+        report=report,
+        trigger=arguments["trigger"],
+        config=arguments["config"],
+    )
+    found = content(retrained["ensemble"], "retraining.json")
+    assert [len(found["strongest_F"][seed]) for seed in "01"] == [2, 2]
+    assert [len(found["curves"][seed]) for seed in "01"] == [2, 2], "an epoch in each round"
+    for method in ("none", "fine_tune"):
+        assert "strongest_F" not in content(retrained[method], "retraining.json"), "nothing is stamped"
+    rows = {row["seed"]: row for row in content(report, "results.json")["defenses"] if row["method"] == "ensemble"}
+    assert [rows[seed]["strongest_F"] for seed in (0, 1)] == [found["strongest_F"][seed] for seed in "01"]
+    assert "strongest_left" not in rows[0]
+    page = (Path(report.path) / "report.html").read_text()
+    assert page.count("rounds used up, triggers above the level left") == 2 and "strongest left %" not in page
 
 
 def test_a_stage_that_is_told_something_wrong_says_what_and_computes_nothing(

@@ -102,11 +102,11 @@ def test_a_stage_image_stays_small(engine: docker.DockerClient, name: str) -> No
     [
         ("open-run", ("kfp", "mlflow", "pydantic"), ("torch", "sklearn", "matplotlib", "pyarrow", "minio")),
         ("poison-training", ("kfp", "mlflow", "torch", "minio"), ("sklearn", "matplotlib", "pyarrow")),
-        ("pixel-sgd", ("kfp", "mlflow", "torch", "minio"), ("sklearn", "matplotlib", "pyarrow")),
+        ("pixel-sgd", ("kfp", "mlflow", "torch", "minio"), ("sklearn", "scipy", "matplotlib", "pyarrow")),
         ("staircase", ("torch",), ("sklearn", "matplotlib", "pyarrow", "minio")),
         ("prepare-data", ("torch", "sklearn", "pyarrow", "minio"), ("matplotlib",)),
         ("visualisation", ("torch", "sklearn", "matplotlib"), ("pyarrow", "minio")),
-        ("evaluation", ("torch", "matplotlib", "jinja2"), ("sklearn", "pyarrow", "minio")),
+        ("evaluation", ("torch", "matplotlib", "jinja2", "scipy"), ("sklearn", "pyarrow", "minio")),
         ("mlflow-server", ("mlflow", "boto3"), ("torch", "kfp")),
     ],
 )

@@ -11,6 +11,8 @@ import yaml
 from tests.support.configs import tiny_config
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.compilation import compile_all
+from untrigger.profiles import config_for
+from untrigger.settings.runs import DefenseConfig
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def test_the_committed_yaml_is_what_the_code_compiles_to(tmp_path: Path) -> None
         ("staircase", {"for-loop-beta-plan", "poison-training"}),
         ("visualisation", {"staircase", "pixel-sgd", "poison-training"}),
         ("for-loop-retraining-plan", {"poison-training", "pixel-sgd", "staircase", "prepare-data"}),
-        ("ideal-retraining", {"poison-training", "prepare-data"}),
+        ("ideal-retraining", {"poison-training", "prepare-data", "clean-training"}),
     ],
 )
 def test_each_stage_waits_for_exactly_what_it_reads(work: dict[str, Any], task: str, after: set[str]) -> None:
@@ -107,6 +109,37 @@ def test_only_a_search_by_flows_is_told_their_settings() -> None:
     assert mine["generator_training_task"]["flow"] == {} and flow["generator_training_task"]["flow"]["steps"] == 3
     assert mine["prepare_data_task"]["generator_batch_size"] == 64, "the images that a step of theirs needs at least"
     assert flow["prepare_data_task"]["generator_batch_size"] == 0
+
+
+def test_every_stage_that_searches_is_told_over_which_images_f_is_averaged() -> None:
+    for profile, images in (("paper", "all"), ("demo", "other_classes")):
+        arguments = pipeline_arguments(config_for(profile, {}, DefenseConfig))
+        for task in ("prepare_data_task", "pixel_sgd_task", "generator_training_task"):
+            assert arguments[task]["search_images"] == images
+
+
+def test_only_retraining_in_rounds_is_told_how_to_search() -> None:
+    once, often = (
+        pipeline_arguments(tiny_config(retraining={"rounds": rounds}, strongest_left={"steps": 7})) for rounds in (1, 2)
+    )
+    for task in ("retraining_task", "ideal_retraining_task"):
+        assert once[task]["strongest_left"] == {} and often[task]["strongest_left"]["steps"] == 7
+
+
+def test_only_the_stage_of_the_controls_is_told_of_the_one_from_elsewhere() -> None:
+    methods = ("single_trigger", "ensemble")
+    without, other, told = (
+        pipeline_arguments(tiny_config(methods=wanted, elsewhere={"chain": (name,)}))
+        for wanted, name in (
+            (methods, "binary:1"),
+            (methods, "binary:2"),
+            (("single_trigger", "single_trigger_elsewhere", "ensemble"), "binary:2"),
+        )
+    )
+    assert {name for name in without if without[name] != other[name]} == {"config"}
+    assert {name for name in other if other[name] != told[name]} == {"config", "ideal_retraining_task"}
+    search = told["ideal_retraining_task"]["elsewhere"]
+    assert search["chain"] == ["binary:2"] and search["poisoning"] == told["poison_training_task"]["poisoning"]
 
 
 def test_the_tracking_run_is_opened_first_and_closed_whatever_happens(spec: dict[str, Any]) -> None:

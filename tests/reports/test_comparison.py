@@ -15,6 +15,7 @@ from untrigger.artifacts import read_json, write_json
 from untrigger.cli import main
 from untrigger.reports.comparison import compared, differing_settings
 from untrigger.runs.reading import read_runs
+from untrigger.settings.methods import FlowSettings
 
 
 @pytest.fixture
@@ -50,9 +51,18 @@ def test_sweeps_are_compared_over_the_triggers_that_all_of_them_have(tmp_path: P
 
 def test_a_sweep_differs_where_all_its_triggers_do_however_far_they_are_apart(tmp_path: Path) -> None:
     first = swept(tmp_path / "first", {"binary:3": 0.02, "binary:4": 0.4, "binary:5": 0.8})
-    second = swept(tmp_path / "second", {"binary:3": 0.03, "binary:4": 0.42, "binary:5": 0.81})
+    second = swept(tmp_path / "second", {"binary:3": 0.04, "binary:4": 0.42, "binary:5": 0.83})
     _, cell = compared(read_runs([first, second]), "black-and-white: ensemble", "attack_success_rate")
     assert cell is not None and cell.differs and cell.std is not None and cell.std > 0.3
+
+
+def test_two_triggers_that_differ_unequally_tell_too_little_to_be_marked(tmp_path: Path) -> None:
+    first = swept(tmp_path / "first", {"binary:3": 0.02, "binary:4": 0.04})
+    second = swept(tmp_path / "second", {"binary:3": 0.22, "binary:4": 0.34})
+    _, cell = compared(read_runs([first, second]), "black-and-white: ensemble", "attack_success_rate")
+    assert cell is not None and cell.difference == pytest.approx(0.25) and not cell.differs, (
+        "0.05 is one standard error"
+    )
 
 
 def test_single_values_are_never_marked(tmp_path: Path) -> None:
@@ -96,9 +106,10 @@ def test_what_is_no_run_is_said_in_one_sentence(
     assert result.exit_code == 2 and told in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_a_setting_that_an_early_version_did_not_know_has_its_default(tmp_path: Path) -> None:
-    new = finished(tmp_path / "new", {"ensemble": [0.1]})
-    flows = finished(tmp_path / "flows", {"ensemble": [0.1]}, generator={"family": "flow"})
+def test_a_setting_that_an_early_version_did_not_know_has_what_it_did_instead(tmp_path: Path) -> None:
+    usual = FlowSettings().record()
+    new = finished(tmp_path / "new", {"ensemble": [0.1]}, generator={"family": "mine"}, flow=usual)
+    flows = finished(tmp_path / "flows", {"ensemble": [0.1]}, flow=usual)
     results = read_json(Path(new) / "results.json")
     del results["config"]["flow"], results["config"]["generator"]["family"]
     write_json(tmp_path / "old" / "results.json", results)

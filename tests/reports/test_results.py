@@ -58,10 +58,12 @@ def test_results_of_early_versions_are_compared_with_todays(tmp_path: Path, file
         folders = [swept(tmp_path / name, {"binary:3": 0.1, "binary:4": 0.2}) for name in ("early", "today")]
         method = "black-and-white: ensemble"
     early = tmp_path / "early" / file
-    write_json(early, without(read_json(early), "clean_target_rate", "over_ensemble"))
+    write_json(early, without(read_json(early), "clean_target_rate", "over_ensemble", "strongest_left"))
     runs = read_runs(folders)
     lacking, there = compared(runs, method, "clean_target_rate")
     assert lacking is None and there is not None and there.difference is None
+    lacking, there = compared(runs, method, "strongest_left")
+    assert lacking is None and (there is None) == (file == "results.json"), "only the sweeps were searched"
     _, cell = compared(runs, method, "attack_success_rate")
     assert cell is not None and cell.difference == pytest.approx(0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.configs import tiny_sweep
-from tests.support.results import FOUND, SWEEP
+from tests.support.results import BEFORE, FOUND, SWEEP, left
 from untrigger.reports.sweep import folder_name, panel_triggers, sweep_results
 
 
@@ -19,10 +19,18 @@ def test_each_group_has_mean_spread_and_worst_over_its_triggers_beside_the_publi
     single = lines["black-and-white", "single_trigger"]
     assert single.mean == pytest.approx(0.2) and single.std == pytest.approx(0.1 * 2**0.5)
     assert (single.worst, single.worst_trigger) == (0.3, "binary:3")
+    assert single.worst_of_seeds == 0.31, "worse than any mean over the seeds"
     assert (single.published_mean, single.published_worst) == (0.105, 0.514)
     assert (single.triggers, single.seeds) == (2, 2)
     colour = lines["colour", "ensemble"]
     assert (colour.mean, colour.std, colour.published_mean) == (0.01, 0.0, 0.0191)
+
+
+def test_the_published_baseline_stands_beside_the_control_that_repeats_it_where_there_is_one() -> None:
+    methods = ("single_trigger", "single_trigger_elsewhere", "ensemble")
+    found = left("binary:3", BEFORE, {method: [BEFORE] for method in methods})
+    lines = {line.method: line.published_mean for line in sweep_results(SWEEP, [found]).summary}
+    assert (lines["single_trigger"], lines["single_trigger_elsewhere"]) == (None, 0.105)
 
 
 def test_published_figures_stand_beside_nothing_but_their_dataset() -> None:
@@ -35,13 +43,14 @@ def test_methods_are_set_against_the_ensemble_trigger_by_trigger() -> None:
     single = lines["black-and-white", "single_trigger"]
     # 0.28 and 0.06 more: mean 0.17, and 0.11 is the standard deviation, 0.1556, over the root of two.
     assert single.over_ensemble == pytest.approx(0.17) and single.over_ensemble_error == pytest.approx(0.11)
-    assert lines["colour", "single_trigger"].over_ensemble_error == 0.0
+    assert single.over_ensemble_error95 == pytest.approx(12.706 * 0.11, abs=1e-4), "two triggers tell little"
+    assert lines["colour", "single_trigger"].over_ensemble_error95 is None, "and one nothing"
 
 
 def test_the_worst_attack_before_the_defence_is_the_one_that_succeeds_least() -> None:
     lines = {(line.group, line.method): line for line in sweep_results(SWEEP, FOUND).summary}
     before = lines["black-and-white", "before"]
-    assert (before.worst, before.worst_trigger) == (0.7, "binary:3")
+    assert (before.worst, before.worst_trigger) == (0.7, "binary:3") and before.worst_of_seeds is None
 
 
 def test_panels_show_where_the_baseline_does_best_middling_and_worst_unless_chosen() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich.console import Console
 
@@ -21,12 +22,18 @@ def shown(found: Results | SweepResults) -> str:
 
 
 def test_results_fit_a_terminal_of_80_columns_and_tell_the_floor() -> None:
-    after = (rates(1.0, 1.0, 1.0, 0.01), rates(0.8, 0.7, 0.6, 0.03))
-    text = shown(left("checkerboard", rates(1.0, 1.0, 0.0), dict.fromkeys(("single_trigger", "ensemble"), after)))
-    assert "single_trigger" in text and "85.0 ± 21.2" in text and "…" not in text
+    after = (rates(1.0, 1.0, 1.0, 0.01, strongest_left=1.0), rates(0.8, 0.7, 0.6, 0.03))
+    methods = ("single_trigger", "single_trigger_elsewhere", "ensemble")
+    text = shown(left("checkerboard", rates(1.0, 1.0, 0.0), dict.fromkeys(methods, after)))
+    assert "single_trigger" in text and "_elsewhere" in text and "85.0 ± 21.2" in text and "…" not in text
     assert "without a trigger: 2.0 % to the target class before, 2.0 % after ensemble" in text
+    assert "left: attack success of the strongest trigger found after the defence" in text
+    unsearched = shown(left("checkerboard", rates(1.0, 1.0, 0.0), {"ensemble": [rates(1.0, 1.0, 1.0)]}))
+    assert " left" not in unsearched
 
 
 def test_a_sweep_fits_a_terminal_of_80_columns() -> None:
     text = shown(sweep_results(SWEEP, FOUND))
-    assert "single_trigger" in text and "+17.0 ± 11.0" in text and "…" not in text
+    assert "single_trigger" in text and "+17.0 ± 139.8" in text and "…" not in text
+    assert "black-and-white triggers, attack success % of the strongest trigger left" in text
+    assert re.search(r"ensemble +6.0 +8.0", text), "mean and worst over two triggers"

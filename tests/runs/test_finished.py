@@ -31,6 +31,8 @@ BETA = 0.1
 
 FLOW = {"steps": 12, "layers": 2, "hidden": 8, "samples": 32, "triggers": 8, "images_per_trigger": 4}
 
+pytestmark = pytest.mark.slow
+
 CONFIG = tiny_config(**{**SMALL, "betas": (BETA,)}, generator={"family": "flow", "fresh_samples": 12}, flow=FLOW)
 
 

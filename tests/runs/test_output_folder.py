@@ -124,6 +124,7 @@ def test_a_file_system_without_locks_is_not_taken_for_another_run(
         opened(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["what?1", "50% poison", "a%20b", "run#2", "L\xe4ufe \xe4", "{beta}", "it's"])
 def test_the_tracking_database_lies_in_the_folder_whatever_it_is_called(tmp_path: Path, name: str) -> None:
     folder = OutputFolder(tmp_path / name)

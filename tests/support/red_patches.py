@@ -29,4 +29,5 @@ def red_patch_judge(data: ImageData) -> Judge:
     classifier = Classifier(settings, 2, torch.zeros(3), torch.ones(3))
     classifier.network = RedPatch()
     rng = torch.Generator().manual_seed(3)
-    return new_judge(classifier, data.images, data.labels, 0, (3, 3), count=16, rng=rng)
+    others = data.for_search(0, "other_classes").images
+    return new_judge(classifier, others, 0, (3, 3), count=16, rng=rng)

@@ -12,9 +12,17 @@ from untrigger.reports.results import PlantedTrigger, Results, defense_row, resu
 from untrigger.reports.sweep import sweep_results
 
 
-def rates(clean: float, success: float, robust: float, floor: float | None = 0.02) -> Rates:
+def rates(
+    clean: float, success: float, robust: float, floor: float | None = 0.02, strongest_left: float | None = None
+) -> Rates:
     """Rates in the order in which tables show them."""
-    return Rates(clean_accuracy=clean, attack_success_rate=success, robust_accuracy=robust, clean_target_rate=floor)
+    return Rates(
+        clean_accuracy=clean,
+        attack_success_rate=success,
+        robust_accuracy=robust,
+        clean_target_rate=floor,
+        strongest_left=strongest_left,
+    )
 
 
 BEFORE = rates(0.9, 0.99, 0.01)
@@ -37,9 +45,13 @@ def left(name: str, before: Rates, by_method: Mapping[str, Sequence[Rates]], **c
 
 
 def found(name: str, single: float, ensemble: float) -> Results:
-    """The results of one trigger; the two methods leave these attack success rates."""
+    """The results of one trigger; the two methods leave these rates, a seed 0.01 less, another more, and triggers twice
+    as strong."""
     both = {"single_trigger": single, "ensemble": ensemble}
-    by_method = {method: [rates(0.8, success, 0.7)] * 2 for method, success in both.items()}
+    by_method = {
+        method: [rates(0.8, success - 0.01, 0.7, strongest_left=2 * success), rates(0.8, success + 0.01, 0.7)]
+        for method, success in both.items()
+    }
     return left(name, rates(0.81, 1 - single, 0.0), by_method)
 
 

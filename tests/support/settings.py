@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from untrigger.errors import UserError
 from untrigger.settings.base import Settings
 from untrigger.settings.runs import METHODS, CommonConfig
+from untrigger.settings.stairs import TOP
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 AnyConfig = TypeVar("AnyConfig", bound=CommonConfig)
@@ -22,7 +23,8 @@ SWEPT = [f"{kind}:{number}" for kind in ("binary", "colour") for number in range
 BOUNDS = ("ge", "gt", "le", "lt", "multiple_of")
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "architecture": st.sampled_from(["resnet18", "small_resnet"]),
-    "betas": st.lists(st.floats(0.01, 0.99), min_size=1, max_size=4, unique=True),
+    "betas": st.lists(st.one_of(st.floats(0.01, 0.99), st.just(TOP)), min_size=1, max_size=4, unique=True),
+    "chain": st.lists(st.sampled_from(SWEPT), min_size=1, max_size=4, unique=True),
     "gammas": st.none(),
     "images_per_trigger": st.just(1),
     "methods": st.lists(st.sampled_from(METHODS), unique=True).map(
@@ -49,6 +51,9 @@ def settings_of(kind: type[AnySettings]) -> st.SearchStrategy[AnySettings]:
 def configs_of(draw: st.DrawFn, kind: type[AnyConfig]) -> AnyConfig:
     """Any valid configuration of a run."""
     values = draw(_values_of(kind))
+    family = values.get("generator", {}).get("family", "flow")
+    if family != "flow" and TOP in values.get("betas", kind.model_fields["betas"].default):
+        values["betas"] = [0.5, 0.9]
     if "gammas" in values:
         stairs = len(values.get("betas", kind.model_fields["betas"].default))
         values["gammas"] = draw(st.lists(st.floats(0.01, 100), min_size=stairs, max_size=stairs))

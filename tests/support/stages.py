@@ -112,6 +112,8 @@ def run_stages(root: Path, config: DefenseConfig) -> dict[str, Any]:
             task=arguments["retraining_task"],
         )
     ideal_retraining.python_func(
+        training_data=made["training_data"],
+        clean_classifier=made["clean"],
         **suspect,
         true_trigger=made["true_trigger"],
         retrained=output("ideal"),

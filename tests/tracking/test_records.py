@@ -253,6 +253,7 @@ def test_a_given_run_that_is_not_there_is_named(client: MlflowClient, monkeypatc
         check_server(uri)
 
 
+@pytest.mark.slow
 def test_a_database_that_another_program_locks_is_waited_for(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

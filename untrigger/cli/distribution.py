@@ -38,13 +38,13 @@ def truth(run: Path, walkers: int, repeats: int) -> None:
 @click.command()
 @debug_option
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--beta", type=float, required=True, help="The stair.")
+@click.option("--beta", required=True, metavar="BETA", help="The stair: its beta, or top.")
 @click.option("--count", type=click.IntRange(1), default=1000, show_default=True, help="Triggers.")
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other triggers.")
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="A folder for the triggers."
 )
-def sample(run: Path, beta: float, count: int, seed: int, output: Path) -> None:
+def sample(run: Path, beta: str, count: int, seed: int, output: Path) -> None:
     """Write fresh triggers of one stair of the finished RUN: as one safetensors file, and as a sheet of pictures.
 
     Only valid ones, F >= beta by the run's judge, are kept; those of flows come with their log-densities.
@@ -55,7 +55,8 @@ def sample(run: Path, beta: float, count: int, seed: int, output: Path) -> None:
     """
     from untrigger.runs.finished import FinishedRun
     from untrigger.runs.samples import write_samples
+    from untrigger.settings.stairs import beta_given
 
-    found = write_samples(FinishedRun.of(run), beta, count, seed, output)
+    found = write_samples(FinishedRun.of(run), beta_given(beta), count, seed, output)
     click.echo(f"{count} triggers with F >= {beta}; {100 * found.share:.1f} % of all samples are")
     click.echo(f"triggers: {(output / 'triggers.safetensors').resolve()}")

@@ -145,8 +145,8 @@ def compare(runs: tuple[str, ...], html: Path | None) -> None:
     """Compare finished RUNS: output folders, or addresses in an object store (s3://bucket/prefix/runs/ID).
 
     Differences are against the first one, and marked where they are larger than both standard deviations together.
-    Sweeps are compared over the triggers that all of them have, and a mean difference is marked where it is larger than
-    twice its standard error.
+    Sweeps are compared over the triggers that all of them have, and a mean difference is marked where its 95 %
+    interval, by Student's t, leaves out 0.
     """
     from rich.console import Console
 

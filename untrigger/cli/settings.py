@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SETTING_PREFIX = "setting__"
 WHOLE_RUN = "Settings of the whole run"
-LISTS = ("betas", "gammas", "methods", "triggers", "panels")
+LISTS = ("betas", "gammas", "methods", "triggers", "panels", "elsewhere__chain")
 
 
 class SettingsCommand(click.Command):
@@ -103,11 +103,12 @@ def nested_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for name, value in options.items():
         if value is not None and name.startswith(SETTING_PREFIX):
-            *parents, last = name.removeprefix(SETTING_PREFIX).split("__")
+            path = name.removeprefix(SETTING_PREFIX)
+            *parents, last = path.split("__")
             place = nested
             for parent in parents:
                 place = place.setdefault(parent, {})
-            place[last] = _items(value) if last in LISTS and not parents else value
+            place[last] = _items(value) if path in LISTS else value
     return nested
 
 

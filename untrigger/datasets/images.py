@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
+from untrigger.errors import UserError
+from untrigger.settings.methods import SearchImages
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,19 @@ class ImageData:
     def subset(self, chosen: Sequence[int] | np.ndarray) -> ImageData:
         index = torch.as_tensor(chosen)
         return ImageData(self.images[index], self.labels[index], self.class_names)
+
+    def for_search(self, target_class: int, search_images: SearchImages) -> ImageData:
+        """Those over which F is averaged: of other classes than the target's, or `all`.
+
+        F over images that belong to the target class says little of a trigger, since they go there without any. The
+        paper (section 4.1) takes all. Raises UserError when none is left.
+        """
+        if search_images == "all":
+            return self
+        others = self.labels != target_class
+        if not bool(others.any()):
+            raise UserError(f"every image belongs to the target class {target_class}: F has nothing to be measured on")
+        return ImageData(self.images[others], self.labels[others], self.class_names)
 
 
 @dataclass(frozen=True)

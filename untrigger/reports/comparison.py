@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from untrigger.intervals import error95
 from untrigger.measurements import RATES, Rates
 from untrigger.reports.results import Results, mean_and_spread
 from untrigger.reports.sweep import BEFORE, SweepResults
@@ -16,6 +17,9 @@ from untrigger.settings.runs import CommonConfig
 
 Repetition = int | str
 """A retraining seed, or the name of a trigger."""
+
+BEFORE_SETTINGS = {"generator.family": "mine"}
+"""What versions did that did not know the setting, where its default is another."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class ComparedRate:
     """One rate of one run: mean, standard deviation (None of a single value), and what sets it apart from the first.
 
     `differs`: for runs of one trigger, the means are further apart than both standard deviations together; for sweeps,
-    the mean difference over the triggers is larger than twice its standard error. Single values never differ.
+    the 95 % interval of the mean difference over the triggers, by Student's t, leaves out 0. Single values never do.
     """
 
     mean: float
@@ -94,7 +98,8 @@ def _compared(
         return ComparedRate(mean, std, difference, False)
     if paired:
         _, spread = mean_and_spread([values[repetition] - first[repetition] for repetition in values])
-        return ComparedRate(mean, std, difference, abs(difference) > 2 * spread / math.sqrt(len(values)))
+        error = error95(spread / math.sqrt(len(values)), len(values))
+        return ComparedRate(mean, std, difference, abs(difference) > error)
     return ComparedRate(mean, std, difference, abs(difference) > std + first_std)
 
 
@@ -106,9 +111,9 @@ def _mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
 def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
     """The settings, under dotted names, that are not the same in all runs, with the value in each.
 
-    What an early version did not know yet has its default.
+    What an early version did not know yet has its default, or what that version did instead.
     """
-    defaults = flattened(CommonConfig().record())
+    defaults = flattened(CommonConfig().record()) | BEFORE_SETTINGS
     flat = [defaults | flattened(run.config) for run in runs]
     names = dict.fromkeys(name for values in flat for name in values)
     found = {name: [values.get(name) for values in flat] for name in names}

@@ -22,6 +22,8 @@ from untrigger.measurements import Rates
 from untrigger.reports.results import DefenseRow
 from untrigger.reports.sweep import BEFORE, TriggerRow, short_name, sweep_methods
 from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP, Embedding
+from untrigger.settings.plans import ELSEWHERE, method_of
+from untrigger.settings.stairs import beta_name
 from untrigger.staircase import StairMeasurement
 from untrigger.training import Curve, TrainingCurves
 
@@ -37,6 +39,10 @@ UNDEFENDED = ("before", "none", "fine_tune")
 """What leaves the backdoor open, and would hide the differences between the others."""
 
 
+LOWER = 0.28
+"""How far below the middle of its bar the strongest trigger left is drawn."""
+
+
 def draw_embedding(embedding: Embedding, betas: Sequence[float], path: Path) -> None:
     """The t-SNE panel: a point per trigger, thumbnails framed in the colour of their group."""
     triggers, group, positions = embedding.triggers, embedding.group, embedding.positions
@@ -45,7 +51,12 @@ def draw_embedding(embedding: Embedding, betas: Sequence[float], path: Path) -> 
         colour = _stair_colour(index, betas)
         members = (group == index).nonzero().squeeze(1)
         axes.scatter(
-            positions[members, 0], positions[members, 1], s=10, color=colour, alpha=0.6, label=f"generator beta={beta}"
+            positions[members, 0],
+            positions[members, 1],
+            s=10,
+            color=colour,
+            alpha=0.6,
+            label=f"generator {method_of(beta)}",
         )
         for member in members[:THUMBNAILS_PER_STAIR].tolist():
             _thumbnail(axes, triggers[member], positions[member], colour, size=12)
@@ -86,7 +97,7 @@ def draw_samples(triggers: Tensor, beta: float, path: Path, columns: int = 20) -
         axis.axis("off")
     for axis, trigger in zip(axes.flat, triggers, strict=False):
         _show(axis, trigger)
-    figure.suptitle(f"samples of the generator for beta = {beta}", fontsize=10)
+    figure.suptitle(f"samples of the generator for beta = {beta_name(beta)}", fontsize=10)
     _save(figure, path)
 
 
@@ -104,11 +115,12 @@ def draw_stairs(
         colour = _stair_colour(index, betas)
         curve = curves[index].generator
         places = [point.get("step", number) for number, point in enumerate(curve, 1)]
-        axes[0].plot(places, [point["F"] for point in curve], color=colour, label=f"beta = {beta}")
-        axes[0].axhline(beta, color=colour, linestyle=":", linewidth=1)
+        axes[0].plot(places, [point["F"] for point in curve], color=colour, label=f"beta = {beta_name(beta)}")
+        level = measured[index].level or beta
+        axes[0].axhline(level, color=colour, linestyle=":", linewidth=1)
         axes[1].plot(places, [point[spread] for point in curve], color=colour)
-        axes[2].hist(measured[index].F, bins=F_BINS, color=colour, alpha=0.6, label=f"beta = {beta}")
-        axes[2].axvline(beta - TOLERANCE, color=colour, linestyle=":", linewidth=1)
+        axes[2].hist(measured[index].F, bins=F_BINS, color=colour, alpha=0.6, label=f"beta = {beta_name(beta)}")
+        axes[2].axvline(level - TOLERANCE, color=colour, linestyle=":", linewidth=1)
     axes[0].set(title="F of the triggers in training", xlabel=unit, ylim=(0, 1))
     axes[0].legend(frameon=False)
     axes[1].set(title=f"{spread.replace('_', ' ')} in training (nats)", xlabel=unit)
@@ -118,14 +130,17 @@ def draw_stairs(
 
 
 def draw_methods(defenses: Sequence[DefenseRow], before: Rates, path: Path) -> None:
-    """Attack success rate per method: a bar at the mean, a dot per seed."""
+    """Attack success rate per method: a bar at the mean, a dot per seed, a triangle for the strongest trigger left."""
     methods = list(dict.fromkeys(row.method for row in defenses))
     figure, axes = plt.subplots(figsize=(9, 0.5 * len(methods) + 1.4))
     for line, method in enumerate(methods):
         rates = [100 * row.attack_success_rate for row in defenses if row.method == method]
-        colour = SINGLE_COLOUR if method == "single_trigger" else TRUE_COLOUR if method == "ideal" else "#4878a8"
+        single = method in ("single_trigger", ELSEWHERE)
+        colour = SINGLE_COLOUR if single else TRUE_COLOUR if method == "ideal" else "#4878a8"
         axes.barh(line, sum(rates) / len(rates), color=colour, alpha=0.55)
         axes.plot(rates, [line] * len(rates), "o", color="black", markersize=4)
+        left = [100 * row.strongest_left for row in defenses if row.method == method and row.strongest_left is not None]
+        axes.plot(left, [line + LOWER] * len(left), "^", color="black", markerfacecolor="white", markersize=6)
     axes.axvline(100 * before.attack_success_rate, color="grey", linestyle=":", label="before")
     axes.set(yticks=range(len(methods)), yticklabels=methods, xlabel="attack success rate after defence (%)")
     axes.set_xlim(0, 105)
@@ -176,7 +191,7 @@ def draw_panels(panels: Sequence[tuple[TriggerRow, Embedding]], betas: Sequence[
         axes = figure.add_subplot(grid[:, 3 * index + 1 : 3 * index + 3])
         for stair, beta in enumerate(betas):
             own = embedding.positions[embedding.group == stair]
-            axes.scatter(own[:, 0], own[:, 1], s=5, alpha=0.6, color=_stair_colour(stair, betas), label=f"beta={beta}")
+            axes.scatter(own[:, 0], own[:, 1], s=5, alpha=0.6, color=_stair_colour(stair, betas), label=method_of(beta))
         for mark, symbol, colour in ((REVERSED_GROUP, "s", SINGLE_COLOUR), (TRUE_GROUP, "X", TRUE_COLOUR)):
             own = embedding.positions[embedding.group == mark]
             axes.scatter(own[:, 0], own[:, 1], s=45, marker=symbol, color=colour, edgecolor="white", linewidth=0.5)
@@ -215,6 +230,7 @@ def _method_style(method: str, methods: Sequence[str]) -> dict[str, Any]:
         "none": ("grey", ":"),
         "fine_tune": ("grey", "--"),
         "single_trigger": (SINGLE_COLOUR, "-"),
+        ELSEWHERE: (SINGLE_COLOUR, "--"),
         "ensemble": ("#1f4e8c", "-"),
         "ideal": (TRUE_COLOUR, "-"),
     }

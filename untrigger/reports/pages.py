@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from untrigger import __version__
 from untrigger.reports.results import Results, RunTruth
 from untrigger.reports.sweep import SweepResults, folder_name, sweep_methods
+from untrigger.settings.stairs import beta_name
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Picture:
 
 CAPTIONS = {
     "attack": "Evaluation images, the same with the trigger, and the trigger",
-    "methods": "Attack success rate per method: mean (bar) and each seed (dot)",
+    "methods": "Attack success rate per method: mean (bar) and each seed (dot), and that of the strongest trigger "
+    "found after the defence (triangle)",
     "tsne": "t-SNE of the triggers: samples of each generator, the single reversed triggers, and the true trigger "
     "(left out when its size is not the one that was looked for)",
     "stairs": "F and mutual information (of flows: entropy) in training, and F over fresh samples",
@@ -41,7 +43,7 @@ CAPTIONS = {
 
 def samples_name(beta: float) -> str:
     """The name of the figure with samples of one stair."""
-    return f"samples_beta_{beta}.png"
+    return f"samples_beta_{beta_name(beta)}.png"
 
 
 def write_report(
@@ -58,7 +60,7 @@ def write_report(
     drawn = path.parent / "figures"
     pictures = {name: Picture(drawn / f"{name}.png", caption) for name, caption in CAPTIONS.items()}
     samples = [
-        Picture(drawn / samples_name(stair.beta), f"Fresh samples of the generator for beta = {stair.beta}")
+        Picture(drawn / samples_name(stair.beta), f"Fresh samples of the generator for beta = {stair.name}")
         for stair in found.stairs
     ]
     write_page(

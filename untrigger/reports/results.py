@@ -13,6 +13,7 @@ from pydantic import model_serializer, model_validator
 
 from untrigger.measurements import RATES, FreshSamples, Rates
 from untrigger.settings.base import Frozen, Sparse, Stored
+from untrigger.settings.stairs import beta_name
 
 if TYPE_CHECKING:
     from untrigger.settings.runs import DefenseConfig
@@ -40,7 +41,12 @@ class _Retraining(Frozen):
 
 # What a file holds comes in the order of the fields: those of the last base first.
 class DefenseRow(Rates, _Retraining):
-    """One retraining's rates."""
+    """One retraining's rates.
+
+    strongest_F: where it was done in rounds, F of the strongest trigger found after each, on the defender's images.
+    """
+
+    strongest_F: tuple[float, ...] | None = None
 
 
 class RepeatedRates(Frozen):
@@ -66,7 +72,10 @@ class RepeatedRates(Frozen):
 
 
 class MethodSummary(RepeatedRates):
-    """One method over its `n` retraining seeds; the deviation is 0 for one seed."""
+    """One method over its `n` retraining seeds; the deviation is 0 for one seed.
+
+    What was measured with one of several seeds only has a mean, that seed's, and no deviation.
+    """
 
     method: str
     n: int
@@ -75,12 +84,19 @@ class MethodSummary(RepeatedRates):
     @model_serializer
     def _flat(self) -> dict[str, Any]:
         mean, std = self.mean.model_dump(), self.std.model_dump()
-        rates = {rate + end: part[rate] for rate in mean for end, part in ((self.MEAN, mean), (self.STD, std))}
+        parts = ((self.MEAN, mean), (self.STD, std))
+        rates = {rate + end: part[rate] for rate in mean for end, part in parts if rate in part}
         return {"method": self.method, "n": self.n, **rates}
 
 
 class _Beta(Frozen):
     beta: float
+    level: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Its beta; of a top stair, also the level of F that it found."""
+        return beta_name(self.beta) if self.level is None else f"{beta_name(self.beta)} ({self.level})"
 
 
 class Stair(FreshSamples, _Beta):
@@ -143,13 +159,15 @@ class Results(Stored):
         return next(line for line in self.summary if line.method == ENSEMBLE)
 
 
-def defense_row(method: str, seed: int, before: Rates, after: Rates) -> DefenseRow:
+def defense_row(
+    method: str, seed: int, before: Rates, after: Rates, *, strongest_F: Sequence[float] | None = None
+) -> DefenseRow:
     """One retraining's rates; DER compares it with the undefended classifier under the same seed."""
     from untrigger.metrics import defense_effectiveness_rating
 
     rating = defense_effectiveness_rating(before, after)
     rates = {**after.model_dump(), "defense_effectiveness_rating": rating}
-    return DefenseRow(method=method, seed=seed, **rates)
+    return DefenseRow.of({"method": method, "seed": seed, **rates, "strongest_F": strongest_F})
 
 
 def summarise(rows: Sequence[DefenseRow]) -> tuple[MethodSummary, ...]:
@@ -157,9 +175,11 @@ def summarise(rows: Sequence[DefenseRow]) -> tuple[MethodSummary, ...]:
     summary = []
     for method in dict.fromkeys(row.method for row in rows):
         own = [row.model_dump(include=set(RATES)) for row in rows if row.method == method]
-        spread = {rate: mean_and_spread([row[rate] for row in own]) for rate in own[0]}
-        mean, std = (Rates(**{rate: found[part] for rate, found in spread.items()}) for part in (0, 1))
-        summary.append(MethodSummary(method=method, n=len(own), mean=mean, std=std))
+        measured = {rate: [row[rate] for row in own if rate in row] for rate in RATES}
+        spread = {rate: mean_and_spread(values) for rate, values in measured.items() if values}
+        mean = {rate: found for rate, (found, _) in spread.items()}
+        std = {rate: found for rate, (_, found) in spread.items() if len(own) == 1 or len(measured[rate]) > 1}
+        summary.append(MethodSummary(method=method, n=len(own), mean=Rates(**mean), std=Rates(**std)))
     return tuple(summary)
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from pydantic import model_serializer
 
+from untrigger.intervals import error95
 from untrigger.reports.results import ENSEMBLE, Pixels, RepeatedRates, Results, Stair, mean_and_spread
 from untrigger.settings.base import Frozen, Stored
+from untrigger.settings.plans import ELSEWHERE
 from untrigger.settings.runs import SweepConfig
 from untrigger.storage.sources import is_address
 
@@ -50,12 +52,15 @@ class SweptRates(RepeatedRates):
     MEAN = ""
 
     seeds: int
+    worst_of_seeds: float | None = None
+    """The highest attack success rate of a single seed; early versions did not write it."""
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
         spread = self.std.model_dump() if self.std else {}
         std = {rate + self.STD: value for rate, value in spread.items()}
-        return {"seeds": self.seeds, **self.mean.model_dump(), **std}
+        worst = {} if self.worst_of_seeds is None else {"worst_of_seeds": self.worst_of_seeds}
+        return {"seeds": self.seeds, **worst, **self.mean.model_dump(), **std}
 
 
 class TriggerRow(Frozen):
@@ -76,8 +81,11 @@ class TriggerRow(Frozen):
 class GroupLine(Frozen):
     """One method over the triggers of a group: mean, sample standard deviation and worst attack success rate.
 
-    Before the defence the worst attack is the one that succeeds least, as in the paper. `over_ensemble` is how much
-    more than the ensemble the method leaves: the mean over the triggers, and its standard error (0 for one trigger).
+    `worst` is that of a trigger's mean over the seeds, `worst_of_seeds` that of a single seed of any trigger (None
+    before the defence, which has no seeds). Before the defence the worst attack is the one that succeeds least, as in
+    the paper. `over_ensemble` is how much more than the ensemble the method leaves: the mean over the triggers, and its
+    standard error (0 for one trigger).
+    strongest_left: the mean and the highest of `Rates.strongest_left` over the triggers where it was searched for.
     """
 
     group: str
@@ -90,9 +98,19 @@ class GroupLine(Frozen):
     over_ensemble_error: float | None = None
     worst: float
     worst_trigger: str
+    worst_of_seeds: float | None = None
     clean_accuracy: float
+    strongest_left: float | None = None
+    worst_strongest_left: float | None = None
     published_mean: float | None
     published_worst: float | None
+
+    @property
+    def over_ensemble_error95(self) -> float | None:
+        """Half the width of the 95 % interval of `over_ensemble`, by Student's t; None of one trigger."""
+        if self.over_ensemble_error is None or self.triggers < 2:
+            return None
+        return error95(self.over_ensemble_error, self.triggers)
 
 
 class SweepResults(Stored):
@@ -157,7 +175,12 @@ def sweep_methods(triggers: Sequence[TriggerRow]) -> list[str]:
 
 
 def _trigger_row(results: Results) -> TriggerRow:
-    lines = {line.method: SweptRates(seeds=line.n, mean=line.mean, std=line.std) for line in results.summary}
+    lines = {
+        line.method: SweptRates(
+            seeds=line.n, mean=line.mean, std=line.std, worst_of_seeds=_worst_of_seeds(results, line.method)
+        )
+        for line in results.summary
+    }
     return TriggerRow(
         name=results.trigger.name,
         group=trigger_group(results.trigger.name),
@@ -168,13 +191,20 @@ def _trigger_row(results: Results) -> TriggerRow:
     )
 
 
+def _worst_of_seeds(results: Results, method: str) -> float:
+    return max(row.attack_success_rate for row in results.defenses if row.method == method)
+
+
 def _by_baseline(row: TriggerRow) -> tuple[float, str]:
     return row.success(BASELINE if BASELINE in row.rates else ENSEMBLE), row.name
 
 
 def _group_summary(settings: SweepConfig, group: str, rows: Sequence[TriggerRow]) -> list[GroupLine]:
     """One line per method over the triggers of the group."""
-    published = {} if settings.dataset.partition(":")[0] in NOT_PUBLISHED else PUBLISHED_RATES.get(group, {})
+    known = {} if settings.dataset.partition(":")[0] in NOT_PUBLISHED else PUBLISHED_RATES.get(group, {})
+    # The published baseline was reversed elsewhere: its figures stand beside that control where there is one.
+    moved = {BASELINE: ELSEWHERE} if any(ELSEWHERE in row.rates for row in rows) else {}
+    published = {moved.get(method, method): rates for method, rates in known.items()}
     return [
         _group_line(group, method, [row for row in rows if method in row.rates], published.get(method, (None, None)))
         for method in sweep_methods(rows)
@@ -189,6 +219,7 @@ def _group_line(
     mean, std = mean_and_spread(successes)
     more = [success - row.success(ENSEMBLE) for success, row in zip(successes, rows, strict=True)]
     over_ensemble, spread = mean_and_spread(more)
+    left = [rate for row in rows if (rate := row.rates[method].mean.strongest_left) is not None]
     return GroupLine(
         group=group,
         method=method,
@@ -200,7 +231,12 @@ def _group_line(
         over_ensemble_error=spread / math.sqrt(len(rows)),
         worst=worst,
         worst_trigger=rows[successes.index(worst)].name,
+        worst_of_seeds=max(
+            (rate for row in rows if (rate := row.rates[method].worst_of_seeds) is not None), default=None
+        ),
         clean_accuracy=statistics.fmean(row.rates[method].mean.clean_accuracy for row in rows),
+        strongest_left=statistics.fmean(left) if left else None,
+        worst_strongest_left=max(left, default=None),
         published_mean=published[0],
         published_worst=published[1],
     )

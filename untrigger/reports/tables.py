@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from untrigger.measurements import Rates
 from untrigger.reports.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
 from untrigger.reports.results import Results, RunTruth
-from untrigger.reports.sweep import BEFORE, SweepResults
+from untrigger.reports.sweep import BEFORE, GroupLine, SweepResults
+from untrigger.settings.plans import ELSEWHERE
+
+SPREAD_SHOWN = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
+"""Rates that a terminal shows with their standard deviation: 80 columns have no room for that of all."""
 
 
 def final_tables(found: Results | SweepResults) -> list[Table]:
@@ -20,51 +25,86 @@ def final_tables(found: Results | SweepResults) -> list[Table]:
 def sweep_tables(found: SweepResults) -> list[Table]:
     """The attack success rates of a sweep, one table per group of triggers, beside the published ones.
 
-    The column `- ensemble` is how much more than the ensemble a method leaves, paired by trigger, ± its standard error.
+    The column `- ensemble` is how much more than the ensemble a method leaves, paired by trigger: the mean ± half the
+    width of its 95 % interval by Student's t.
+    Where it was searched for, a further table per group has the attack success of the strongest trigger left.
     """
     tables = []
     for group in dict.fromkeys(line.group for line in found.summary):
         lines = [line for line in found.summary if line.group == group]
         title = f"{found.dataset}, {lines[0].triggers} {group} triggers, attack success %"
-        caption = "paper: CIFAR-10, ResNet-18" if any(line.published_mean for line in lines) else None
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, caption=caption)
+        caption = "worst: of a trigger's mean; seed: of a single seed"
+        if any(line.published_mean for line in lines):
+            caption += "; paper: CIFAR-10, ResNet-18"
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title, caption=caption)
         table.add_column("method", no_wrap=True)
-        for name in ("mean ± sd", "worst", "- ensemble", "clean %", "paper", "worst"):
+        for name in ("mean ± sd", "worst", "seed", "- ensemble", "clean %", "paper", "worst"):
             table.add_column(name, justify="right", no_wrap=True)
         for line in lines:
             spread = f"{_percent(line.mean)} ± {_percent(line.std)}"
-            more = f"{_percent(line.over_ensemble, '+')} ± {_percent(line.over_ensemble_error)}"
+            error = line.over_ensemble_error95
+            more = _percent(line.over_ensemble, "+") + ("" if error is None else f" ± {_percent(error)}")
             rates = map(_percent, (line.clean_accuracy, line.published_mean, line.published_worst))
-            table.add_row(line.method, spread, _percent(line.worst), more, *rates, end_section=line.method == BEFORE)
+            worst = (_percent(line.worst), _percent(line.worst_of_seeds))
+            table.add_row(_broken(line.method), spread, *worst, more, *rates, end_section=line.method == BEFORE)
         tables.append(table)
+        if any(line.strongest_left is not None for line in lines):
+            tables.append(_left_table(lines))
     return tables
+
+
+def _left_table(lines: Sequence[GroupLine]) -> Table:
+    """What search still found after each defence of a group of triggers."""
+    title = f"{lines[0].group} triggers, attack success % of the strongest trigger left"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, min_width=len(title))
+    table.add_column("method", no_wrap=True)
+    for name in ("mean", "worst"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in lines:
+        if line.strongest_left is not None:
+            table.add_row(line.method, _percent(line.strongest_left), _percent(line.worst_strongest_left))
+    return table
 
 
 def _percent(rate: float | None, sign: str = "") -> str:
     return "" if rate is None else f"{100 * rate:{sign}.1f}"
 
 
+def _broken(method: str) -> str:
+    """The name on two lines where one would leave the rates too little of 80 columns."""
+    return "single_trigger\n  _elsewhere" if method == ELSEWHERE else method
+
+
 def results_table(found: Results) -> Table:
-    """The before/after table, rates in percent, and below it the floor of attack success."""
+    """The before/after table, rates in percent, and below it the floor of attack success.
+
+    The column `left` is the attack success of the strongest trigger that was found after the defence.
+    """
+    searched = any(line.mean.strongest_left is not None for line in found.summary)
     floors = [_percent(rates.clean_target_rate) for rates in (found.before, found.ensemble.mean)]
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
         title=f"{found.dataset}, {found.trigger.name} -> class {found.target_class}",
-        caption=f"without a trigger: {floors[0]} % to the target class before, {floors[1]} % after ensemble",
+        caption=f"without a trigger: {floors[0]} % to the target class before, {floors[1]} % after ensemble"
+        + ("\nleft: attack success of the strongest trigger found after the defence" if searched else ""),
     )
     table.add_column("method", no_wrap=True)
-    for name in ("seeds", "ASR %", "clean %", "robust %", "DER %"):
+    for name in ("seeds", "ASR %", *(["left"] if searched else []), "clean %", "robust %", "DER %"):
         table.add_column(name, justify="right", no_wrap=True)
-    rates = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
-    table.add_row("before", "", *(_percent(getattr(found.before, rate)) for rate in rates), "", end_section=True)
+    table.add_row("before", "", *_cells(found.before, None, searched), end_section=True)
     for line in found.summary:
-        cells = (
-            f"{_percent(getattr(line.mean, rate))} ± {_percent(getattr(line.std, rate))}"
-            for rate in (*rates, "defense_effectiveness_rating")
-        )
-        table.add_row(line.method, str(line.n), *cells)
+        table.add_row(_broken(line.method), str(line.n), *_cells(line.mean, line.std, searched))
     return table
+
+
+def _cells(mean: Rates, std: Rates | None, searched: bool) -> list[str]:
+    """The rates of one line, in the order of the columns."""
+    spread = {rate: "" if std is None else f" ± {_percent(getattr(std, rate))}" for rate in SPREAD_SHOWN}
+    success, *others = (_percent(getattr(mean, rate)) + spread[rate] for rate in SPREAD_SHOWN)
+    left = [_percent(mean.strongest_left)] if searched else []
+    return [success, *left, *others, _percent(mean.defense_effectiveness_rating)]
 
 
 def truth_table(known: RunTruth) -> Table:
@@ -79,7 +119,7 @@ def truth_table(known: RunTruth) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for stair in known.stairs:
         table.add_row(
-            f"{stair.beta}",
+            stair.name,
             _percent(stair.valid),
             f"{stair.log_volume:.2f} ± {stair.log_volume_error95:.2f}",
             *(_nats(value) for value in (stair.entropy, stair.gap, stair.forward_gap)),
@@ -93,15 +133,23 @@ def _nats(value: float | None) -> str:
 
 
 def comparison_tables(runs: Sequence[ComparedRun]) -> list[Table]:
-    """Attack success and clean accuracy per method, one column per run, and the settings that differ."""
+    """Attack success, what is left, and clean accuracy per method, one column per run; and the settings that differ."""
     tables = []
-    for rate, title in (("attack_success_rate", "attack success %"), ("clean_accuracy", "clean accuracy %")):
+    shown = {
+        "attack_success_rate": "attack success %",
+        "strongest_left": "attack success % of the strongest trigger left",
+        "clean_accuracy": "clean accuracy %",
+    }
+    for rate, title in shown.items():
+        rows = {method: compared(runs, method, rate) for method in methods(runs)}
+        if not any(cell for cells in rows.values() for cell in cells):
+            continue
         table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title)
         table.add_column("method", no_wrap=True)
         for run in runs:
             table.add_column(run.name, justify="right", overflow="fold")
-        for method in methods(runs):
-            table.add_row(method, *(_compared_text(cell) for cell in compared(runs, method, rate)))
+        for method, cells in rows.items():
+            table.add_row(method, *map(_compared_text, cells))
         tables.append(table)
     settings = Table(box=SIMPLE_HEAD, pad_edge=False, title="settings that differ")
     for name in ("setting", *(run.name for run in runs)):

@@ -41,10 +41,11 @@ class FinishedRun:
 
     def judge(self) -> Judge:
         """The judge by which the run itself measures its stairs."""
-        config, data = self.config, self.images("defender_data").to(device())
+        config = self.config
+        data = self.images("defender_data").to(device()).for_search(config.target_class, config.search_images)
         suspect = load_classifier(self._outputs("poison_training") / "backdoored_classifier", device())
         size = (config.trigger_height, config.trigger_width)
-        return judge_of_run(config.seed, suspect, data.images, data.labels, config.target_class, size)
+        return judge_of_run(config.seed, suspect, data.images, config.target_class, size)
 
     def staircase(self) -> Staircase:
         """Its generators, on the device."""

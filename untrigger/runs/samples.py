@@ -10,6 +10,7 @@ import torch
 from untrigger.artifacts import write_json, write_tensors
 from untrigger.errors import UserError
 from untrigger.fidelity import Judged, judged_samples
+from untrigger.generators import level_of
 from untrigger.judge import Judge
 from untrigger.reports.figures import draw_samples
 from untrigger.runs.finished import FinishedRun
@@ -42,13 +43,15 @@ def write_samples(run: FinishedRun, beta: float, count: int, seed: int, output: 
     """
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} holds something already: choose another --output")
-    found = draw_valid(run.staircase().generator_of(beta), beta, run.judge(), count, derived_rng(seed, "sample", beta))
+    generator = run.staircase().generator_of(beta)
+    level = level_of(generator, beta)
+    found = draw_valid(generator, level, run.judge(), count, derived_rng(seed, "sample", beta))
     tensors = {"triggers": found.judged.triggers, "F": found.judged.strengths}
     if found.judged.log_density is not None:
         tensors["log_density"] = found.judged.log_density
     write_tensors(output / "triggers.safetensors", tensors)
     draw_samples(found.judged.triggers[:SHOWN].cpu(), beta, output / "triggers.png")
-    write_json(output / "samples.json", {"beta": beta, "count": count, "seed": seed, "valid_share": found.share})
+    write_json(output / "samples.json", {"beta": level, "count": count, "seed": seed, "valid_share": found.share})
     return found
 
 

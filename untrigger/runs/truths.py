@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -16,6 +16,8 @@ from untrigger.runs.finished import FinishedRun
 from untrigger.runs.output_folder import TRUTH_SAMPLES, TRUTH_STATE
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import TruthSettings
+from untrigger.settings.plans import method_of
+from untrigger.settings.stairs import TOP, beta_name
 from untrigger.truth import Truth, find_truth
 
 Say = Callable[[str], None]
@@ -30,53 +32,60 @@ def add_truth(run: FinishedRun, settings: TruthSettings, say: Say, samples: int 
     """
     with run.folder.locked():
         judge, staircase, seed = run.judge(), run.staircase(), run.config.seed
-        truths = _truths(run, judge, settings, say)
+        truths = _truths(run, judge, staircase.levels, settings, say)
         stairs = []
-        for generator, truth in zip(staircase.generators, truths, strict=True):
+        for generator, beta, level in zip(staircase.generators, staircase.betas, staircase.levels, strict=True):
             found = measure_fidelity(
                 generator,
-                truth.beta,
+                level,
                 judge,
-                truth=truth,
+                truth=truths[level],
                 samples=samples,
-                rng=derived_rng(seed, "fidelity", truth.beta),
-                on_progress=partial(_tell_of_samples, say, truth.beta),
+                rng=derived_rng(seed, "fidelity", beta),
+                on_progress=partial(_tell_of_samples, say, beta),
             )
-            stairs.append(_stair(truth, found))
+            stairs.append(_stair(beta, truths[level], found))
         known = RunTruth(walkers=settings.walkers, repeats=settings.repeats, images=len(judge), stairs=tuple(stairs))
-        true_samples = {f"beta={truth.beta}": truth.samples.view(-1, 3, *judge.size) for truth in truths}
+        true_samples = {
+            method_of(beta): truths[level].samples.view(-1, 3, *judge.size)
+            for beta, level in zip(staircase.betas, staircase.levels, strict=True)
+        }
         write_tensors(run.folder.path / TRUTH_SAMPLES, true_samples)
         known.save(run.folder.path)
         _draw_report(run, known)
     return known
 
 
-def _truths(run: FinishedRun, judge: Judge, settings: TruthSettings, say: Say) -> list[Truth]:
+def _truths(
+    run: FinishedRun, judge: Judge, levels: Sequence[float], settings: TruthSettings, say: Say
+) -> dict[float, Truth]:
     def on_level(repeat: int, level: float, log_volume: float) -> None:
         say(f"truth: repeat {repeat} of {settings.repeats}, F >= {level:.3f}, log-volume {log_volume:.1f}")
 
-    return find_truth(
+    truths = find_truth(
         judge,
         judge.dimensions,
-        sorted(run.config.betas),
+        sorted(set(levels)),
         settings,
         rngs=[derived_rng(run.config.seed, "truth", repeat) for repeat in range(settings.repeats)],
         device=device(),
         folder=run.folder.path / TRUTH_STATE,
         on_level=on_level,
     )
+    return {truth.beta: truth for truth in truths}
 
 
 def _tell_of_samples(say: Say, beta: float, done: int, total: int) -> None:
     if done % 1000 == 0 or done == total:
-        say(f"beta {beta}: generated sample {done} of {total}")
+        say(f"beta {beta_name(beta)}: generated sample {done} of {total}")
 
 
-def _stair(truth: Truth, found: Fidelity) -> StairTruth:
+def _stair(beta: float, truth: Truth, found: Fidelity) -> StairTruth:
     return StairTruth.of(
         {
             **asdict(found),
-            "beta": truth.beta,
+            "beta": beta,
+            "level": truth.beta if beta == TOP else None,
             "log_volume": truth.log_volume,
             "log_volume_error95": truth.error95,
             "log_volumes": truth.log_volumes,

@@ -12,6 +12,10 @@ from pydantic import Field, field_validator, model_validator
 
 from untrigger.settings.base import Settings, Share
 from untrigger.settings.normalisations import stated_normalisation
+from untrigger.settings.trigger_names import BINARY_PATTERNS, expanded_triggers, is_pattern
+
+SearchImages = Literal["other_classes", "all"]
+"""Of the defender's images, those over which F is averaged."""
 
 
 class DataSettings(Settings):
@@ -99,15 +103,47 @@ class PixelSgdSettings(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum")
 
 
+class ElsewhereSettings(Settings):
+    """The control single_trigger_elsewhere: single triggers reversed on another model than the one that is defended."""
+
+    chain: tuple[str, ...] = Field(
+        ("binary:4", "binary:13", "binary:22", "binary:31", "binary:40"),
+        description="patterns planted one after the other in that other model, before the run's own trigger",
+    )
+
+    @field_validator("chain")
+    @classmethod
+    def _patterns_expanded(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        chain = expanded_triggers(names)
+        for name in chain:
+            if not is_pattern(name):
+                raise ValueError(
+                    f"elsewhere.chain takes patterns: binary:K with K from 0 to {BINARY_PATTERNS - 1}, colour:SEED or "
+                    f"checkerboard, got {name!r}"
+                )
+        return chain
+
+
+class ElsewhereSearch(ElsewhereSettings):
+    """All that this control is told: the chain, and the attack and the search of the run, which it repeats."""
+
+    poisoning: PoisoningSettings
+    pixel_sgd: PixelSgdSettings
+    search_images: SearchImages
+    trigger_size: tuple[int, int]
+
+
 class GeneratorSettings(Settings):
     """One generator per beta, its entropy kept high through the statistics network (MESA)."""
 
     family: Literal["mine", "flow"] = Field(
-        "mine",
-        description="mine: the paper's, whose entropy a statistics network raises; flow: of exact entropy, trained by "
-        "the settings --flow.* (of those below only the fresh ones are then used)",
+        "flow",
+        description="flow: of exact entropy, trained by the settings --flow.* (of those below only the fresh ones are "
+        "then used); mine: the paper's, whose entropy a statistics network raises",
     )
-    noise: Literal["gaussian", "uniform"] = Field("gaussian", description="distribution of the noise z")
+    noise: Literal["gaussian", "uniform"] = Field(
+        "gaussian", description="distribution of the noise z: standard normal, or uniform in [0, 1] (the authors' code)"
+    )
     noise_dimension: int = Field(64, ge=4, multiple_of=4, description="dimensions of z; a quarter enters each layer")
     hidden: int = Field(512, ge=8, description="hidden units of generator and statistics network")
     precision: Literal["fp32", "auto"] = Field(
@@ -124,8 +160,8 @@ class GeneratorSettings(Settings):
     trigger_noise: float = Field(0.1, ge=0, description="sd of the noise added to a trigger before the classifier")
     constraint: Literal["fixed_alpha", "dual_ascent"] = Field(
         "fixed_alpha",
-        description="fixed_alpha: hinge of a step's mean F minus alpha times MI (the paper's); dual_ascent: hinge per "
-        "trigger, and a multiplier on F, adapted until valid_share of the samples are valid and no more",
+        description="fixed_alpha: hinge per image minus alpha times MI (the authors'); dual_ascent: hinge per trigger, "
+        "and a multiplier on F, adapted until valid_share of the samples are valid and no more",
     )
     alpha: float = Field(0.1, gt=0, description="weight of the mutual information against the hinge")
     valid_share: float = Field(
@@ -190,6 +226,23 @@ class RetrainingSettings(TrainingSettings):
     """The defence: triggers stamped on clean images, true labels kept."""
 
     stamped_share: Share = Field(0.01, description="share of every batch that carries a trigger")
+    rounds: int = Field(
+        1,
+        ge=1,
+        description="retrainings one after the other, at most: after each the strongest triggers left are searched for "
+        "(--strongest-left.*), and stamped beside the method's own in the next; 1: no search",
+    )
+    round_level: Share = Field(0.1, description="no further round is made where no trigger with F above this is found")
+
+
+class StrongestLeftSettings(Settings):
+    """The search for the strongest trigger that a defence leaves, by Adam in pixel space on the defender's images."""
+
+    seeds: int = Field(1, ge=0, description="retraining seeds of each method that evaluation searches; 0: no search")
+    restarts: int = Field(16, ge=1, description="independent restarts, all in one pass; the strongest counts")
+    steps: int = Field(200, ge=1, description="gradient steps")
+    images_per_step: int = Field(16, ge=1, description="images per step, on which every restart's trigger is stamped")
+    learning_rate: float = Field(0.1, gt=0, description="Adam learning rate, in pixels in [0, 1]")
 
 
 class VisualisationSettings(Settings):

@@ -7,6 +7,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from untrigger.settings.stairs import TOP, TOP_NAME, beta_name
+
 T = TypeVar("T")
 
 
@@ -24,6 +26,9 @@ def _parted(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
+ELSEWHERE = "single_trigger_elsewhere"
+"""The control that takes its triggers from another model: like the ideal one it needs the true trigger."""
+
 Methods = Annotated[tuple[str, ...], BeforeValidator(_parted), PlainSerializer(joined)]
 Betas = Annotated[tuple[float, ...], BeforeValidator(_parted), PlainSerializer(joined)]
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_parted), PlainSerializer(joined)]
@@ -31,9 +36,12 @@ Seeds = Annotated[tuple[int, ...], BeforeValidator(_parted), PlainSerializer(joi
 
 def method_of(beta: float) -> str:
     """The name of the defence that samples the stair of `beta` alone."""
-    return f"beta={beta}"
+    return f"beta={beta_name(beta)}"
 
 
 def beta_of(method: str) -> float | None:
     """The beta of a defence that samples one stair alone, None of any other."""
-    return float(method.removeprefix("beta=")) if method.startswith("beta=") else None
+    if not method.startswith("beta="):
+        return None
+    name = method.removeprefix("beta=")
+    return TOP if name == TOP_NAME else float(name)

@@ -11,18 +11,23 @@ from untrigger.settings.methods import (
     ClassifierSettings,
     CleanTrainingSettings,
     DataSettings,
+    ElsewhereSettings,
     FlowSettings,
     GeneratorSettings,
     PixelSgdSettings,
     PoisoningSettings,
     RetrainingSettings,
+    SearchImages,
+    StrongestLeftSettings,
     VisualisationSettings,
 )
-from untrigger.settings.plans import batched, method_of
-from untrigger.settings.stairs import checked_betas, checked_gammas
+from untrigger.settings.plans import ELSEWHERE, batched, method_of
+from untrigger.settings.stairs import TOP, TOP_NAME, Beta, checked_betas, checked_gammas
 from untrigger.settings.trigger_names import expanded_triggers
 
-METHODS = ("none", "fine_tune", "single_trigger", "beta", "ensemble")
+METHODS = ("none", "fine_tune", "single_trigger", ELSEWHERE, "beta", "ensemble")
+DEFENCES = tuple(method for method in METHODS if method != ELSEWHERE)
+"""The methods that a defender could use."""
 
 
 class CommonConfig(Settings):
@@ -42,7 +47,16 @@ class CommonConfig(Settings):
     )
     trigger_height: int = Field(3, ge=1, le=256, description="height of the triggers the defender looks for")
     trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers the defender looks for")
-    betas: tuple[float, ...] = Field((0.5, 0.8, 0.9), description="the stairs: one generator each")
+    search_images: SearchImages = Field(
+        "other_classes",
+        description="the defender's images over which pixel SGD, generators and their measurements average F: "
+        "other_classes, those of other classes than the target's; all, as in the paper",
+    )
+    betas: tuple[Beta, ...] = Field(
+        (0.5, 0.8, 0.9, TOP),
+        description="the stairs, one generator each: levels of F, and `top` (or 1) for the highest level at which a "
+        "flow still holds nearly all of its samples",
+    )
     betas_per_task: int = Field(
         1,
         ge=1,
@@ -56,20 +70,26 @@ class CommonConfig(Settings):
         "(each stays a run and a folder of its own)",
     )
     gammas: tuple[float, ...] | None = Field(
-        None, description="weights of the stairs in the ensemble, in the order of the betas (equal when not given)"
+        None,
+        description="weights of the stairs in the ensemble, in the order of the betas (when not given: equal ones, or "
+        "of flows 1 / (1 - level), since higher stairs cure more)",
     )
     methods: tuple[str, ...] = Field(
-        METHODS, description="defences compared with the ideal one; `beta` stands for each single generator"
+        DEFENCES,
+        description="defences compared with the ideal one; `beta` stands for each single generator, and "
+        f"{ELSEWHERE} is a control: the paper's own baseline, which no defender has",
     )
-    retraining_seeds: int = Field(3, ge=1, description="seeds per method: single_trigger's seed i uses restart i")
+    retraining_seeds: int = Field(3, ge=1, description="seeds per method: a single trigger's seed i uses restart i")
     data: DataSettings = DataSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     training: CleanTrainingSettings = CleanTrainingSettings()
     poisoning: PoisoningSettings = PoisoningSettings()
     pixel_sgd: PixelSgdSettings = PixelSgdSettings()
+    elsewhere: ElsewhereSettings = ElsewhereSettings()
     generator: GeneratorSettings = GeneratorSettings()
     flow: FlowSettings = FlowSettings()
     retraining: RetrainingSettings = RetrainingSettings()
+    strongest_left: StrongestLeftSettings = StrongestLeftSettings()
     visualisation: VisualisationSettings = VisualisationSettings()
 
     @field_validator("betas")
@@ -91,9 +111,11 @@ class CommonConfig(Settings):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
+        if TOP in self.betas and self.generator.family != "flow":
+            raise ValueError(f"betas may hold {TOP_NAME} only with generator.family flow, got {self.generator.family}")
         if self.gammas is not None:
             checked_gammas(self.gammas, len(self.betas))
-        if "single_trigger" in self.methods and self.retraining_seeds > self.pixel_sgd.restarts:
+        if {"single_trigger", ELSEWHERE} & set(self.methods) and self.retraining_seeds > self.pixel_sgd.restarts:
             raise ValueError(
                 f"pixel_sgd.restarts must be at least retraining_seeds ({self.retraining_seeds}), "
                 f"got {self.pixel_sgd.restarts}"
@@ -108,6 +130,11 @@ class CommonConfig(Settings):
             raise ValueError(
                 "poisoning.epochs may be 0 only with --weights, a classifier that holds the backdoor, got 0"
             )
+        if not self.poisoning.epochs and ELSEWHERE in self.methods:
+            raise ValueError(
+                f"{ELSEWHERE} plants triggers in a model of its own and needs poisoning.epochs of at least 1, got 0: "
+                "leave it out of the methods"
+            )
         return self
 
     def beta_plan(self) -> list[tuple[float, ...]]:
@@ -120,8 +147,9 @@ class CommonConfig(Settings):
         return [name for method in self.methods for name in (single if method == "beta" else [method])]
 
     def method_plan(self) -> list[tuple[str, ...]]:
-        """The methods of each retraining task but the ideal one."""
-        return batched(self.planned_methods(), self.methods_per_task)
+        """The methods of each retraining task: not the controls that need the true trigger."""
+        handed_out = [method for method in self.planned_methods() if method != ELSEWHERE]
+        return batched(handed_out, self.methods_per_task)
 
 
 class DefenseConfig(CommonConfig):

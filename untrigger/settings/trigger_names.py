@@ -16,6 +16,13 @@ LONGEST_RANGE = 10_000
 """More triggers than any sweep plants: a longer range is a slip of the hand."""
 
 
+def is_pattern(name: str) -> bool:
+    """Whether a name is that of a known 3x3 pattern, which no file or store has to give."""
+    kind, _, number = name.partition(":")
+    known = number.isdecimal() and (kind == "colour" or (kind == "binary" and int(number) < BINARY_PATTERNS))
+    return known or name == "checkerboard"
+
+
 def expanded_triggers(names: tuple[str, ...]) -> tuple[str, ...]:
     """The triggers that `names` stand for, or ValueError: at least one, no two alike.
 

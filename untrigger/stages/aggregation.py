@@ -24,7 +24,14 @@ def run(log: Log, *, reports: InFolders, report: OutFolder, config: dict[str, An
 def _track(run: TrackedRun, report: Path, found: SweepResults) -> None:
     for line in found.summary:
         name = f"{line.group}.{line.method.replace('=', '_')}"
-        run.metrics({f"{name}.mean": line.mean, f"{name}.std": line.std, f"{name}.worst": line.worst})
+        rates = {
+            "mean": line.mean,
+            "std": line.std,
+            "worst": line.worst,
+            "worst_of_seeds": line.worst_of_seeds,
+            "strongest_left": line.strongest_left,
+        }
+        run.metrics({f"{name}.{rate}": value for rate, value in rates.items() if value is not None})
     run.files(report / "figures", "figures")
     run.files(report / "report.html")
     run.files(report / SweepResults.FILE)

@@ -13,6 +13,7 @@ from torch import Tensor
 from untrigger.classifiers import Classifier, frozen, load_classifier
 from untrigger.datasets.images import ImageData, load_images
 from untrigger.generators import StairCurves
+from untrigger.judge import judge_of_run
 from untrigger.measurements import RATES, FreshSamples, Rates
 from untrigger.metrics import evaluate, testing_function
 from untrigger.networks.devices import device
@@ -26,7 +27,8 @@ from untrigger.settings.runs import DefenseConfig
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import folders_of, run_name
 from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
-from untrigger.staircase import StairMeasurement, load_staircase
+from untrigger.staircase import Staircase, StairMeasurement, load_staircase
+from untrigger.strongest_triggers import find_strongest
 from untrigger.tracking.records import TrackedRun
 from untrigger.training import TrainingCurves
 from untrigger.triggers import load_triggers, stamp
@@ -53,23 +55,23 @@ def run(
 ) -> None:
     """Measure every classifier on the evaluation data with the true trigger; write what a reader gets.
 
-    Writes `results.json`, `report.html`, `figures/*.png`, the t-SNE's tensors, and the classifier retrained with the
-    ensemble (its first seed) into `classifier/`. Adds the final rates to the nested runs of the retrainings.
+    The strongest triggers that the first seeds of each method leave are searched for on the defender's data. Writes
+    `results.json`, `report.html`, `figures/*.png`, the t-SNE's tensors, and the classifier retrained with the ensemble
+    (its first seed) into `classifier/`. Adds the final rates to the nested runs of the retrainings.
     """
     settings = DefenseConfig.of({**config, "trigger": trigger})
-    data = load_images(evaluation_data).to(device())
+    data, defender = (load_images(folder).to(device()) for folder in (evaluation_data, defender_data))
     planted = load_triggers(true_trigger)[0]
     measure = _Measure(data, planted, settings.target_class, settings.seed)
     with log.run() as tracked:
         suspect = load_classifier(backdoored_classifier, device())
         before = measure.rates(suspect, 0)
         records = {part: RetrainingRecord.load(part) for folder in (*retrained, ideal) for part in folders_of(folder)}
-        rows = _measure_all(log, measure, suspect, records)
+        rows = _measure_all(log, measure, suspect, records, _search_all(log, settings, measure, defender, records))
         rows.sort(key=lambda row: (_method_order(settings, row.method), row.seed))
-        for row in rows:
-            log.existing_run(run_name(row.method, row.seed)).metrics(row.model_dump(include=set(RATES)))
         staircase, embedded = load_staircase(trigger_staircase), Embedding.load(embedding)
-        measured = [StairMeasurement.load(trigger_staircase / f"stair-{i}") for i in range(len(staircase.betas))]
+        folders = [trigger_staircase / f"stair-{index}" for index in range(len(staircase.betas))]
+        measured = [StairMeasurement.load(folder) for folder in folders]
         found = results(
             settings,
             suspect.settings.architecture,
@@ -83,13 +85,12 @@ def run(
         figures.draw_methods(found.defenses, found.before, drawn / "methods.png")
         shutil.copyfile(embedding / "tsne.png", drawn / "tsne.png")
         _draw_attack(drawn, data, planted, settings.target_class, rng)
-        curves = [StairCurves.load(trigger_staircase / f"stair-{index}") for index in range(len(measured))]
+        curves = [StairCurves.load(folder) for folder in folders]
         figures.draw_stairs(staircase.betas, curves, measured, drawn / "stairs.png")
-        for part, beta in zip(staircase.generators, staircase.betas, strict=True):
-            figures.draw_samples(part.sample(SAMPLES_SHOWN, rng), beta, drawn / samples_name(beta))
+        _draw_samples(drawn, staircase, rng)
         _draw_training(drawn, TrainingCurves.load(backdoored_classifier), records.values())
         found.save(report)
-        counts = {"evaluation": len(data), "defender": len(load_images(defender_data))}
+        counts = {"evaluation": len(data), "defender": len(defender)}
         write_report(report / "report.html", found, data.class_names, counts)
         _copy_ensemble_classifier(records, report / "classifier")
         embedded.save(report)
@@ -102,10 +103,12 @@ class _Measure:
     def __init__(self, data: ImageData, trigger: Any, target_class: int, seed: int) -> None:
         self.data, self.trigger, self.target_class, self.seed = data, trigger, target_class, seed
 
-    def rates(self, classifier: Classifier, number: int) -> Rates:
+    def rates(self, classifier: Classifier, number: int, trigger: Tensor | None = None) -> Rates:
+        """The rates of the seed `number`, with the true trigger or the one given."""
         rng = derived_rng(self.seed, "evaluation", number)
+        stamped = self.trigger if trigger is None else trigger
         fixed = frozen(classifier, self.data.images)
-        return evaluate(fixed, self.data.images, self.data.labels, self.trigger, self.target_class, rng)
+        return evaluate(fixed, self.data.images, self.data.labels, stamped, self.target_class, rng)
 
     def successes(self, classifier: Classifier, triggers: Tensor) -> list[float]:
         """The attack success rate of each of `triggers`."""
@@ -115,17 +118,54 @@ class _Measure:
         return rates.tolist()
 
 
+def _search_all(
+    log: Log,
+    settings: DefenseConfig,
+    measure: _Measure,
+    defender: ImageData,
+    records: Mapping[Path, RetrainingRecord],
+) -> dict[tuple[str, int], float]:
+    """The attack success rate, by method and seed, of the strongest trigger found in each of the first seeds."""
+    searched = settings.strongest_left
+    listed = [each for each in _listed(records) if each[-1] < searched.seeds]
+    size = (settings.trigger_height, settings.trigger_width)
+    images = defender.for_search(settings.target_class, "other_classes").images
+    found = {}
+    log.reporter.begin("search")
+    for done, (folder, method, number) in enumerate(listed, 1):
+        classifier = load_classifier(folder / f"seed-{number}", device())
+        judge = judge_of_run(settings.seed, classifier, images, settings.target_class, size)
+        left = find_strongest(judge, searched, rng=derived_rng(settings.seed, "strongest left", number))
+        rate = measure.rates(classifier, number, left.triggers[0]).attack_success_rate
+        found[method, number] = rate
+        told = f"{method} seed {number}, attack success of the strongest trigger left {rate:.3f}"
+        log.reporter.step("search", done, len(listed), told)
+    return found
+
+
 def _measure_all(
-    log: Log, measure: _Measure, undefended: Classifier, records: Mapping[Path, RetrainingRecord]
+    log: Log,
+    measure: _Measure,
+    undefended: Classifier,
+    records: Mapping[Path, RetrainingRecord],
+    left: Mapping[tuple[str, int], float],
 ) -> list[DefenseRow]:
-    listed = [(folder, record.method, number) for folder, record in records.items() for number in record.seeds]
+    listed = _listed(records)
     before = {number: measure.rates(undefended, number) for number in sorted({number for _, _, number in listed})}
     rows = []
     for done, (folder, method, number) in enumerate(listed, 1):
         after = measure.rates(load_classifier(folder / f"seed-{number}", device()), number)
-        rows.append(defense_row(method, number, before[number], after))
+        after = after.model_copy(update={"strongest_left": left.get((method, number))})
+        found = (records[folder].strongest_F or {}).get(number)
+        rows.append(defense_row(method, number, before[number], after, strongest_F=found))
+        log.existing_run(run_name(method, number)).metrics(rows[-1].model_dump(include=set(RATES)))
         log.reporter.step("classifier", done, len(listed), f"{method} seed {number}")
     return rows
+
+
+def _listed(records: Mapping[Path, RetrainingRecord]) -> list[tuple[Path, str, int]]:
+    """Folder, method and seed of every retraining."""
+    return [(folder, record.method, number) for folder, record in records.items() for number in record.seeds]
 
 
 def _method_order(settings: DefenseConfig, method: str) -> int:
@@ -146,6 +186,11 @@ def _draw_attack(folder: Path, data: ImageData, planted: Tensor, target_class: i
     others = (data.labels != target_class).nonzero().squeeze(1)[:IMAGES_SHOWN]
     clean = data.images[others].cpu().float() / 255
     figures.draw_attack(clean, stamp(clean, planted[None], rng), planted, folder / "attack.png")
+
+
+def _draw_samples(folder: Path, staircase: Staircase, rng: torch.Generator) -> None:
+    for generator, beta in zip(staircase.generators, staircase.betas, strict=True):
+        figures.draw_samples(generator.sample(SAMPLES_SHOWN, rng), beta, folder / samples_name(beta))
 
 
 def _draw_training(folder: Path, attacked: TrainingCurves, records: Iterable[RetrainingRecord]) -> None:

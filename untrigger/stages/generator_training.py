@@ -15,12 +15,13 @@ from untrigger.errors import UserNotice
 from untrigger.fidelity import Judged, fidelity_of, judged_samples
 from untrigger.flow_training import OnFlowStep, train_flows
 from untrigger.flows import FlowGenerator
-from untrigger.generators import AnyGenerator, OnStairEpoch, StairCurves, save_generator, train_generators
+from untrigger.generators import AnyGenerator, OnStairEpoch, StairCurves, level_of, save_generator, train_generators
 from untrigger.judge import Judge, judge_of_run
 from untrigger.networks.devices import device
 from untrigger.seeding import derived_rng
-from untrigger.settings.methods import FlowSettings, GeneratorSettings
+from untrigger.settings.methods import FlowSettings, GeneratorSettings, SearchImages
 from untrigger.settings.plans import Betas
+from untrigger.settings.stairs import TOP, beta_name
 from untrigger.snapshots import Snapshot
 from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
@@ -49,6 +50,7 @@ def run(
     generator: GeneratorSettings,
     flow: FlowSettings,
     target_class: int,
+    search_images: SearchImages,
     trigger_size: tuple[int, int],
     seed: int,
     snapshots: Snapshots,
@@ -58,12 +60,13 @@ def run(
     Writes into `beta-B/` the generator of each stair, its curves per epoch or step, its measurement on fresh samples,
     and, of a flow, those of the fresh samples that are valid.
     """
-    classifier, data = load_classifier(backdoored_classifier, device()), load_images(defender_data).to(device())
-    judge = judge_of_run(seed, classifier, data.images, data.labels, target_class, trigger_size)
+    classifier = load_classifier(backdoored_classifier, device())
+    data = load_images(defender_data).to(device()).for_search(target_class, search_images)
+    judge = judge_of_run(seed, classifier, data.images, target_class, trigger_size)
     search = _Search(classifier, data, judge, betas, generator, flow, seed)
     with ExitStack() as runs:
         tracked = [
-            runs.enter_context(log.run(f"generator beta={beta} seed={seed}", method="generator", beta=beta))
+            runs.enter_context(log.run(f"generator beta={beta_name(beta)} seed={seed}", method="generator", beta=beta))
             for beta in betas
         ]
         course = _Course(log, betas, tracked)
@@ -78,7 +81,7 @@ def run(
             run.metrics(measured.model_dump(exclude={"F", "judged_entropy_estimator"}))
             run.parameters({"judged_entropy_estimator": measured.judged_entropy_estimator})
             if isinstance(triggers, FlowGenerator):
-                save_valid(_handed_on(judged, beta).triggers, folder)
+                save_valid(_handed_on(judged, level_of(triggers, beta)).triggers, folder)
             save_generator(triggers, beta, folder)
             StairCurves.of({"generator": curve}).save(folder)
             measured.save(folder)
@@ -116,25 +119,28 @@ class _Search:
 
     def measured(self, triggers: AnyGenerator, beta: float, log: Log) -> tuple[StairMeasurement, Judged]:
         """What the stair is like, and those of its samples that the judge has seen."""
+        level = level_of(triggers, beta)
         measured = measure_stair(
             triggers,
-            beta,
+            level,
             self.classifier,
             self.data.images,
             self.data.labels,
             self.judge.target_class,
             settings=self.generator,
             rng=derived_rng(self.seed, "stair", beta),
-            on_progress=partial(log.reporter.step, f"beta {beta}: fresh sample"),
+            on_progress=partial(log.reporter.step, f"beta {beta_name(beta)}: fresh sample"),
         )
-        rng, on_progress = derived_rng(self.seed, "judged", beta), partial(log.reporter.step, f"beta {beta}: judged")
+        rng = derived_rng(self.seed, "judged", beta)
+        on_progress = partial(log.reporter.step, f"beta {beta_name(beta)}: judged")
         judged = judged_samples(triggers, self.judge, self.generator.fresh_samples, rng, on_progress)
-        found = fidelity_of(triggers, judged, beta)
+        found = fidelity_of(triggers, judged, level)
         fields = {
             "judged_valid_share": found.valid,
             "judged_F": found.mean_f,
             "judged_entropy": found.entropy,
             "judged_entropy_estimator": found.estimator,
+            "level": level if beta == TOP else None,
         }
         return measured.model_copy(update=fields), judged
 
@@ -182,14 +188,14 @@ class _Course:
             curve.append({**(place or {}), **values})
 
 
-def _handed_on(judged: Judged, beta: float) -> Judged:
+def _handed_on(judged: Judged, level: float) -> Judged:
     """The valid ones; the strongest where there is none, with a notice."""
-    valid = judged.valid(beta)
+    valid = judged.valid(level)
     if len(valid.triggers):
         return valid
     warnings.warn(
-        f"none of {len(judged.triggers)} samples of the flow reaches F >= {beta}: its strongest are handed on instead; "
-        "raise --flow.steps, or choose a lower beta",
+        f"none of {len(judged.triggers)} samples of the flow reaches F >= {level}: its strongest are handed on "
+        "instead; raise --flow.steps, or choose a lower beta",
         UserNotice,
         stacklevel=2,
     )
@@ -198,6 +204,7 @@ def _handed_on(judged: Judged, beta: float) -> Judged:
 
 def _shown(stairs: Sequence[float], metrics: list[dict[str, float]]) -> str:
     return "; ".join(
-        f"beta {beta}: " + ", ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in SHOWN if name in values)
+        f"beta {beta_name(beta)}: "
+        + ", ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in SHOWN if name in values)
         for beta, values in zip(stairs, metrics, strict=True)
     )

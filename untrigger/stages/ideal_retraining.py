@@ -1,42 +1,80 @@
-"""Ideal retraining: the control that is handed the true trigger, which no defender has."""
+"""Ideal retraining: the controls that are handed the true trigger, which no defender has."""
 
 from __future__ import annotations
 
-from untrigger.settings.methods import RetrainingSettings
-from untrigger.settings.plans import Seeds
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from untrigger.settings.methods import ElsewhereSearch, RetrainingSettings, StrongestLeftSettings
+from untrigger.settings.plans import ELSEWHERE, Seeds
 from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
-from untrigger.stages.retraining_runs import retrain_per_seed
+from untrigger.stages.retraining_runs import of_restart, retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
-from untrigger.triggers import always, load_triggers
+from untrigger.stages.triggers_elsewhere import triggers_elsewhere
+from untrigger.triggers import TriggerSource, always, load_triggers
+
+Wanted = Annotated[ElsewhereSearch | None, BeforeValidator(lambda given: given or None)]
+"""None where nothing is given: KFP knows no null."""
 
 
 @stage("ideal_retraining")
 def run(
     log: Log,
     *,
+    training_data: InFolder,
+    clean_classifier: InFolder,
     backdoored_classifier: InFolder,
     defender_data: InFolder,
     true_trigger: InFolder,
     retrained: OutFolder,
     seeds: Seeds,
     retraining: RetrainingSettings,
+    strongest_left: StrongestLeftSettings,
+    elsewhere: Wanted,
     target_class: int,
     seed: int,
+    label: str,
     snapshots: Snapshots,
 ) -> None:
-    """Retrain with the true trigger for each of `seeds`."""
-    trigger = always(load_triggers(true_trigger)[0])
-    retrain_per_seed(
-        log,
-        lambda _: trigger,
-        method="ideal",
-        seeds=seeds,
-        backdoored_classifier=backdoored_classifier,
-        defender_data=defender_data,
-        retrained=retrained,
-        retraining=retraining,
-        target_class=target_class,
-        seed=seed,
-        snapshots=snapshots,
-    )
+    """Retrain with the true trigger for each of `seeds`, and with triggers reversed `elsewhere` where that is wanted.
+
+    Seed i takes restart i of these; in rounds, triggers of the true one's size are searched for. Training data and
+    clean classifier serve nothing else. With both controls each has a folder below `retrained`.
+    """
+    trigger = load_triggers(true_trigger)[0]
+    sources: dict[str, Callable[[int], TriggerSource]] = {"ideal": lambda _: always(trigger)}
+    if elsewhere is not None:
+        found = triggers_elsewhere(
+            log,
+            trigger,
+            elsewhere,
+            training_data=training_data,
+            clean_classifier=clean_classifier,
+            backdoored_classifier=backdoored_classifier,
+            defender_data=defender_data,
+            target_class=target_class,
+            seed=seed,
+            label=label,
+            snapshots=snapshots,
+        )
+        sources[ELSEWHERE] = partial(of_restart, ELSEWHERE, found)
+    for method, source in sources.items():
+        retrain_per_seed(
+            log,
+            source,
+            method=method,
+            seeds=seeds,
+            backdoored_classifier=backdoored_classifier,
+            defender_data=defender_data,
+            retrained=retrained if len(sources) == 1 else retrained / method,
+            retraining=retraining,
+            strongest_left=strongest_left,
+            trigger_size=(trigger.shape[1], trigger.shape[2]),
+            target_class=target_class,
+            seed=seed,
+            snapshots=snapshots,
+        )

@@ -55,14 +55,19 @@ class Snapshots:
         place: Place | None = self if self._folders else None
         return Snapshot(place, name, self._clock, notes, recall)
 
-    def of_curve(self, name: str, curve: list[dict[str, float]], on_epoch: Callable[..., None]) -> Snapshot:
-        """The snapshot of a training of which `on_epoch` reports each epoch, and adds it to `curve`."""
+    def of_curve(
+        self, name: str, curve: list[dict[str, float]], on_epoch: Callable[..., None], *, before: int = 0
+    ) -> Snapshot:
+        """The snapshot of a training of which `on_epoch` reports each epoch, and adds it to `curve`.
+
+        `before` of the epochs there are those of an earlier training.
+        """
 
         def recall(kept: list[dict[str, float]]) -> None:
-            for epoch, metrics in enumerate(kept, start=1):
+            for epoch, metrics in enumerate(kept, start=before + 1):
                 on_epoch(epoch, metrics)
 
-        return self.of(name, lambda: list(curve), recall)
+        return self.of(name, lambda: curve[before:], recall)
 
     def read(self, name: str) -> bytes | None:
         """See Place."""

@@ -7,14 +7,14 @@ from functools import partial
 from torch import Tensor
 
 from untrigger.errors import UserError
-from untrigger.settings.methods import RetrainingSettings
+from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.settings.plans import Methods, Seeds, beta_of
 from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
-from untrigger.stages.retraining_runs import retrain_per_seed
+from untrigger.stages.retraining_runs import of_restart, retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.staircase import Staircase, load_staircase
-from untrigger.triggers import TriggerSource, always, load_triggers
+from untrigger.triggers import TriggerSource, load_triggers
 
 
 @stage("retraining")
@@ -29,6 +29,7 @@ def run(
     method: Methods,
     seeds: Seeds,
     retraining: RetrainingSettings,
+    strongest_left: StrongestLeftSettings,
     target_class: int,
     seed: int,
     snapshots: Snapshots,
@@ -50,6 +51,8 @@ def run(
             defender_data=defender_data,
             retrained=retrained if len(method) == 1 else retrained / name,
             retraining=retraining,
+            strongest_left=strongest_left,
+            trigger_size=(single.shape[2], single.shape[3]),
             target_class=target_class,
             seed=seed,
             snapshots=snapshots,
@@ -61,11 +64,7 @@ def _source(method: str, single: Tensor, staircase: Staircase, number: int) -> T
     if method in ("none", "fine_tune"):
         return None
     if method == "single_trigger":
-        if number >= len(single):
-            raise UserError(
-                f"single_trigger with seed {number} needs at least {number + 1} restarts, got {len(single)}"
-            )
-        return always(single[number])
+        return of_restart(method, single, number)
     return _samples(method, staircase)
 
 

@@ -8,7 +8,7 @@ from untrigger.datasets.images import save_images
 from untrigger.datasets.sources import read_split
 from untrigger.errors import UserError
 from untrigger.seeding import derived_seed
-from untrigger.settings.methods import DataSettings
+from untrigger.settings.methods import DataSettings, SearchImages
 from untrigger.stages.log import Log
 from untrigger.stages.reuse import DatasetName
 from untrigger.stages.stage import OutFolder, stage
@@ -26,6 +26,7 @@ def run(
     data: DataSettings,
     patch_sizes: list[tuple[int, int]],
     target_class: int,
+    search_images: SearchImages,
     generator_batch_size: int,
     seed: int,
 ) -> None:
@@ -44,10 +45,11 @@ def run(
             )
         if bool((split.evaluation.labels == target_class).all()):
             raise UserError(f"every evaluation image belongs to the target class {target_class}: nothing to attack")
-        if len(split.defender) < generator_batch_size:
+        searched = len(split.defender.for_search(target_class, search_images))
+        if searched < generator_batch_size:
             raise UserError(
                 f"generator.batch_size {generator_batch_size} is larger than the defender's part of {dataset}, "
-                f"{len(split.defender)} images: lower it, or raise data.defender_share"
+                f"{searched} images to search with: lower it, or raise data.defender_share"
             )
         for size in patch_sizes:
             check_fits(size, split.training.images)

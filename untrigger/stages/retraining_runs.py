@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from untrigger.classifiers import Classifier, frozen, load_classifier, save_classifier
 from untrigger.datasets.images import ImageData, load_images
+from untrigger.errors import UserError
+from untrigger.judge import judge_of_run
 from untrigger.metrics import predict_stamped
 from untrigger.networks.devices import device
-from untrigger.retraining import RetrainingRecord, retrain
-from untrigger.seeding import derived_rng
-from untrigger.settings.methods import RetrainingSettings
+from untrigger.retraining import OnRound, RetrainingRecord, Search, retrain_in_rounds
+from untrigger.seeding import derived_rng, forked
+from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
+from untrigger.snapshots import Snapshot
 from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
-from untrigger.triggers import TriggerSource
+from untrigger.strongest_triggers import FoundTriggers, find_strongest
+from untrigger.tracking.records import TrackedRun
+from untrigger.training import OnEpoch
+from untrigger.triggers import TriggerSource, always
 
 
 def run_name(method: str, number: int) -> str:
@@ -29,6 +37,16 @@ def folders_of(retrained: Path) -> list[Path]:
     return [retrained] if (retrained / RetrainingRecord.FILE).exists() else sorted(retrained.iterdir())
 
 
+def of_restart(method: str, triggers: Tensor, number: int) -> TriggerSource:
+    """The source that gives the reversed trigger whose restart has the number of the seed.
+
+    triggers: float (restarts, 3, th, tw) in [0, 1]. UserError when there are not as many restarts.
+    """
+    if number >= len(triggers):
+        raise UserError(f"{method} with seed {number} needs at least {number + 1} restarts, got {len(triggers)}")
+    return always(triggers[number])
+
+
 def retrain_per_seed(
     log: Log,
     source: Callable[[int], TriggerSource | None],
@@ -39,48 +57,92 @@ def retrain_per_seed(
     defender_data: Path,
     retrained: Path,
     retraining: RetrainingSettings,
+    strongest_left: StrongestLeftSettings,
+    trigger_size: tuple[int, int],
     target_class: int,
     seed: int,
     snapshots: Snapshots,
 ) -> None:
     """Retrain once per number in `seeds` with the triggers of `source(number)`.
 
-    The number seeds the order of the images, which are stamped, where, and with which samples. Writes
-    `seed-N/classifier.*` per number, and `retraining.json` with the curves.
+    The number seeds the order of the images, which are stamped, where, and with which samples: all but the last alike
+    for all methods. Where triggers are stamped, `retraining.rounds` above 1 search for the strongest triggers of
+    `trigger_size` after each round. Writes `seed-N/classifier.*` per number, and `retraining.json` with the curves.
     """
     classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
-    curves: dict[int, list[dict[str, float]]] = {}
+    search = _search(data, strongest_left, target_class, trigger_size, seed)
+    curves: dict[int, list[dict[str, float]]] = {number: [] for number in seeds}
+    strongest: dict[int, list[float]] = {number: [] for number in seeds}
     for done, number in enumerate(seeds):
         triggers = source(number)
-        curve = curves.setdefault(number, [])
+        rounds = 1 if triggers is None else retraining.rounds
         with log.run(run_name(method, number), method=method, seed=number) as tracked:
+            before, total = done * rounds, len(seeds) * rounds
             on_epoch = log.epochs(
                 tracked,
-                retraining.epochs * len(seeds),
-                curve,
-                before=retraining.epochs * done,
+                retraining.epochs * total,
+                curves[number],
+                before=retraining.epochs * before,
                 part=f"seed {number}",
             )
             result = classifier
             if method != "none":
-                rng = derived_rng(seed, "retraining", number)
-                result = retrain(
+                result = retrain_in_rounds(
                     classifier,
                     data.images,
                     data.labels,
                     triggers,
                     retraining,
-                    rng=rng,
+                    search,
+                    rng=derived_rng(seed, "retraining", number),
                     on_epoch=on_epoch,
-                    snapshot=snapshots.of_curve(f"{method}-{number}", curve, on_epoch),
+                    on_round=_on_round(log, tracked, strongest[number], before, total),
+                    snapshot=partial(_of_round, snapshots, f"{method}-{number}", curves[number], on_epoch, retraining),
                 )
             if triggers is not None:
                 rng = derived_rng(seed, "own", number)
                 share = _still_sent(result, data, triggers, target_class, rng)
-                tracked.metrics({"own_trigger_success_rate": share}, retraining.epochs)
+                tracked.metrics({"own_trigger_success_rate": share}, len(curves[number]))
         save_classifier(result, retrained / f"seed-{number}")
-    RetrainingRecord.of({"method": method, "seeds": seeds, "curves": curves}).save(retrained)
+    found = strongest if any(strongest.values()) else None
+    RetrainingRecord.of({"method": method, "seeds": seeds, "curves": curves, "strongest_F": found}).save(retrained)
+
+
+def _of_round(
+    snapshots: Snapshots,
+    name: str,
+    curve: list[dict[str, float]],
+    on_epoch: OnEpoch,
+    retraining: RetrainingSettings,
+    number: int,
+) -> Snapshot:
+    """The snapshot of one round of the retraining called `name`."""
+    return snapshots.of_curve(f"{name}-round-{number}", curve, on_epoch, before=(number - 1) * retraining.epochs)
+
+
+def _on_round(log: Log, tracked: TrackedRun, found: list[float], before: int, total: int) -> OnRound:
+    """Notes down what was found after each round; `before` of the `total` rounds of the stage are those of others."""
+
+    def on_round(number: int, strongest_F: float) -> None:
+        found.append(strongest_F)
+        tracked.metrics({"strongest_F": strongest_F}, number)
+        log.reporter.step("round", before + number, total, f"F of the strongest trigger left {strongest_F:.3f}")
+
+    return on_round
+
+
+def _search(
+    data: ImageData, settings: StrongestLeftSettings, target_class: int, size: tuple[int, int], seed: int
+) -> Search:
+    """The search by the run's judge."""
+
+    def search(classifier: Classifier, rng: torch.Generator) -> FoundTriggers:
+        images = data.for_search(target_class, "other_classes").images
+        judge = judge_of_run(seed, classifier, images, target_class, size)
+        return find_strongest(judge, settings, rng=rng)
+
+    return search
 
 
 def _still_sent(
@@ -88,5 +150,7 @@ def _still_sent(
 ) -> float:
     """Share of the defender's images of other classes that the method's own triggers still send to the target."""
     images = data.images[data.labels != target_class]
-    answers = predict_stamped(frozen(classifier, images), images, triggers(len(images), rng), rng).argmax(1)
+    trigger_rng, place_rng = forked(rng, "triggers", "places")
+    drawn = triggers(len(images), trigger_rng)
+    answers = predict_stamped(frozen(classifier, images), images, drawn, place_rng).argmax(1)
     return (answers == target_class).double().mean().item()

@@ -8,7 +8,7 @@ from untrigger.metrics import testing_function
 from untrigger.networks.devices import device
 from untrigger.pixel_sgd import ReversedMeasurement, reverse_triggers
 from untrigger.seeding import derived_rng
-from untrigger.settings.methods import PixelSgdSettings
+from untrigger.settings.methods import PixelSgdSettings, SearchImages
 from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.stages.stage import InFolder, OutFolder, stage
@@ -24,14 +24,21 @@ def run(
     reversed_triggers: OutFolder,
     pixel_sgd: PixelSgdSettings,
     target_class: int,
+    search_images: SearchImages,
     trigger_size: tuple[int, int],
     seed: int,
+    label: str,
     snapshots: Snapshots,
 ) -> None:
-    """Write the reversed triggers, their loss per step, and their F and attack success rate on the defender's data."""
+    """Write the reversed triggers, their loss per step, and their F and attack success rate on the defender's data.
+
+    The restarts of each `label`, one per trigger of a sweep, are independent of those of the others: else the triggers
+    would be no independent repetitions.
+    """
     classifier = load_classifier(backdoored_classifier, device())
-    data = load_images(defender_data).to(device())
+    data = load_images(defender_data).to(device()).for_search(target_class, search_images)
     losses: list[list[float]] = []
+    purpose = ("pixel SGD", label) if label else ("pixel SGD",)
     with log.run() as tracked:
 
         def on_restart(restart: int, loss: list[float]) -> None:
@@ -49,7 +56,7 @@ def run(
             target_class,
             trigger_size,
             pixel_sgd,
-            rng=derived_rng(seed, "pixel SGD"),
+            rng=derived_rng(seed, *purpose),
             on_restart=on_restart,
             snapshot=snapshots.of("search", lambda: list(losses), recall),
         )

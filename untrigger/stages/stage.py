@@ -44,8 +44,8 @@ def stage(
 
     `reusable`: its outputs depend on its arguments alone, so a later attempt may reuse them. `requires_tracking`: it
     fails where MLflow is asked for and away, which others wait for. A further
-    argument `label` sets the stage apart from those of the same title, in progress and tracking; its work never sees
-    it. A UserError ends the process with one sentence and status 2.
+    argument `label` sets the stage apart from those of the same title, in progress and tracking; its work is told only
+    where it takes a parameter of that name. A UserError ends the process with one sentence and status 2.
     """
 
     def decorate(work: Callable[..., None]) -> Callable[..., None]:
@@ -57,6 +57,8 @@ def stage(
         @functools.wraps(work)
         def run(label: str = "", **given: Any) -> None:
             identity = STAGES[name]
+            if "label" in kinds:
+                given["label"] = label
             with _failures_reported(Reporter(identity.title)):
                 checked = model.of(given)
             arguments = dict(checked)

@@ -17,6 +17,8 @@ import pytest
 from tests.support.waiting import wait_for
 from untrigger.pipelines.local.processes import StageProcesses, stage_processes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[StageProcesses]:
