@@ -92,6 +92,7 @@ def test_divergence_is_said(tiny_images: ImageData) -> None:
         trained(tiny_images, (0.5,), steps=10, learning_rate=1e38)
 
 
+@pytest.mark.slow
 def test_a_search_with_flows_that_was_interrupted_ends_as_an_undisturbed_one(tiny_images: ImageData) -> None:
     def trained_on(snapshot: Snapshot, on_step: Callable[[int], None]) -> list[Tensor]:
         flows = train_flows(

@@ -182,6 +182,7 @@ def test_generator_samples_do_not_depend_on_the_batch_they_are_drawn_in(
     assert torch.allclose(together[2:3], triggers(z[2:3]).detach(), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("constraint", ["fixed_alpha", "dual_ascent"])
 def test_a_search_that_was_interrupted_ends_as_an_undisturbed_one(
     constraint: str, backdoored: Classifier, tiny_images: ImageData

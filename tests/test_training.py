@@ -106,6 +106,7 @@ def test_training_that_diverges_ends_with_a_remedy(tiny_classifier: Classifier, 
         train(tiny_classifier, tiny_images.images, tiny_images.labels, settings, rng=seeded())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
 def test_a_training_that_was_interrupted_ends_as_an_undisturbed_one(schedule: str, tiny_images: ImageData) -> None:
     settings = CLEAN.model_copy(update={"augment": True, "epochs": 7, "schedule": schedule, "weight_decay": 0.01})

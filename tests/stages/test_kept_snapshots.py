@@ -23,6 +23,8 @@ from tests.support.waiting import wait_for
 from untrigger.pipelines.arguments import pipeline_arguments
 from untrigger.storage.objects import Address, ObjectStore
 
+pytestmark = pytest.mark.slow
+
 LONG = tiny_config(generator={"epochs": 30}, poisoning={"epochs": 12}, retraining={"epochs": 8}, methods=("ensemble",))
 TASKS = pipeline_arguments(LONG)
 
