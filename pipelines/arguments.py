@@ -8,6 +8,7 @@ from typing import Any
 from untrigger.settings.methods import ElsewhereSearch
 from untrigger.settings.plans import ELSEWHERE, joined
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
+from untrigger.settings.tracked import TrackedAs
 
 COMPILED = {name: Path(__file__).with_name(f"{name}.yaml") for name in ("defense", "paper")}
 """The compiled DAGs by name, which is what runs: locally, in containers, on a cluster."""
@@ -23,7 +24,7 @@ def last_stage(config: CommonConfig) -> str:
     return "aggregation" if isinstance(config, SweepConfig) else "evaluation"
 
 
-def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
+def pipeline_arguments(config: DefenseConfig | SweepConfig, tracking: TrackedAs | None = None) -> dict[str, Any]:
     """The parameters of the DAG: each stage is told what it uses, so that a change of anything else spares it."""
     values = config.record()
     seeds = range(config.retraining_seeds)
@@ -44,6 +45,7 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
 
     arguments = {
         "config": values,
+        "tracking": (tracking or TrackedAs()).record(),
         "prepare_data_task": told(
             "dataset", "data", "patch_sizes", "target_class", "search_images", "generator_batch_size", "seed"
         ),

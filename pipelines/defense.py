@@ -102,6 +102,7 @@ def defend_one_trigger(
 @dsl.pipeline(name="defense", description="Find the distribution of backdoor triggers and retrain against it (MESA).")
 def defense(
     config: dict,
+    tracking: dict,
     prepare_data_task: dict,
     clean_training_task: dict,
     trigger: str,
@@ -117,7 +118,7 @@ def defense(
 ) -> None:
     """One trigger inside one tracking run, which is closed whatever happens."""
     with dsl.ExitHandler(placed(close_run()), name="tracked"):
-        opened = placed(open_run(pipeline="defense", config=config))
+        opened = placed(open_run(pipeline="defense", config=config, tracking=tracking))
         prepared = placed(prepare_data(task=prepare_data_task).after(opened))
         clean = placed(clean_training(training_data=prepared.outputs["training_data"], task=clean_training_task))
         # Not as a pipeline of its own, which would cost two nodes and a pod more.

@@ -8,15 +8,16 @@ from kfp import kubernetes
 from kfp.dsl.structures import ResourceSpec
 
 from untrigger.stages.identities import STAGES, Resources
+from untrigger.stages.kept_snapshots import BUCKET, PREFIX
 
 TRACKING_CONFIG = "untrigger-tracking"
 """ConfigMap with the key `uri`, the address of the MLflow server."""
 
 STORE_CONFIG = "untrigger-store"
-"""ConfigMap with the keys `endpoint`, the address of the S3 object store, and `region`."""
+"""ConfigMap with the keys `endpoint`, the address of the S3 object store, `region`, `bucket` and `prefix`."""
 
 STORE_SECRET = "untrigger-store"
-"""Secret with the keys `accessKey` and `secretKey`; only the stages that read inputs there get it."""
+"""Secret with the keys `accessKey` and `secretKey`; only the stages that read inputs or keep snapshots there get it."""
 
 USER = 10001
 GPU_TYPE = "nvidia.com/gpu"
@@ -40,8 +41,8 @@ def placed(task: Any) -> Any:
     if resources.gpus:
         kubernetes.add_toleration(task, key=GPU_TYPE, operator="Exists", effect="NoSchedule")
         kubernetes.empty_dir_mount(task, "dshm", "/dev/shm", medium="Memory", size_limit=SHARED_MEMORY)
-    if resources.reads_store:
-        place = {"endpoint": "AWS_ENDPOINT_URL", "region": "AWS_REGION"}
+    if resources.uses_store:
+        place = {"endpoint": "AWS_ENDPOINT_URL", "region": "AWS_REGION", "bucket": BUCKET, "prefix": PREFIX}
         kubernetes.use_config_map_as_env(task, STORE_CONFIG, place, optional=True)
         credentials = {"accessKey": "AWS_ACCESS_KEY_ID", "secretKey": "AWS_SECRET_ACCESS_KEY"}
         kubernetes.use_secret_as_env(task, STORE_SECRET, credentials, optional=True)

@@ -14,6 +14,7 @@ from untrigger.pipelines.resources import placed
 @dsl.pipeline(name="paper", description="The paper's experiment: MESA against many triggers, one after the other.")
 def sweep(
     config: dict,
+    tracking: dict,
     config_per_trigger: dict,
     prepare_data_task: dict,
     clean_training_task: dict,
@@ -30,7 +31,7 @@ def sweep(
 ) -> None:
     """All triggers inside one tracking run, which is closed whatever happens; data and clean classifier are shared."""
     with dsl.ExitHandler(placed(close_run()), name="tracked"):
-        opened = placed(open_run(pipeline="paper", config=config))
+        opened = placed(open_run(pipeline="paper", config=config, tracking=tracking))
         prepared = placed(prepare_data(task=prepare_data_task).after(opened))
         clean = placed(clean_training(training_data=prepared.outputs["training_data"], task=clean_training_task))
         with dsl.ParallelFor(items=triggers, name="triggers") as trigger:

@@ -13,7 +13,7 @@ PACKAGE = Path(package_file).parent
 
 FLOORS = (
     ("errors",),
-    ("artifacts", "seeding", "plugins"),
+    ("artifacts", "seeding", "plugins", "snapshots"),
     ("settings",),
     ("measurements", "intervals", "networks", "pictures", "storage", "tracking"),
     ("profiles", "triggers", "datasets", "mutual_information", "truth", "flows"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from tests.support.interruptions import interrupted_after
 from tests.support.red_patches import LOG_VOLUME, red_patch_judge
+from tests.support.training import same
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
 from untrigger.fidelity import measure_fidelity
@@ -17,6 +21,7 @@ from untrigger.flows import FlowGenerator
 from untrigger.generators import level_of, load_generator, save_generator
 from untrigger.settings.methods import FlowSettings
 from untrigger.settings.stairs import TOP
+from untrigger.snapshots import UNKEPT, Snapshot
 
 SHORT: dict[str, Any] = {
     "layers": 4,
@@ -85,3 +90,21 @@ def test_each_step_tells_how_far_it_is(tiny_images: ImageData) -> None:
 def test_divergence_is_said(tiny_images: ImageData) -> None:
     with pytest.raises(UserError, match=r"flow training diverged in step \d+: lower flow.learning_rate"):
         trained(tiny_images, (0.5,), steps=10, learning_rate=1e38)
+
+
+@pytest.mark.slow
+def test_a_search_with_flows_that_was_interrupted_ends_as_an_undisturbed_one(tiny_images: ImageData) -> None:
+    def trained_on(snapshot: Snapshot, on_step: Callable[[int], None]) -> list[Tensor]:
+        flows = train_flows(
+            red_patch_judge(tiny_images),
+            (0.5, TOP),
+            FlowSettings.of({**SHORT, "steps": 20}),
+            rngs=[torch.Generator().manual_seed(number) for number in range(2)],
+            on_step=lambda step, _: on_step(step),
+            snapshot=snapshot,
+        )
+        return [tensor for flow in flows for tensor in flow.state_dict().values()]
+
+    undisturbed = trained_on(UNKEPT, lambda _: None)
+    for step in (2, 11, 19):  # before the images are chosen that stand for all, after, and while the margin adapts
+        assert same(interrupted_after(trained_on, step), undisturbed), step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tests.support.generators import GENERATOR, barely_trained, train_generator
-from tests.support.training import seeded
+from tests.support.interruptions import interrupted_after
+from tests.support.training import same, seeded
 from untrigger.artifacts import read_json, write_json
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
@@ -17,6 +19,7 @@ from untrigger.errors import UserError
 from untrigger.flows import FlowGenerator
 from untrigger.generators import TriggerGenerator, draw_noise, load_generator, save_generator, train_generators
 from untrigger.settings.methods import FlowSettings
+from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.staircase import measure_stair
 
 
@@ -177,3 +180,28 @@ def test_generator_samples_do_not_depend_on_the_batch_they_are_drawn_in(
     together = triggers(z).detach()
     assert together.shape == (6, 3, 2, 4)
     assert torch.allclose(together[2:3], triggers(z[2:3]).detach(), atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("constraint", ["fixed_alpha", "dual_ascent"])
+def test_a_search_that_was_interrupted_ends_as_an_undisturbed_one(
+    constraint: str, backdoored: Classifier, tiny_images: ImageData
+) -> None:
+    def trained(snapshot: Snapshot, on_epoch: Callable[[int], None]) -> list[Tensor]:
+        found = train_generators(
+            backdoored,
+            tiny_images.images,
+            tiny_images.labels,
+            0,
+            (3, 3),
+            GENERATOR.model_copy(update={"epochs": 4, "constraint": constraint}),
+            betas=(0.5, 0.9),
+            rngs=[seeded(1), seeded(2)],
+            on_epoch=lambda epoch, _: on_epoch(epoch),
+            snapshot=snapshot,
+        )
+        return [tensor for generator in found for tensor in generator.state_dict().values()]
+
+    undisturbed = trained(UNKEPT, lambda _: None)
+    for epoch in (2, 4):
+        assert same(interrupted_after(trained, epoch), undisturbed), epoch

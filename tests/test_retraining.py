@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
+from tests.support.interruptions import Kept, interrupted_after
 from tests.support.training import same, seeded, state
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
@@ -13,6 +16,7 @@ from untrigger.judge import new_judge
 from untrigger.metrics import evaluate
 from untrigger.retraining import Search, retrain, retrain_in_rounds
 from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
+from untrigger.snapshots import UNKEPT, Clock, Snapshot
 from untrigger.strongest_triggers import FoundTriggers, find_strongest
 from untrigger.triggers import TriggerSource, always, checkerboard
 
@@ -126,3 +130,28 @@ def test_one_round_and_plain_fine_tuning_are_what_they_were_and_search_for_nothi
         on_round=lambda number, _: searched.append(number),
     )
     assert same(state(one), state(other)) and not searched
+
+
+def test_rounds_that_were_interrupted_end_as_undisturbed_ones(
+    backdoored: Classifier, tiny_images: ImageData, search: Search
+) -> None:
+    settings = DOSE.model_copy(update={"rounds": 3, "round_level": 0.0})
+    place = Kept()
+
+    def trained(snapshot: Snapshot, on_epoch: Callable[[int], None]) -> list[Tensor]:
+        kept = snapshot is not UNKEPT
+        cured = retrain_in_rounds(
+            backdoored,
+            tiny_images.images,
+            tiny_images.labels,
+            always(checkerboard()),
+            settings,
+            search,
+            rng=seeded(4),
+            on_epoch=lambda epoch, _: on_epoch(epoch),
+            snapshot=lambda number: Snapshot(place, str(number), Clock(0)) if kept else UNKEPT,
+        )
+        return state(cured)
+
+    undisturbed = trained(UNKEPT, lambda _: None)
+    assert same(interrupted_after(trained, 4), undisturbed), "in the middle of the second round"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.support.interruptions import interrupted_after
 from tests.support.training import CLEAN, same, seeded, state
 from untrigger.classifiers import Classifier, new_classifier
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
+from untrigger.poisoning import stamping
 from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
+from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.training import train
+from untrigger.triggers import always
 
 
 def test_clean_training_learns_and_reports_every_epoch(tiny_classifier: Classifier, tiny_images: ImageData) -> None:
@@ -99,3 +104,31 @@ def test_training_that_diverges_ends_with_a_remedy(tiny_classifier: Classifier, 
     settings = CLEAN.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(UserError, match=r"training diverged in epoch \d, its loss is \w+: lower the learning rate"):
         train(tiny_classifier, tiny_images.images, tiny_images.labels, settings, rng=seeded())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
+def test_a_training_that_was_interrupted_ends_as_an_undisturbed_one(schedule: str, tiny_images: ImageData) -> None:
+    settings = CLEAN.model_copy(update={"augment": True, "epochs": 7, "schedule": schedule, "weight_decay": 0.01})
+
+    def trained(snapshot: Snapshot, on_epoch: Callable[[int], None]) -> list[Tensor]:
+        labels = len(tiny_images.class_names)
+        classifier = new_classifier(
+            ClassifierSettings(architecture="resnet18", width=4), labels, tiny_images.images, seeded()
+        )
+        poison = stamping(always(torch.ones(3, 2, 2)), 0.3, relabel=0)
+        train(
+            classifier,
+            tiny_images.images,
+            tiny_images.labels,
+            settings,
+            rng=seeded(3),
+            change_batch=poison,
+            on_epoch=lambda epoch, _: on_epoch(epoch),
+            snapshot=snapshot,
+        )
+        return state(classifier)
+
+    undisturbed = trained(UNKEPT, lambda _: None)
+    for epoch in (2, 6, 7):
+        assert same(interrupted_after(trained, epoch), undisturbed), epoch

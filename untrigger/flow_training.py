@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from untrigger.networks.stacking import StackedModules
 from untrigger.seeding import moved
 from untrigger.settings.methods import FlowSettings
 from untrigger.settings.stairs import TOP
+from untrigger.snapshots import UNKEPT, Snapshot, State, load_optimiser, rng_states, set_rng_states
 
 ADAM_BETAS = (0.9, 0.99)
 
@@ -57,6 +59,7 @@ def train_flows(
     *,
     rngs: Sequence[torch.Generator],
     on_step: OnFlowStep | None = None,
+    snapshot: Snapshot = UNKEPT,
 ) -> list[FlowGenerator]:
     """Train one flow per stair in `betas`: the highest entropy with F >= beta.
 
@@ -72,12 +75,13 @@ def train_flows(
     flows in evaluation mode. Raises UserError when one of the metrics is no longer finite.
     """
     stairs = _FlowTraining(judge, betas, settings, rngs)
-    for step in range(settings.steps):
+    for step in range(stairs.restore(snapshot.restored()), settings.steps):
         metrics = stairs.step(step)
         if not bool(metrics.isfinite().all()):
             raise UserError(f"flow training diverged in step {step + 1}: lower flow.learning_rate")
         if on_step is not None:
             on_step(step + 1, [dict(zip(_FlowTraining.METRICS, values, strict=True)) for values in metrics.tolist()])
+        snapshot.offer(partial(stairs.state, step + 1), last=step + 1 == settings.steps)
     return stairs.finished()
 
 
@@ -127,6 +131,29 @@ class _FlowTraining:
         self.margins += MARGIN_RATE * (self.settings.valid_share - valid)
         risen = (self.levels.logit() + LEVEL_RISE).sigmoid()
         self.levels = torch.where(self.top & (valid >= COME_ALONG), risen, self.levels)
+
+    def state(self, steps: int) -> State:
+        """All that the steps after the first `steps` depend on."""
+        return {
+            "steps": steps,
+            "flows": self.flows.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "margins": self.margins,
+            "levels": self.levels,
+            "stand_ins": [[guess.chosen, guess.weights, guess.offset] for guess in self.stand_ins],
+            "rngs": rng_states(self.rngs),
+        }
+
+    def restore(self, state: State | None) -> int:
+        """Back to what `state` gave; how many steps are done."""
+        if state is None:
+            return 0
+        self.flows.load_state_dict(state["flows"])
+        load_optimiser(self.optimiser, state["optimiser"])
+        self.margins, self.levels = state["margins"].to(self.device), state["levels"].to(self.device)
+        self.stand_ins = [Guess(self.judge, *(part.to(self.device) for part in each)) for each in state["stand_ins"]]
+        set_rng_states(self.rngs, state["rngs"])
+        return int(state["steps"])
 
     def finished(self) -> list[FlowGenerator]:
         """The flows, in evaluation mode; those of top stairs with their levels."""

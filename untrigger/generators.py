@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +27,7 @@ from untrigger.networks.stacking import StackedModules
 from untrigger.seeding import moved
 from untrigger.settings.base import Stored
 from untrigger.settings.methods import GeneratorSettings
+from untrigger.snapshots import UNKEPT, Snapshot, State, load_optimiser, rng_states, set_rng_states
 from untrigger.triggers import check_fits, draw_positions
 
 TOLERANCE = 0.05
@@ -115,6 +117,7 @@ def train_generators(
     betas: Sequence[float],
     rngs: Sequence[torch.Generator],
     on_epoch: OnStairEpoch | None = None,
+    snapshot: Snapshot = UNKEPT,
 ) -> list[TriggerGenerator]:
     """Train one generator per stair in `betas`: maximise its entropy while F(G(z)) >= beta.
 
@@ -143,7 +146,7 @@ def train_generators(
             f"generator.batch_size {settings.batch_size} is larger than the defender's {len(images)} images"
         )
     stairs = _StairTraining(frozen(classifier, images), target_class, size, settings, betas=betas, rngs=rngs)
-    for epoch in range(1, settings.epochs + 1):
+    for epoch in range(stairs.restore(snapshot.restored()), settings.epochs + 1):
         orders = [torch.randperm(len(images), generator=rng) for rng in rngs]
         whole = len(images) - len(images) % settings.batch_size
         batches = torch.stack(orders)[:, :whole].to(images.device).split(settings.batch_size, 1)
@@ -153,6 +156,7 @@ def train_generators(
             raise UserError(f"generator training diverged in epoch {epoch}: lower generator.learning_rate")
         if on_epoch is not None:
             on_epoch(epoch, [dict(zip(_StairTraining.METRICS, values, strict=True)) for values in means.tolist()])
+        snapshot.offer(partial(stairs.state, epoch), last=epoch == settings.epochs)
     return stairs.finished()
 
 
@@ -248,6 +252,33 @@ class _StairTraining:
         others = (labels != self.target_class).float()
         sent = (logits.argmax(1).view(stairs, -1) == self.target_class).float()
         return probabilities, (sent * others).sum(1) / others.sum(1).clamp_min(1)
+
+    def state(self, epoch: int) -> State:
+        """All that the epochs after `epoch` depend on."""
+        return {
+            "epoch": epoch,
+            "triggers": self.triggers.state_dict(),
+            "statistics": self.statistics.state_dict(),
+            "optimisers": [self.generator_optimiser.state_dict(), self.statistics_optimiser.state_dict()],
+            "average": self.objective.log_average,
+            "multipliers": self.multipliers,
+            "rngs": rng_states(self.rngs),
+        }
+
+    def restore(self, state: State | None) -> int:
+        """Back to what `state` gave; the epoch that comes next, the first one without a state."""
+        if state is None:
+            return 1
+        self.triggers.load_state_dict(state["triggers"])
+        self.statistics.load_state_dict(state["statistics"])
+        for optimiser, kept in zip(
+            (self.generator_optimiser, self.statistics_optimiser), state["optimisers"], strict=True
+        ):
+            load_optimiser(optimiser, kept)
+        self.objective.log_average = state["average"].to(self.betas.device)
+        self.multipliers = state["multipliers"].to(self.betas.device)
+        set_rng_states(self.rngs, state["rngs"])
+        return int(state["epoch"]) + 1
 
     def finished(self) -> list[TriggerGenerator]:
         """The generators in evaluation mode, batch norm set to the statistics of their final weights."""

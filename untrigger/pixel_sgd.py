@@ -11,6 +11,7 @@ from untrigger.classifiers import Classifier, frozen
 from untrigger.seeding import moved
 from untrigger.settings.base import Stored
 from untrigger.settings.methods import PixelSgdSettings
+from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.triggers import check_fits
 
 
@@ -33,6 +34,7 @@ def reverse_triggers(
     *,
     rng: torch.Generator,
     on_restart: Callable[[int, list[float]], None] | None = None,
+    snapshot: Snapshot = UNKEPT,
 ) -> Tensor:
     """Reverse one trigger per restart: float (restarts, 3, height, width) in [0, 1], on the CPU.
 
@@ -43,12 +45,16 @@ def reverse_triggers(
     """
     check_fits(size, images)
     fixed = frozen(classifier, images)
-    triggers = []
-    for restart in range(1, settings.restarts + 1):
+    triggers: list[Tensor] = []
+    if (state := snapshot.restored()) is not None:
+        triggers = state["triggers"]
+        rng.set_state(state["rng"])
+    for restart in range(len(triggers) + 1, settings.restarts + 1):
         trigger, losses = _descend(fixed, images, target_class, size, settings, rng)
         triggers.append(trigger.cpu())
         if on_restart is not None:
             on_restart(restart, losses)
+        snapshot.offer(lambda: {"triggers": triggers, "rng": rng.get_state()}, last=restart == settings.restarts)
     return torch.stack(triggers)
 
 

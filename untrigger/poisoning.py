@@ -8,6 +8,7 @@ from torch import Tensor
 from untrigger.classifiers import Classifier
 from untrigger.seeding import forked, moved
 from untrigger.settings.methods import PoisoningSettings
+from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.training import BatchChange, OnEpoch, train
 from untrigger.triggers import TriggerSource, always, stamp
 
@@ -22,6 +23,7 @@ def plant_backdoor(
     *,
     rng: torch.Generator,
     on_epoch: OnEpoch | None = None,
+    snapshot: Snapshot = UNKEPT,
 ) -> None:
     """Train `classifier` on, in place, until `trigger`, float (3, th, tw) in [0, 1], sends images to `target_class`.
 
@@ -29,7 +31,7 @@ def plant_backdoor(
     `settings.poisoned_share`: stamped at a position of its own and relabelled. Source: section 5.1 of the paper.
     """
     poison = stamping(always(trigger.to(images.device)), settings.poisoned_share, relabel=target_class)
-    train(classifier, images, labels, settings, rng=rng, change_batch=poison, on_epoch=on_epoch)
+    train(classifier, images, labels, settings, rng=rng, change_batch=poison, on_epoch=on_epoch, snapshot=snapshot)
 
 
 def stamping(source: TriggerSource, share: float, relabel: int | None = None) -> BatchChange:

@@ -12,6 +12,7 @@ from untrigger.classifiers import Classifier
 from untrigger.poisoning import stamping
 from untrigger.settings.base import Sparse, Stored
 from untrigger.settings.methods import RetrainingSettings
+from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.strongest_triggers import FoundTriggers
 from untrigger.training import Curve, OnEpoch, train
 from untrigger.triggers import TriggerSource, either, one_of
@@ -21,6 +22,9 @@ Search = Callable[[Classifier, torch.Generator], FoundTriggers]
 
 OnRound = Callable[[int, float], None]
 """Called after each round with its number, from 1, and the F of the strongest trigger that was found after it."""
+
+OfRound = Callable[[int], Snapshot]
+"""The snapshot of the training of a round, by its number."""
 
 
 class RetrainingRecord(Sparse, Stored):
@@ -46,6 +50,7 @@ def retrain(
     *,
     rng: torch.Generator,
     on_epoch: OnEpoch | None = None,
+    snapshot: Snapshot = UNKEPT,
 ) -> Classifier:
     """Teach a copy of `classifier` to ignore `triggers`: stamp them on clean images, keep the true labels, train on.
 
@@ -54,7 +59,7 @@ def retrain(
     """
     retrained = copy.deepcopy(classifier)
     change = None if triggers is None else stamping(triggers, settings.stamped_share)
-    train(retrained, images, labels, settings, rng=rng, change_batch=change, on_epoch=on_epoch)
+    train(retrained, images, labels, settings, rng=rng, change_batch=change, on_epoch=on_epoch, snapshot=snapshot)
     return retrained
 
 
@@ -69,6 +74,7 @@ def retrain_in_rounds(
     rng: torch.Generator,
     on_epoch: OnEpoch | None = None,
     on_round: OnRound | None = None,
+    snapshot: OfRound = lambda _: UNKEPT,
 ) -> Classifier:
     """Retrain, search for what is left, and retrain on with it, `settings.rounds` times at most.
 
@@ -78,12 +84,14 @@ def retrain_in_rounds(
     nothing is found is a bound by search, not a proof. Plain fine-tuning, and a single round, search for nothing.
     """
     if triggers is None or settings.rounds == 1:
-        return retrain(classifier, images, labels, triggers, settings, rng=rng, on_epoch=on_epoch)
+        return retrain(classifier, images, labels, triggers, settings, rng=rng, on_epoch=on_epoch, snapshot=snapshot(1))
     source = triggers
     left: list[Tensor] = []
     for number in range(1, settings.rounds + 1):
         counted = None if on_epoch is None else _counted_on(on_epoch, (number - 1) * settings.epochs)
-        classifier = retrain(classifier, images, labels, source, settings, rng=rng, on_epoch=counted)
+        classifier = retrain(
+            classifier, images, labels, source, settings, rng=rng, on_epoch=counted, snapshot=snapshot(number)
+        )
         found = search(classifier, rng)
         if on_round is not None:
             on_round(number, found.strongest_F)

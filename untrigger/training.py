@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from untrigger.errors import UserError
 from untrigger.seeding import forked, moved
 from untrigger.settings.base import Sparse, Stored
 from untrigger.settings.methods import TrainingSettings
+from untrigger.snapshots import UNKEPT, Snapshot, State, load_optimiser, rng_states, set_rng_states
 
 BatchChange = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """Images float (b, 3, h, w) in [0, 1] and labels (b,) to what is trained on in their place."""
@@ -43,6 +45,7 @@ def train(
     rng: torch.Generator,
     change_batch: BatchChange | None = None,
     on_epoch: OnEpoch | None = None,
+    snapshot: Snapshot = UNKEPT,
 ) -> None:
     """Train `classifier` in place with SGD on cross-entropy; its batch norm is left in evaluation mode.
 
@@ -50,7 +53,8 @@ def train(
     relabel each batch. All randomness comes from `rng` (on the CPU): the order of the images, their augmentation and
     the changes have a stream each, so that the first two are the same whatever the changes. A ragged last batch of one
     image is left out, since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed
-    batches. Raises UserError when the loss of an epoch is not finite.
+    batches. `snapshot` keeps the training, and gives it back to go on with. Raises UserError when the loss of an epoch
+    is not finite.
     """
     starts = [s for s in range(0, len(images), settings.batch_size) if len(images) - s > 1]
     optimiser = torch.optim.SGD(
@@ -62,8 +66,9 @@ def train(
     )
     schedule = _schedule(optimiser, settings, settings.epochs * len(starts))
     cross_entropy = nn.CrossEntropyLoss()
-    order_rng, augmentation_rng, change_rng = forked(rng, "order", "augmentation", "changes")
-    for epoch in range(1, settings.epochs + 1):
+    rngs = order_rng, augmentation_rng, change_rng = forked(rng, "order", "augmentation", "changes")
+    first = _restore(snapshot.restored(), classifier, optimiser, schedule, rngs)
+    for epoch in range(first, settings.epochs + 1):
         classifier.train()
         order = torch.randperm(len(images), generator=order_rng).to(images.device)
         losses, correct = [], []
@@ -89,7 +94,43 @@ def train(
         if on_epoch is not None:
             classifier.eval()
             on_epoch(epoch, {"loss": loss, "accuracy": accuracy})
+        snapshot.offer(partial(_state, epoch, classifier, optimiser, schedule, rngs), last=epoch == settings.epochs)
     classifier.eval()
+
+
+def _state(
+    epoch: int,
+    classifier: Classifier,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    rngs: Sequence[torch.Generator],
+) -> State:
+    """All that the epochs after `epoch` depend on."""
+    return {
+        "epoch": epoch,
+        "classifier": classifier.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "steps": schedule.last_epoch,
+        "rngs": rng_states(rngs),
+    }
+
+
+def _restore(
+    state: State | None,
+    classifier: Classifier,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    rngs: Sequence[torch.Generator],
+) -> int:
+    """Bring all back to what `_state` gave; the epoch that comes next, the first one without a state."""
+    if state is None:
+        return 1
+    classifier.load_state_dict(state["classifier"])
+    load_optimiser(optimiser, state["optimiser"])
+    # Both schedules follow from the number of steps and from what the optimiser keeps.
+    schedule.last_epoch = state["steps"]
+    set_rng_states(rngs, state["rngs"])
+    return int(state["epoch"]) + 1
 
 
 def _schedule(

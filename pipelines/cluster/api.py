@@ -8,8 +8,8 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ from urllib3.exceptions import HTTPError
 
 from untrigger.errors import UserError, without_credentials
 from untrigger.pipelines.cluster.namespace import Namespace, NoAccess
-from untrigger.pipelines.cluster.states import stage_events
+from untrigger.pipelines.cluster.states import GOING_ON, stage_events
+from untrigger.pipelines.cluster.whole import ClusterRun, WholeRun, taken_together
 from untrigger.pipelines.cluster.workflow import Stage, Workflow
 from untrigger.runs.stored_reports import RUN_ID
+from untrigger.settings.runs import SweepConfig
+from untrigger.settings.tracked import SweepPart
 from untrigger.tracking.progress import Event, duration
 
 TOKEN = "UNTRIGGER_KFP_TOKEN"
@@ -47,26 +50,24 @@ UNCHANGED_SECONDS = 120.0
 
 _NUMBERED = re.compile(r" #(\d+)$")
 
-GOING_ON = ("", "PENDING", "RUNNING", "CANCELING", "PAUSED", "RUNTIME_STATE_UNSPECIFIED")
+
+class LostRun(UserError):
+    """KFP calls the run with `run_id` running, and its workflow is gone."""
+
+    def __init__(self, run_id: str, told: str) -> None:
+        super().__init__(told)
+        self.run_id = run_id
 
 
-@dataclass(frozen=True)
-class ClusterRun:
-    """A run as its server knows it; `created` is in UTC.
-
-    `state` is KFP's, or TERMINATED where somebody ended the run, which KFP calls failed. `root` is the pipeline root if
-    it has one of its own, `reason` says why it failed where the server knows. A listing tells neither `stages`, what
-    became of each so far, nor `changed`, when that last changed.
-    """
+@dataclass
+class _Followed:
+    """A run that is followed: as it was last seen, what was told of it, and when that changed."""
 
     id: str
-    state: str
-    created: datetime | None
-    name: str
-    root: str
-    reason: str
-    stages: tuple[Stage, ...]
-    changed: datetime | None
+    run: ClusterRun | None = None
+    told: set[tuple[str, str, str]] = field(default_factory=set)
+    names: dict[str, str] = field(default_factory=dict)
+    changed: float = field(default_factory=time.monotonic)
 
 
 class Cluster:
@@ -164,8 +165,18 @@ class Cluster:
             raise UserError(f"the run {run_id} was not started by `untrigger submit`: start it again in KFP's pages")
         number = _NUMBERED.search(run.name)
         name = f"{_NUMBERED.sub('', run.name)} #{int(number[1]) + 1 if number else 2}"
-        uploaded = (version.pipeline_id, version.pipeline_version_id)
-        return self.start(name, told.experiment_id, uploaded, told.runtime_config.parameters, run.root)
+        uploaded, parameters = (version.pipeline_id, version.pipeline_version_id), dict(told.runtime_config.parameters)
+        if "tracking" in parameters:
+            parameters["tracking"] = {**parameters["tracking"], "name": name}
+        return self.start(name, told.experiment_id, uploaded, parameters, run.root)
+
+    def start_whole_again(self, run: WholeRun) -> list[str]:
+        """Start again what of a run has not succeeded, or all where all has; the ids of all its parts.
+
+        UserError as `start_again` raises it.
+        """
+        left = [part.id for part in run.parts if run.state == "SUCCEEDED" or part.state != "SUCCEEDED"]
+        return [self.start_again(part.id) if part.id in left else part.id for part in run.parts]
 
     def _is_lost(self, run: ClusterRun) -> bool:
         """Whether the workflow of a run that KFP calls running is gone."""
@@ -184,72 +195,98 @@ class Cluster:
             raise self._refusal(what, error) from error
         return self._described(run, self._stages(run, workflow, {}), workflow)
 
-    def find_run(self, name: str) -> ClusterRun:
-        """The run with this id or name; UserError when there is none, or when several share the name."""
+    def find_run(self, name: str) -> WholeRun:
+        """The run with this id or name, a divided sweep as one; UserError for none, or when several share the name."""
         if RUN_ID.fullmatch(name):
-            return self.run(name)
-        found = self._latest(PAGE, filter=_named(name))
-        if len(found) != 1:
-            told = f"{len(found)} runs are called" if found else "there is no run"
+            run = self.run(name)
+            return self._looked_at(WholeRun((run,))) if run.part else WholeRun((run,))
+        found = self._latest(PAGE, filter=_named(name)) or [
+            run for run in self._parts(name) if run.part and run.part.name == name
+        ]
+        together = taken_together(found)
+        if len(together) != 1:
+            told = f"{len(together)} runs are called" if together else "there is no run"
             raise UserError(f"{told} {name!r}: `untrigger runs` lists the runs with their ids")
-        return self.run(found[0].id)
+        return self._looked_at(together[0])
 
-    def latest_runs(self, count: int, experiment: str | None = None) -> list[ClusterRun]:
+    def latest_runs(self, count: int, experiment: str | None = None) -> list[WholeRun]:
         """The latest runs, newest first, at most PAGE; those of one experiment if it is named."""
-        if experiment is None:
-            return self._latest(count)
-        return self._latest(count, experiment_id=self.experiment(experiment, create=False))
+        which = {} if experiment is None else {"experiment_id": self.experiment(experiment, create=False)}
+        return [self._whole(run) for run in taken_together(self._latest(count, **which))]
+
+    def _looked_at(self, run: WholeRun) -> WholeRun:
+        """With all parts, and the stages of each."""
+        return WholeRun(tuple(self.run(part.id) for part in self._whole(run).parts))
+
+    def _whole(self, run: WholeRun) -> WholeRun:
+        """With all parts and the latest attempt at each, where the run is (part of) a divided sweep."""
+        part = run.parts[0].part
+        if part is None:
+            return run
+        (whole,) = taken_together(each for each in self._parts(part.name) if each.part and each.part.id == part.id)
+        return whole
+
+    def _parts(self, name: str) -> list[ClusterRun]:
+        """The latest runs whose names begin as those of the parts of a sweep called `name`, newest first."""
+        return self._latest(PAGE, filter=_named(f"{name} part ", "IS_SUBSTRING"))
 
     def link(self, run_id: str) -> str:
         """The page of a run."""
         return f"{self.shown}/#/runs/details/{run_id}"
 
-    def follow(self, run_id: str, show: Callable[[Event], None]) -> ClusterRun:
-        """Tell `show` what becomes of the stages until the run has ended; returns the run.
+    def follow(self, run_ids: Sequence[str], show: Callable[[Event], None]) -> list[ClusterRun]:
+        """Tell `show` what becomes of the stages of runs until all have ended; returns the runs.
 
         A lost connection is sought again for as long as PATIENCE says; then UserError.
         """
-        told, names, lost = set[tuple[str, str, str]](), dict[str, str](), False
-        deadline, changed = 0.0, time.monotonic()
+        followed = [_Followed(run_id) for run_id in run_ids]
+        lost, deadline = False, 0.0
         while True:
             try:
-                run = self._runs.run_service_get_run(run_id=run_id, _request_timeout=TIMEOUT_SECONDS)
-                workflow = self._workflow(run_id)
-                stages = self._stages(run, workflow, names)
+                for each in followed:
+                    self._look(each, show)
             except (kfp_server_api.ApiException, HTTPError, requests.RequestException) as error:
                 if not _is_passing(error):
-                    raise self._refusal(f"follow the run {run_id}", error) from error
+                    raise self._refusal(f"follow the run {run_ids[0]}", error) from error
                 if not lost:
                     lost, deadline = True, time.monotonic() + self._patience
                     show(Event(self.shown, "warning", "does not answer, trying again; the run goes on"))
                 if time.monotonic() > deadline:
                     raise UserError(
                         f"Kubeflow Pipelines at {self.shown} did not answer for {duration(self._patience)}; the run "
-                        f"goes on: `untrigger runs {run_id} --wait` follows it again"
+                        f"goes on: `untrigger runs {run_ids[0]} --wait` follows it again"
                     ) from error
             else:
                 if lost:
                     lost = False
                     show(Event(self.shown, "warning", "answers again"))
-                described = self._described(run, stages, workflow)
-                for stage in stages:
-                    if (stage.stage, stage.kind, stage.text) not in told:
-                        told.add((stage.stage, stage.kind, stage.text))
-                        changed = time.monotonic()
-                        if not stage.routine:
-                            show(stage)
-                if described.state not in GOING_ON:
-                    return described
-                if time.monotonic() - changed > UNCHANGED_SECONDS:
-                    changed = time.monotonic()
-                    if still := self.stillness(described):
-                        show(Event(described.name, "warning", still))
+                ended = [each.run for each in followed if each.run and each.run.state not in GOING_ON]
+                if len(ended) == len(followed):
+                    return ended
             time.sleep(POLL_SECONDS)
+
+    def _look(self, followed: _Followed, show: Callable[[Event], None]) -> None:
+        """Tell what is new of a run that has not ended yet."""
+        if followed.run and followed.run.state not in GOING_ON:
+            return
+        answer = self._runs.run_service_get_run(run_id=followed.id, _request_timeout=TIMEOUT_SECONDS)
+        workflow = self._workflow(followed.id)
+        run = followed.run = self._described(answer, self._stages(answer, workflow, followed.names), workflow)
+        for stage in run.stages:
+            if (stage.stage, stage.kind, stage.text) not in followed.told:
+                followed.told.add((stage.stage, stage.kind, stage.text))
+                followed.changed = time.monotonic()
+                if not stage.routine:
+                    show(run.labelled(stage))
+        if run.state in GOING_ON and time.monotonic() - followed.changed > UNCHANGED_SECONDS:
+            followed.changed = time.monotonic()
+            if still := self.stillness(run):
+                show(Event(run.name, "warning", still))
 
     def stillness(self, run: ClusterRun) -> str | None:
         """What is to be said of a run that KFP calls running: nothing, or since when nothing has changed.
 
-        UserError when its workflow was deleted: KFP will call it running for ever.
+        LostRun when its workflow was deleted: KFP will call it running for ever.
         """
         if run.state not in GOING_ON or run.changed is None:
             return None
@@ -263,14 +300,16 @@ class Cluster:
                 return f"{told}; its workflow is there"
         except NoAccess as error:
             return f"{told}; whether its workflow is still there was not looked for, no Kubernetes API: {error}"
-        raise UserError(
+        raise LostRun(
+            run.id,
             f"the run {run.id} will never end: {told}, and the cluster at {namespace.host} has no workflow of it any "
-            f"more in the namespace {namespace.name}: somebody deleted it; submit it again"
+            f"more in the namespace {namespace.name}: somebody deleted it; submit it again",
         )
 
     def _described(self, run: Any, stages: Iterable[Stage] = (), workflow: Workflow | None = None) -> ClusterRun:
         """The run without KFP's objects."""
         canceled = any(each.state == "CANCELING" for each in run.state_history or ())
+        part, sweep = _sweep_of((run.runtime_config and run.runtime_config.parameters) or {})
         return ClusterRun(
             id=str(run.run_id),
             state="TERMINATED" if canceled and run.state in ("FAILED", "CANCELED") else run.state or "",
@@ -280,6 +319,8 @@ class Cluster:
             reason=(run.error and run.error.message) or "",
             stages=tuple(stages),
             changed=None if workflow is None else workflow.last_change(),
+            part=part,
+            sweep=sweep,
         )
 
     def _stages(self, run: Any, workflow: Workflow | None, names: dict[str, str]) -> list[Stage]:
@@ -368,8 +409,16 @@ class Cluster:
         return UserError(f"cannot {what}: Kubeflow Pipelines at {self.shown} does not answer")
 
 
-def _named(name: str) -> str:
-    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+def _named(name: str, operation: str = "EQUALS") -> str:
+    return json.dumps({"predicates": [{"operation": operation, "key": "display_name", "stringValue": name}]})
+
+
+def _sweep_of(parameters: Mapping[str, Any]) -> tuple[SweepPart | None, SweepConfig | None]:
+    """Which part of a sweep a run with these parameters is, and over which triggers; versions differ in settings."""
+    part, config = (parameters.get("tracking") or {}).get("sweep"), parameters.get("config") or {}
+    with contextlib.suppress(UserError):
+        return SweepPart.of(part) if part else None, SweepConfig.of(config) if "triggers" in config else None
+    return None, None
 
 
 def _is_json(answer: requests.Response) -> bool:

@@ -8,6 +8,9 @@ from typing import Any
 from untrigger.stages.identities import STAGES
 from untrigger.tracking.progress import Event, Kind, duration
 
+GOING_ON = ("", "PENDING", "RUNNING", "CANCELING", "PAUSED", "RUNTIME_STATE_UNSPECIFIED")
+"""The states of runs that have not ended."""
+
 _KINDS: dict[str, Kind] = {
     "RUNNING": "started",
     "SUCCEEDED": "finished",

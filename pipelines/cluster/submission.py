@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,20 +14,20 @@ from untrigger import __version__
 from untrigger.errors import UserError
 from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
 from untrigger.pipelines.cluster.api import Cluster
+from untrigger.pipelines.cluster.division import divided, part_arguments
 from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.cluster.size import Size, size_of
 from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
 from untrigger.runs.inputs import check_input, input_sources
 from untrigger.runs.stored_reports import PIPELINE_ROOT
 from untrigger.settings.runs import DefenseConfig, SweepConfig
+from untrigger.settings.tracked import RUN_ID, SweepPart, TrackedAs
+from untrigger.stages.reuse import IMAGE
 from untrigger.storage.bundles import OnFile, quiet, read_manifest
 from untrigger.storage.objects import Address, ObjectStore
 
 DEFAULT_STORE = Address("untrigger")
 """Where the cluster cannot be asked."""
-
-MOST_NODES = 1000
-"""Argo keeps 1 MiB of a workflow's compressed nodes, about 860 bytes each."""
 
 INPUT_SETTINGS = ("dataset", "weights", "trigger", "triggers", "panels")
 """The settings that may name something on this machine."""
@@ -55,9 +55,8 @@ class Submission:
         """UserError when an input is not to be had, or an image has no digest and that is not allowed."""
         _check_inputs(config)
         compiled = list(yaml.safe_load_all(compiled_for(config).read_text()))
-        submission = cls(
-            config, with_placement(with_pins(compiled, pins), placement), Address.parse(store) if store else None
-        )
+        documents = _with_image_names(with_placement(with_pins(compiled, pins), placement))
+        submission = cls(config, documents, Address.parse(store) if store else None)
         if submission.unpinned and not allow_unpinned:
             first = submission.unpinned[0]
             raise UserError(
@@ -81,9 +80,10 @@ class Submission:
         """The images that have no digest."""
         return [image for image in self.images if not is_pinned(image)]
 
-    def size(self) -> Size:
-        """The nodes and pods of its workflow."""
-        return size_of(self.documents[0], pipeline_arguments(self.config))
+    def sizes(self) -> list[Size]:
+        """The nodes and pods of its workflow, or of each that its sweep is divided into."""
+        spec = self.documents[0]
+        return [size_of(spec, pipeline_arguments(part)) for part in divided(self.config, spec)]
 
     @property
     def root(self) -> str:
@@ -104,10 +104,12 @@ class Submission:
         return yaml.safe_dump_all(self.documents)
 
 
-def run_name(config: DefenseConfig | SweepConfig) -> str:
-    """What a run is called unless it is given a name: what runs, and when it was submitted."""
-    what = f"{len(config.triggers)} triggers" if isinstance(config, SweepConfig) else config.trigger
-    return f"{what} seed {config.seed} {time.strftime('%Y-%m-%d %H:%M:%S')}"
+def _with_image_names(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each stage told by the environment, which no cache key holds, in which image it runs."""
+    for executor in documents[0]["deploymentSpec"]["executors"].values():
+        container = executor["container"]
+        container.setdefault("env", []).append({"name": IMAGE, "value": container["image"]})
+    return documents
 
 
 def check_stored_inputs(submission: Submission) -> None:
@@ -125,15 +127,39 @@ def submit(
     *,
     name: str,
     experiment: str,
+    tracked_in: str,
     tell: Callable[[str], None],
     on_file: OnFile = quiet,
-) -> str:
-    """Store the inputs, upload the DAG, start the run; returns its id. What is there already is not uploaded again."""
+) -> list[str]:
+    """Store the inputs, upload the DAG, start the run, or one for each part of a divided sweep; returns their ids.
+
+    What is there already is not uploaded again. `experiment` is the id of KFP's, `tracked_in` the name of MLflow's (""
+    for its default).
+    """
     config = _with_stored_inputs(submission, tell, on_file)
     package = submission.package()
     digest = hashlib.sha256(package.encode()).hexdigest()[:12]
     uploaded = cluster.pipeline_version(submission.pipeline, f"{__version__}-{digest}", package)
-    return cluster.start(name, experiment, uploaded, pipeline_arguments(config), submission.root)
+    tracking = TrackedAs(name=name, experiment=tracked_in, links=_links(submission, cluster))
+    parts = divided(config, submission.documents[0])
+    appearances = [tracking] if len(parts) == 1 else _of_parts(tracking, len(parts))
+    return [
+        cluster.start(each.name, experiment, uploaded, part_arguments(config, part, each), submission.root)
+        for part, each in zip(parts, appearances, strict=True)
+    ]
+
+
+def _of_parts(tracking: TrackedAs, count: int) -> list[TrackedAs]:
+    """How each part of a sweep appears that as a whole appears as `tracking`."""
+    sweep = str(uuid.uuid4())
+    parts = [SweepPart(id=sweep, name=tracking.name, number=number, count=count) for number in range(1, count + 1)]
+    return [tracking.model_copy(update={"name": part.run_name, "sweep": part}) for part in parts]
+
+
+def _links(submission: Submission, cluster: Cluster) -> dict[str, str]:
+    """What a run's page in MLflow leads to: its page in KFP, and the address that `untrigger compare` takes."""
+    pipeline = submission.documents[0]["pipelineInfo"]["name"]
+    return {"kfp": cluster.link(RUN_ID), "report": f"{submission.root}/{pipeline}/{RUN_ID}"}
 
 
 def _check_inputs(config: DefenseConfig | SweepConfig) -> None:

@@ -21,7 +21,9 @@ from untrigger.pipelines.local.endings import TOLD, StageEnd
 from untrigger.pipelines.local.processes import StageProcesses
 from untrigger.runs.output_folder import OutputFolder
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
+from untrigger.settings.tracked import TrackedAs, run_name
 from untrigger.stages.identities import STAGES
+from untrigger.stages.kept_snapshots import PLACE as SNAPSHOTS
 from untrigger.stages.reuse import STORE
 from untrigger.stages.stage import THREADS
 from untrigger.storage.downloads import CACHE, cache_folder
@@ -93,7 +95,7 @@ def run_locally(
         with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id) as forwarded:
             error: Exception | None = None
             try:
-                pipeline(**pipeline_arguments(config))
+                pipeline(**pipeline_arguments(config, _tracked_as(config, output)))
             except KeyboardInterrupt:
                 close_parent(succeeded=False)
                 raise
@@ -107,6 +109,10 @@ def run_locally(
     if not output.tracking_records.exists():
         shutil.rmtree(output.workspace, ignore_errors=True)
     return forwarded.refused
+
+
+def _tracked_as(config: DefenseConfig | SweepConfig, output: OutputFolder) -> TrackedAs:
+    return TrackedAs(name=run_name(config), links={"report": str(output.path / "report.html")})
 
 
 def _without_retries(compiled: Path) -> str:
@@ -125,7 +131,8 @@ def _runner(output: OutputFolder, sources: Sequence[Path], stages: StageProcesse
 
     if isinstance(stages, StageProcesses):
         return local.SubprocessRunner(use_venv=False)
-    environment = {name: os.environ[name] for name in (PROGRESS_FILE, STORE, THREADS, RUN_ID, RECORDS, CACHE)}
+    names = (PROGRESS_FILE, STORE, SNAPSHOTS, THREADS, RUN_ID, RECORDS, CACHE)
+    environment = {name: os.environ[name] for name in names}
     return docker_runner(environment, output, sources, stages)
 
 
@@ -141,6 +148,7 @@ def _environment(config: CommonConfig, output: OutputFolder) -> dict[str, str]:
     environment = {
         PROGRESS_FILE: str(output.progress),
         STORE: str(output.stages),
+        SNAPSHOTS: str(output.stages / ".snapshots"),
         THREADS: json.dumps(_threads(config)),
         RUN_ID: output.run_id,
         RECORDS: str(output.tracking_records),

@@ -422,5 +422,5 @@ def test_what_does_not_fit_the_data_is_told_as_they_are_prepared(
 
 
 def test_the_tracking_components_do_nothing_without_a_server() -> None:
-    open_run.python_func(pipeline="defense", config=ARGUMENTS["config"])
+    open_run.python_func(pipeline="defense", config=ARGUMENTS["config"], tracking={})
     close_run.python_func(status=final_status("SUCCEEDED"))

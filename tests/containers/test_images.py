@@ -102,7 +102,8 @@ def test_a_stage_image_stays_small(engine: docker.DockerClient, name: str) -> No
     [
         ("open-run", ("kfp", "mlflow", "pydantic"), ("torch", "sklearn", "matplotlib", "pyarrow", "minio")),
         ("poison-training", ("kfp", "mlflow", "torch", "minio"), ("sklearn", "matplotlib", "pyarrow")),
-        ("pixel-sgd", ("kfp", "mlflow", "torch"), ("sklearn", "scipy", "matplotlib", "pyarrow", "minio")),
+        ("pixel-sgd", ("kfp", "mlflow", "torch", "minio"), ("sklearn", "scipy", "matplotlib", "pyarrow")),
+        ("staircase", ("torch",), ("sklearn", "matplotlib", "pyarrow", "minio")),
         ("prepare-data", ("torch", "sklearn", "pyarrow", "minio"), ("matplotlib",)),
         ("visualisation", ("torch", "sklearn", "matplotlib"), ("pyarrow", "minio")),
         ("evaluation", ("torch", "matplotlib", "jinja2", "scipy"), ("sklearn", "pyarrow", "minio")),

@@ -17,7 +17,8 @@ from untrigger.stages import identities
 
 STAGES = {identity.task for identity in identities.STAGES.values()}
 WITHOUT_A_GPU = {"open-run", "close-run", "prepare-data", "staircase", "aggregation"}
-READING_THE_STORE = {"prepare-data", "clean-training", "poison-training"}
+TRAINING = {"pixel-sgd", "generator-training", "retraining", "ideal-retraining"}
+USING_THE_STORE = {"prepare-data", "clean-training", "poison-training", *TRAINING}
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +124,11 @@ def test_the_run_id_tracking_and_store_reach_a_stage_by_reference_only(pods: dic
         fields = {field["name"]: field["fieldPath"] for field in pods[stage]["fieldPathAsEnv"]}
         assert fields == {"KFP_RUN_ID": "metadata.labels['pipeline/runid']"}, stage
         variables = {key["envVar"] for source in pods[stage]["configMapAsEnv"] for key in source["keyToEnv"]}
-        place = {"AWS_ENDPOINT_URL", "AWS_REGION"} if stage in READING_THE_STORE else set()
+        place = {"AWS_ENDPOINT_URL", "AWS_REGION", "UNTRIGGER_STORE_BUCKET", "UNTRIGGER_STORE_PREFIX"}
+        place = place if stage in USING_THE_STORE else set()
         assert variables == {"MLFLOW_TRACKING_URI", *place}, stage
         secrets = {key["envVar"] for source in pods[stage].get("secretAsEnv", []) for key in source["keyToEnv"]}
-        expected = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} if stage in READING_THE_STORE else set()
+        expected = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} if stage in USING_THE_STORE else set()
         assert secrets == expected, stage
 
 

@@ -52,7 +52,8 @@ class Kubeflow:
     """The server's state, and what a test does to it.
 
     `course` is what a started run goes through, one entry a look: the state of the run, and of its tasks by name, `#2`
-    behind it for the second item of a loop. The task of a stage is CACHED where its outputs come from the cache, and
+    behind it for the second item of a loop; `courses` are those of single runs by name. The task of a stage is CACHED
+    where its outputs come from the cache, and
     `messages` are what Argo says of tasks. `replayed` are recorded runs as they are at one look after the other;
     `workflows` are the ids of the runs whose workflow Kubernetes has; `tells_workflows` is off for a server without the
     older API. `deployed` is
@@ -74,6 +75,7 @@ class Kubeflow:
         self.forbidden = False
         self.kfp_secret: dict[str, str] = {}
         self.course: list[tuple[str, dict[str, str]]] = [("SUCCEEDED", {"poison-training": "SUCCEEDED"})]
+        self.courses: dict[str, list[tuple[str, dict[str, str]]]] = {}
         self.messages: dict[str, str] = {}
         self.replayed: dict[str, list[tuple[Any, Any]]] = {}
         self.workflows: set[str] = set()
@@ -152,7 +154,8 @@ class Kubeflow:
         """The run one look further on its course."""
         position = self._looks.get(run.run_id, 0)
         self._looks[run.run_id] = position + 1
-        run.state, tasks = self.course[min(position, len(self.course) - 1)]
+        course = self.courses.get(run.display_name, self.course)
+        run.state, tasks = course[min(position, len(course) - 1)]
         if run.state in ("SUCCEEDED", "FAILED", "CANCELED"):
             run.finished_at = run.created_at + timedelta(minutes=5)
         if run.pipeline_version_reference is None:
@@ -257,8 +260,13 @@ def _application(server: Kubeflow) -> Flask:
 
     def filtered(items: dict[str, Any]) -> list[Any]:
         wanted = json.loads(request.args.get("filter") or '{"predicates": []}')["predicates"]
-        assert all(each["operation"] in ("EQUALS", 1) and each["key"] == "display_name" for each in wanted)
-        return [item for item in items.values() if all(item.display_name == each["stringValue"] for each in wanted)]
+        assert all(each["key"] == "display_name" for each in wanted)
+        holds = {"EQUALS": str.__eq__, "IS_SUBSTRING": str.__contains__}
+        return [
+            item
+            for item in items.values()
+            if all(holds[each["operation"]](item.display_name, each["stringValue"]) for each in wanted)
+        ]
 
     @app.before_request
     def note() -> Response | None:

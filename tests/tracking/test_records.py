@@ -21,6 +21,7 @@ from tests.support.stages import final_status
 from tests.support.waiting import wait_for
 from untrigger.components.close_run.component import close_run
 from untrigger.errors import UserError
+from untrigger.settings.tracked import SweepPart
 from untrigger.stages import open_run
 from untrigger.tracking.forwarding import FILE_ATTEMPTS, forwarding
 from untrigger.tracking.mlflow import MlflowWriter, check_server
@@ -49,8 +50,7 @@ def client(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def tracked_runs(client: MlflowClient) -> list[Run]:
     """The parent, then the nested runs in the order of their start."""
     experiment = client.get_experiment_by_name("untrigger")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
+    runs = client.search_runs([experiment.experiment_id]) if experiment else []
     return sorted(runs, key=lambda run: ("mlflow.parentRunId" in run.data.tags, run.info.start_time))
 
 
@@ -208,7 +208,7 @@ def test_a_stage_on_a_cluster_does_not_fail_for_want_of_tracking_once_the_run_is
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("UNTRIGGER_TRACKING_PATIENCE", "0")
     with pytest.raises(SystemExit):
-        open_run.run(pipeline="defense", config={"dataset": "digits"})
+        open_run.run(pipeline="defense", config={"dataset": "digits"}, tracking={})
     assert "open run: failed cannot track in MLflow" in capsys.readouterr().out
     close_run.python_func(status=final_status("FAILED"))
     told = capsys.readouterr().out
@@ -220,7 +220,7 @@ def test_a_run_that_mlflow_does_not_open_ends_there(client: MlflowClient, capsys
     deleted = client.create_experiment("untrigger")
     client.delete_experiment(deleted)
     with pytest.raises(SystemExit):
-        open_run.run(pipeline="defense", config={"dataset": "digits"})
+        open_run.run(pipeline="defense", config={"dataset": "digits"}, tracking={})
     told = capsys.readouterr().out
     assert "open run: failed cannot track in MLflow at MLFLOW_TRACKING_URI sqlite:" in told
     assert "the experiment 'untrigger' is deleted there: bring it back with `mlflow experiments restore" in told
@@ -304,3 +304,60 @@ def test_a_run_begins_when_the_database_behind_mlflow_is_back(
     _, nested = tracked_runs(client)
     assert nested.info.status == "FINISHED" and nested.data.metrics == {"loss": 1.0}
     assert "lost" not in capsys.readouterr().out
+
+
+def test_a_run_bears_its_name_in_its_experiment_and_leads_to_where_it_ran(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"run-1": "first", "run-2": "second"}
+    for run_id, name in names.items():
+        monkeypatch.setenv("KFP_RUN_ID", run_id)
+        links = {"kfp": "http://kfp/#/runs/details/{run_id}", "report": "s3://store/pipelines/defense/{run_id}"}
+        tracking = {"name": name, "experiment": "trojans", "links": links}
+        open_run.run(pipeline="defense", config={"dataset": "digits"}, tracking=tracking)
+        with forwarding_own_records(), nested_run("pixel SGD", {}):
+            pass
+        close_run.python_func(status=final_status("SUCCEEDED"))
+    assert client.get_experiment_by_name("untrigger") is None
+    experiment = client.get_experiment_by_name("trojans")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    parents = {run.info.run_name: run for run in runs if "mlflow.parentRunId" not in run.data.tags}
+    assert parents.keys() == {"first", "second"}
+    assert parents["second"].data.tags["untrigger.kfp"] == "http://kfp/#/runs/details/run-2"
+    assert parents["second"].data.tags["untrigger.report"] == "s3://store/pipelines/defense/run-2"
+    assert {run.info.status for run in runs} == {"FINISHED"} and len(runs) == 4
+
+
+def track_part(monkeypatch: pytest.MonkeyPatch, run_id: str, number: int, ends: str) -> None:
+    """What the stages of one part of a sweep in two track."""
+    monkeypatch.setenv("KFP_RUN_ID", run_id)
+    part = SweepPart(id="whole", name="all triggers", number=number, count=2)
+    tracking = {"name": part.run_name, "sweep": part.record()}
+    open_run.run(pipeline="paper", config={"triggers": [f"binary:{number}"]}, tracking=tracking)
+    close_run.python_func(status=final_status(ends))
+
+
+def test_the_parts_of_a_sweep_nest_in_one_run_that_ends_with_the_last_of_them(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("untrigger.tracking.mlflow.SWEEP_SECONDS", 20)
+    track_part(monkeypatch, "run-1", 1, "SUCCEEDED")
+    (whole,) = (run for run in tracked_runs(client) if run.info.run_name == "all triggers")
+    assert whole.info.status == "RUNNING", "the other part has not ended"
+    for run_id, ends, status in (("run-2", "FAILED", "FAILED"), ("run-3", "SUCCEEDED", "FINISHED")):
+        track_part(monkeypatch, run_id, 2, ends)
+        assert client.get_run(whole.info.run_id).info.status == status
+    _, *parts = tracked_runs(client)
+    assert {run.data.tags["mlflow.parentRunId"] for run in parts} == {whole.info.run_id}
+    assert [run.data.tags.get("untrigger.superseded") for run in parts] == [None, "true", None]
+    assert [run.info.run_name for run in parts] == [f"all triggers part {number} of 2" for number in (1, 2, 2)]
+
+
+def test_a_part_of_a_sweep_whose_first_part_never_came_stands_alone(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("untrigger.tracking.mlflow.SWEEP_SECONDS", 0.1)
+    track_part(monkeypatch, "run-2", 2, "SUCCEEDED")
+    (alone,) = tracked_runs(client)
+    assert alone.info.status == "FINISHED" and "mlflow.parentRunId" not in alone.data.tags

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,9 @@ from untrigger.cli.settings import SubmittedSettingsCommand, nested_settings, re
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
-    from untrigger.pipelines.cluster.api import Cluster, ClusterRun
+    from untrigger.pipelines.cluster.api import Cluster
     from untrigger.pipelines.cluster.submission import Submission
+    from untrigger.pipelines.cluster.whole import ClusterRun, WholeRun
     from untrigger.storage.objects import ObjectStore
     from untrigger.tracking.progress import Event
 
@@ -53,8 +55,11 @@ _ATTEMPTS = click.option(
 @_ENDPOINT
 @_NAMESPACE
 @_STORE
-@click.option("--experiment", help="An experiment that is there.  [default: untrigger, created when missing]")
-@click.option("--name", help="What the run is called.  [default: its trigger, seed and time]")
+@click.option(
+    "--experiment",
+    help="An experiment that is there, and MLflow's of that name.  [default: untrigger, created when missing]",
+)
+@click.option("--name", help="What the run is called, in MLflow, too.  [default: its trigger, seed and time]")
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
@@ -116,28 +121,33 @@ def submit(
         submission = _checked_submission(submission, namespace)
     if not store:
         click.echo(f"artifacts: {submission.root}")
-    run_id = _submit(submission, cluster, experiment, name)
-    click.echo(f"run:       {run_id}")
-    click.echo(f"link:      {cluster.link(run_id)}")
+    _tell_started(cluster, _submit(submission, cluster, experiment, name), wait, attempts)
+
+
+def _tell_started(cluster: Cluster, run_ids: Sequence[str], wait: bool, attempts: int) -> None:
+    for run_id in run_ids:
+        click.echo(f"run:       {run_id}\nlink:      {cluster.link(run_id)}")
     if wait:
-        _wait(cluster, run_id, attempts)
+        _wait(cluster, run_ids, attempts)
     else:
-        click.echo(f"follow it: untrigger runs {run_id} --wait")
+        click.echo(f"follow it: untrigger runs {run_ids[0]} --wait")
 
 
 def _tell_plan(submission: Submission) -> None:
     """What is to be sent."""
-    from untrigger.pipelines.cluster.submission import MOST_NODES
+    from untrigger.pipelines.cluster.division import MOST_NODES
 
-    size, unpinned = submission.size(), len(submission.unpinned)
+    sizes, unpinned = submission.sizes(), len(submission.unpinned)
     click.echo(f"pipeline:  {submission.pipeline}, {len(submission.images)} images, {unpinned} without a digest")
-    click.echo(f"workflow:  {size.nodes} nodes, {size.pods} pods, where nothing comes from the cache")
+    for number, size in enumerate(sizes, start=1):
+        which = f", part {number} of the sweep" if len(sizes) > 1 else ""
+        click.echo(f"workflow:  {size.nodes} nodes, {size.pods} pods{which}, where nothing comes from the cache")
     for source in submission.inputs_to_store():
         click.echo(f"to store:  {source}")
-    if size.nodes > MOST_NODES:
+    if (most := max(size.nodes for size in sizes)) > MOST_NODES:
         tell(
-            f"warning: {size.nodes} nodes may outgrow what Argo keeps of one workflow, {MOST_NODES} fit: submit the "
-            "triggers in parts and `untrigger join` what you fetch of them, unless its controller offloads node status"
+            f"warning: {most} nodes for one trigger may outgrow what Argo keeps of one workflow, {MOST_NODES} fit: "
+            "raise --betas-per-task or --methods-per-task, unless its controller offloads node status"
         )
 
 
@@ -160,8 +170,9 @@ def _checked_submission(submission: Submission, namespace: str) -> Submission:
     return replace(submission, store=submission.store or checked.store)
 
 
-def _submit(submission: Submission, cluster: Cluster, experiment: str | None, name: str | None) -> str:
-    from untrigger.pipelines.cluster.submission import check_stored_inputs, run_name, submit
+def _submit(submission: Submission, cluster: Cluster, experiment: str | None, name: str | None) -> list[str]:
+    from untrigger.pipelines.cluster.submission import check_stored_inputs, submit
+    from untrigger.settings.tracked import run_name
 
     check_stored_inputs(submission)
     experiment_id = cluster.experiment(experiment or "untrigger", create=experiment is None)
@@ -170,6 +181,7 @@ def _submit(submission: Submission, cluster: Cluster, experiment: str | None, na
         cluster,
         name=name or run_name(submission.config),
         experiment=experiment_id,
+        tracked_in=experiment or "",
         tell=tell,
         on_file=show_file,
     )
@@ -214,20 +226,51 @@ def runs(
         raise UserError(f"{'--wait follows' if wait else '--logs shows a stage of'} one run: give its id or its name")
     cluster = Cluster(endpoint, namespace)
     if run is None:
-        Console(file=sys.stdout).print(runs_table(cluster.latest_runs(count, experiment)))
+        latest = cluster.latest_runs(count, experiment)
+        Console(file=sys.stdout).print(runs_table(latest))
+        _close_leftovers([part for whole in latest for part in whole.parts])
         return
     found = cluster.find_run(run)
     if wait:
-        _wait(cluster, found.id)
+        _wait(cluster, [part.id for part in found.parts])
         return
     if logs:
         _show_log(found, logs)
         return
-    click.echo(f"run:   {found.id} ({found.name})\nstate: {found.state}\nlink:  {cluster.link(found.id)}")
+    click.echo(f"run:   {found.id} ({found.name})\nstate: {found.state}")
+    for part in found.parts:
+        click.echo(f"link:  {cluster.link(part.id)}{f' ({part.name}: {part.state})' if part.part else ''}")
     for stage in found.stages:
         _show_stage(stage, found.id)
-    if still := cluster.stillness(found):
-        tell(f"warning: {still}")
+    _close_leftovers(found.parts)
+    for part in found.parts:
+        with _lost_runs_closed():
+            if still := cluster.stillness(part):
+                tell(f"warning: {still}")
+    if found.missing:
+        tell(f"warning: {found.missing} parts of it were never started: submit it again")
+
+
+def _close_leftovers(runs: Sequence[ClusterRun], *lost: str) -> None:
+    """End in MLflow what runs left open."""
+    from untrigger.pipelines.cluster.leftovers import close_leftovers
+
+    try:
+        for run_id in close_leftovers(runs, lost):
+            tell(f"closed in MLflow, as failed: the run {run_id}, which ended without its last stage")
+    except UserError as error:
+        tell(f"warning: whether runs are left open in MLflow was not seen: {error}")
+
+
+@contextmanager
+def _lost_runs_closed() -> Iterator[None]:
+    from untrigger.pipelines.cluster.api import LostRun
+
+    try:
+        yield
+    except LostRun as error:
+        _close_leftovers((), error.run_id)
+        raise
 
 
 def _show_stage(stage: Event, run_id: str) -> None:
@@ -250,7 +293,7 @@ def _show_stage(stage: Event, run_id: str) -> None:
         click.echo(f"    all of it: untrigger runs {run_id} --logs {shlex.quote(stage.stage)}")
 
 
-def _show_log(run: ClusterRun, name: str) -> None:
+def _show_log(run: WholeRun, name: str) -> None:
     from untrigger.pipelines.cluster.artifacts import stage_log
     from untrigger.pipelines.cluster.workflow import stages_called
     from untrigger.storage.objects import ObjectStore
@@ -277,21 +320,19 @@ def _show_log(run: ClusterRun, name: str) -> None:
 def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, namespace: str) -> None:
     """Fetch the report of RUN, an id or a name on the cluster, into the folder --output (or FOLDER, as it was before).
 
+    Of a sweep that has failed, or a part of it, the report is over the triggers that have come to their results.
     `untrigger compare` takes that folder. For the runs of `untrigger run --store` see `untrigger store get`.
     """
     from untrigger.pipelines.cluster.api import Cluster
-    from untrigger.pipelines.cluster.artifacts import run_artifacts
-    from untrigger.runs.stored_reports import fetch_report
+    from untrigger.pipelines.cluster.artifacts import fetch_results
     from untrigger.storage.objects import ObjectStore
 
     if folder and output:
         raise UserError(f"the output folder is given twice, as {folder} and as --output {output}: leave one out")
     found = Cluster(endpoint, namespace).find_run(run)
-    if found.state != "SUCCEEDED":
-        raise UserError(f"the run {found.id} is {found.state}: its report is there when it has succeeded")
-    store = ObjectStore(tell)
     output = output or folder or Path("runs") / found.id
-    fetch_report(store, run_artifacts(store, found), output, show_file)
+    if missing := fetch_results(ObjectStore(tell), found, output, show_file):
+        tell(f"warning: the run {found.id} is {found.state}, these triggers left no results: {', '.join(missing)}")
     click.echo(f"report: {(output / 'report.html').resolve()}")
 
 
@@ -303,17 +344,20 @@ def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, nam
 @click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results.")
 @_ATTEMPTS
 def resubmit(run: str, endpoint: str, namespace: str, wait: bool, attempts: int) -> None:
-    """Start RUN, an id or a name, again with the same inputs: what it finished comes from KFP's cache."""
+    """Start RUN, an id or a name, again with the same inputs: what it finished comes from KFP's cache.
+
+    Of a divided sweep the parts that have succeeded are left as they are, unless all have.
+    """
     from untrigger.pipelines.cluster.api import Cluster
+    from untrigger.pipelines.cluster.states import GOING_ON
 
     _check_attempts(attempts, wait)
     cluster = Cluster(endpoint, namespace)
-    run_id = cluster.start_again(cluster.find_run(run).id)
-    click.echo(f"run:       {run_id}\nlink:      {cluster.link(run_id)}")
-    if wait:
-        _wait(cluster, run_id, attempts)
-    else:
-        click.echo(f"follow it: untrigger runs {run_id} --wait")
+    found = cluster.find_run(run)
+    again = cluster.start_whole_again(found)
+    # A part that was started again has ended, whatever KFP says of it.
+    _close_leftovers(found.parts, *(part.id for part in found.parts if part.state in GOING_ON))
+    _tell_started(cluster, again, wait, attempts)
 
 
 def _check_attempts(attempts: int, wait: bool) -> None:
@@ -321,48 +365,58 @@ def _check_attempts(attempts: int, wait: bool) -> None:
         raise UserError("--attempts starts a run again that has failed, which only --wait sees: give both")
 
 
-def _wait(cluster: Cluster, run_id: str, attempts: int = 1) -> None:
-    """Follow the run, and what is started in its place; show the results, and end with its status."""
+def _wait(cluster: Cluster, run_ids: Sequence[str], attempts: int = 1) -> None:
+    """Follow the run, or all parts of one, and what is started in its place; show results, end with its status."""
+    from untrigger.pipelines.cluster.whole import WholeRun
     from untrigger.storage.objects import ObjectStore
 
-    store = ObjectStore(tell)
+    store, run_ids = ObjectStore(tell), list(run_ids)
     for left in reversed(range(attempts)):
         try:
-            run = cluster.follow(run_id, partial(_show_stage, run_id=run_id))
+            with _lost_runs_closed():
+                runs = cluster.follow(run_ids, partial(_show_stage, run_id=run_ids[0]))
         except KeyboardInterrupt:
-            tell(f"the run goes on: {cluster.link(run_id)}; `untrigger runs {run_id} --wait` follows it again")
+            tell(f"the run goes on: {cluster.link(run_ids[0])}; `untrigger runs {run_ids[0]} --wait` follows it again")
             sys.exit(EXIT_INTERRUPTED)
-        if run.state == "SUCCEEDED":
+        _close_leftovers(runs)
+        passing = [run for run in runs if _tell_failure(cluster, run, bool(left))]
+        if not (left and passing):
             break
-        reason = f": {run.reason}" if run.reason else ""
-        tell(f"error: the run {run_id} is {run.state}{reason} ({cluster.link(run_id)})")
-        lasting = [stage.stage for stage in run.stages if stage.kind == "failed" and not stage.may_pass]
-        if lasting and left:
-            tell(f"it is not started again: what {', '.join(lasting)} failed of would not pass")
-        if lasting or not left or run.state != "FAILED":
-            sys.exit(EXIT_FAILURE)
-        run_id = cluster.start_again(run_id)
-        click.echo(f"again:     {run_id}, since the cause may pass ({cluster.link(run_id)})")
+        for run in passing:
+            again = cluster.start_again(run.id)
+            run_ids[run_ids.index(run.id)] = again
+            click.echo(f"again:     {again}, since the cause may pass ({cluster.link(again)})")
+    whole = WholeRun(tuple(runs))
+    if whole.state != "SUCCEEDED":
+        sys.exit(EXIT_FAILURE)
     try:
-        _show_results(store, run)
+        _show_results(store, whole)
     except UserError as error:
         tell(f"warning: the run succeeded, but its results cannot be shown: {error}")
 
 
-def _show_results(store: ObjectStore, run: ClusterRun) -> None:
+def _tell_failure(cluster: Cluster, run: ClusterRun, more: bool) -> bool:
+    """Say why a run has failed, if it has; whether another attempt may help. `more`: whether there will be one."""
+    if run.state == "SUCCEEDED":
+        return False
+    reason = f": {run.reason}" if run.reason else ""
+    tell(f"error: the run {run.id} is {run.state}{reason} ({cluster.link(run.id)})")
+    lasting = [stage.stage for stage in run.stages if stage.kind == "failed" and not stage.may_pass]
+    if lasting and more:
+        tell(f"it is not started again: what {', '.join(lasting)} failed of would not pass")
+    return not lasting and run.state == "FAILED"
+
+
+def _show_results(store: ObjectStore, run: WholeRun) -> None:
     from rich.console import Console
 
-    from untrigger.pipelines.cluster.artifacts import run_artifacts
+    from untrigger.pipelines.cluster.artifacts import read_results, run_artifacts
     from untrigger.reports.tables import final_tables
-    from untrigger.runs.stored_reports import find_report
 
-    artifacts = run_artifacts(store, run)
-    report = find_report(store, artifacts)
-    if report is None:
-        raise UserError(f"{artifacts} holds no report")
-    for table in final_tables(report.read(store)):
+    for table in final_tables(read_results(store, run)):
         Console(file=sys.stdout).print(table)
-    click.echo(f"artifacts: {artifacts}")
+    for part in run.parts:
+        click.echo(f"artifacts: {run_artifacts(store, part)}")
     click.echo(f"fetch it:  untrigger fetch {run.id}")
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from untrigger.pipelines.cluster.api import ClusterRun
+    from untrigger.pipelines.cluster.whole import WholeRun
     from untrigger.storage.bundles import Manifest
     from untrigger.storage.objects import Address
 
@@ -27,13 +27,15 @@ def bundles_table(found: Sequence[tuple[Address, Manifest]]) -> Table:
     return table
 
 
-def runs_table(runs: Sequence[ClusterRun]) -> Table:
-    """Runs on a cluster: id, state, when they were created, name."""
+def runs_table(runs: Sequence[WholeRun]) -> Table:
+    """Runs on a cluster: id, state, when they were created, name; a divided sweep is one."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("id", "state", "created (UTC)", "name"):
         table.add_column(name, overflow="fold", no_wrap=name != "name")
     for run in runs:
-        created = f"{run.created:%Y-%m-%d %H:%M}" if run.created else ""
+        began = run.parts[0].created
+        created = f"{began:%Y-%m-%d %H:%M}" if began else ""
+        parts = f" ({len(run.parts)} parts)" if run.parts[0].part else ""
         # As text: brackets in a name would be taken for markup.
-        table.add_row(run.id, run.state, created, Text(run.name))
+        table.add_row(run.id, run.state, created, Text(run.name + parts))
     return table

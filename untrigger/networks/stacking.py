@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,16 @@ class StackedModules:
         """The state dict of each module."""
         for state in self._parts():
             yield {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The stacked parameters and buffers themselves, by name."""
+        return dict(self._state)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Set them to those of another stack of the same shape."""
+        with torch.no_grad():
+            for name, tensor in self._state.items():
+                tensor.copy_(state[name])
 
     def _batched(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return torch.vmap(self._call_template)(self._state, *inputs)

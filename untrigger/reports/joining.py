@@ -1,4 +1,4 @@
-"""Sweeps over different triggers brought together as one: how a long list of triggers gets through a cluster."""
+"""Sweeps over different triggers brought together as one: those of several machines, or of several clusters."""
 
 from __future__ import annotations
 

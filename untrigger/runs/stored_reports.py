@@ -7,6 +7,9 @@ folders of their own before PIPELINE (namespace/NAMESPACE/pipeline).
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
 from untrigger.reports.results import Results
 from untrigger.reports.sweep import SweepResults
+from untrigger.reports.sweep_report import bring_together
+from untrigger.settings.runs import SweepConfig
 from untrigger.storage.bundles import OnFile, quiet
 from untrigger.storage.objects import Address, ObjectStore
 
@@ -70,13 +75,54 @@ def fetch_report(store: ObjectStore, run: Address, folder: Path, on_file: OnFile
     found = find_report(store, run)
     if found is None:
         raise UserError(f"{run} holds no report: the run has not come to its last stage")
-    source, mark = str(found.address), folder / FETCHED
+    _mark(folder, str(found.address))
+    _download(store, found.address, folder, on_file)
+
+
+def fetch_triggers(
+    store: ObjectStore, runs: Sequence[Address], config: SweepConfig, folder: Path, on_file: OnFile = quiet
+) -> SweepResults:
+    """Bring together in `folder` what sweeps, or the parts of one, have of each trigger, whether they ended or not.
+
+    runs: where the artifacts of each lie. config: of the whole; only triggers with a report count. UserError when there
+    is none, or when the folder holds something else.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        reports: dict[str, Path] = {}
+        for found in (report for run in runs for report in trigger_reports(store, run)):
+            here = Path(temporary) / str(len(reports))
+            _download(store, found.address, here, on_file)
+            reports[Results.load(here).trigger.name] = here
+        if not reports:
+            raise UserError(f"{', '.join(map(str, runs))}: no trigger has come to its report")
+        _mark(folder, ", ".join(map(str, runs)))
+        swept = {
+            name: tuple(each for each in getattr(config, name) if each in reports) for name in ("triggers", "panels")
+        }
+        whole = Path(temporary) / "whole"
+        results = bring_together([reports[name] for name in swept["triggers"]], whole, config.model_copy(update=swept))
+        shutil.copytree(whole, folder, dirs_exist_ok=True)
+    return results
+
+
+def trigger_reports(store: ObjectStore, run: Address) -> list[StoredReport]:
+    """The report of each trigger of a sweep that has come so far."""
+    reports = [run / "evaluation" / attempt.rstrip("/") / "report" for attempt in store.names(run / "evaluation")]
+    return [StoredReport(report, Results) for report in reports if Results.FILE in store.names(report)]
+
+
+def _mark(folder: Path, source: str) -> None:
+    """Take `folder` for what comes from `source`; UserError when it holds something else."""
+    mark = folder / FETCHED
     if folder.exists() and any(folder.iterdir()) and not (mark.exists() and read_json(mark)["from"] == source):
         raise UserError(f"{folder} holds something else already: give another folder")
     write_json(mark, {"from": source})
-    names = store.names(found.address, recursive=True)
+
+
+def _download(store: ObjectStore, source: Address, folder: Path, on_file: OnFile) -> None:
+    names = store.names(source, recursive=True)
     for done, name in enumerate(names, start=1):
         if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{found.address} names a file outside of itself: {name!r}")
-        store.get(found.address / name, folder / name, None)
+            raise UserError(f"{source} names a file outside of itself: {name!r}")
+        store.get(source / name, folder / name, None)
         on_file(name, done, len(names), True)

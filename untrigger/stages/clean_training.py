@@ -19,6 +19,7 @@ from untrigger.errors import UserError
 from untrigger.networks.devices import device
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
+from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.stages.reuse import ModelName
 from untrigger.stages.stage import InFolder, OutFolder, stage
@@ -39,6 +40,7 @@ def run(
     training: CleanTrainingSettings,
     weights: ModelName,
     seed: int,
+    snapshots: Snapshots,
 ) -> None:
     """Write the classifier and its curve: loss and accuracy on the training batches per epoch.
 
@@ -58,13 +60,15 @@ def run(
         else:
             images = images.to(device())
             model = new_classifier(classifier, len(images.class_names), images.images, derived_rng(seed, "classifier"))
+            on_epoch = log.epochs(tracked, training.epochs, history)
             train(
                 model,
                 images.images,
                 images.labels,
                 training,
                 rng=derived_rng(seed, "clean training"),
-                on_epoch=log.epochs(tracked, training.epochs, history),
+                on_epoch=on_epoch,
+                snapshot=snapshots.of_curve("training", history, on_epoch),
             )
         tracked.parameters({"precision": model.settings.precision})
         save_classifier(model, clean_classifier)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from untrigger.classifiers import Classifier, load_classifier
 from untrigger.datasets.images import ImageData, load_images
@@ -21,6 +22,8 @@ from untrigger.seeding import derived_rng
 from untrigger.settings.methods import FlowSettings, GeneratorSettings, SearchImages
 from untrigger.settings.plans import Betas
 from untrigger.settings.stairs import TOP, beta_name
+from untrigger.snapshots import Snapshot
+from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.staircase import StairMeasurement, measure_stair, save_valid
@@ -50,6 +53,7 @@ def run(
     search_images: SearchImages,
     trigger_size: tuple[int, int],
     seed: int,
+    snapshots: Snapshots,
 ) -> None:
     """Train the stairs of `betas` side by side, by the settings `flow` where that is the generator's family.
 
@@ -68,9 +72,9 @@ def run(
         course = _Course(log, betas, tracked)
         trained: Sequence[AnyGenerator]
         if generator.family == "flow":
-            trained = search.flows(course.on_step(flow.steps))
+            trained = search.flows(course.on_step(flow.steps), course.snapshot(snapshots))
         else:
-            trained = search.mine(course.on_epoch(generator.epochs))
+            trained = search.mine(course.on_epoch(generator.epochs), course.snapshot(snapshots))
         for run, curve, beta, triggers in zip(tracked, course.curves, betas, trained, strict=True):
             folder = trained_generators / f"beta-{beta}"
             measured, judged = search.measured(triggers, beta, log)
@@ -95,11 +99,11 @@ class _Search:
     flow: FlowSettings
     seed: int
 
-    def flows(self, on_step: OnFlowStep) -> list[FlowGenerator]:
+    def flows(self, on_step: OnFlowStep, snapshot: Snapshot) -> list[FlowGenerator]:
         rngs = [derived_rng(self.seed, "flow", beta) for beta in self.betas]
-        return train_flows(self.judge, self.betas, self.flow, rngs=rngs, on_step=on_step)
+        return train_flows(self.judge, self.betas, self.flow, rngs=rngs, on_step=on_step, snapshot=snapshot)
 
-    def mine(self, on_epoch: OnStairEpoch) -> Sequence[AnyGenerator]:
+    def mine(self, on_epoch: OnStairEpoch, snapshot: Snapshot) -> Sequence[AnyGenerator]:
         return train_generators(
             self.classifier,
             self.data.images,
@@ -110,6 +114,7 @@ class _Search:
             betas=self.betas,
             rngs=[derived_rng(self.seed, "generator", beta) for beta in self.betas],
             on_epoch=on_epoch,
+            snapshot=snapshot,
         )
 
     def measured(self, triggers: AnyGenerator, beta: float, log: Log) -> tuple[StairMeasurement, Judged]:
@@ -146,6 +151,7 @@ class _Course:
     def __init__(self, log: Log, betas: Sequence[float], tracked: Sequence[TrackedRun]) -> None:
         self.log, self.betas, self.tracked = log, betas, tracked
         self.curves: list[list[dict[str, float]]] = [[] for _ in betas]
+        self.noted: list[tuple[int, dict[str, float] | None, list[dict[str, float]]]] = []
 
     def on_epoch(self, epochs: int) -> OnStairEpoch:
         self.log.reporter.begin("epoch")
@@ -166,7 +172,17 @@ class _Course:
 
         return on_step
 
+    def snapshot(self, snapshots: Snapshots) -> Snapshot:
+        """Of all stairs, with what was noted of each."""
+
+        def recall(kept: list[list[Any]]) -> None:
+            for number, place, metrics in kept:
+                self._note(number, metrics, place)
+
+        return snapshots.of("training", lambda: list(self.noted), recall)
+
     def _note(self, number: int, metrics: list[dict[str, float]], place: dict[str, float] | None = None) -> None:
+        self.noted.append((number, place, metrics))
         for run, curve, values in zip(self.tracked, self.curves, metrics, strict=True):
             run.metrics(values, number)
             curve.append({**(place or {}), **values})

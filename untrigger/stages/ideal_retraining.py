@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 
 from untrigger.settings.methods import ElsewhereSearch, RetrainingSettings, StrongestLeftSettings
 from untrigger.settings.plans import ELSEWHERE, Seeds
+from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import of_restart, retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
@@ -37,6 +38,7 @@ def run(
     target_class: int,
     seed: int,
     label: str,
+    snapshots: Snapshots,
 ) -> None:
     """Retrain with the true trigger for each of `seeds`, and with triggers reversed `elsewhere` where that is wanted.
 
@@ -57,6 +59,7 @@ def run(
             target_class=target_class,
             seed=seed,
             label=label,
+            snapshots=snapshots,
         )
         sources[ELSEWHERE] = partial(of_restart, ELSEWHERE, found)
     for method, source in sources.items():
@@ -73,4 +76,5 @@ def run(
             trigger_size=(trigger.shape[1], trigger.shape[2]),
             target_class=target_class,
             seed=seed,
+            snapshots=snapshots,
         )

@@ -14,7 +14,8 @@ OWN_IMAGES = "untrigger/"
 class Resources:
     """What a stage asks of a cluster. Requests are limits; `hours` end a stage that hangs; a local run ignores it all.
 
-    `cached`: an earlier run's outputs may be reused, since they depend on the inputs alone.
+    `cached`: an earlier run's outputs may be reused, since they depend on the inputs alone. `uses_store`: it reads
+    inputs from the object store, or keeps snapshots of its trainings there.
     """
 
     cpu: str
@@ -22,12 +23,13 @@ class Resources:
     hours: float
     gpus: int = 0
     cached: bool = True
-    reads_store: bool = False
+    uses_store: bool = False
 
 
 _BOOKKEEPING = Resources(cpu="250m", memory="512Mi", hours=0.25, cached=False)
 _GATHERING = Resources(cpu="1", memory="4Gi", hours=0.5)
 _GPU = Resources(cpu="4", memory="16Gi", hours=12, gpus=1)
+_TRAIN = replace(_GPU, uses_store=True)
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,17 @@ class StageIdentity:
 _ALL = (
     StageIdentity("open_run", "open run", _BOOKKEEPING),
     StageIdentity("close_run", "close run", _BOOKKEEPING),
-    StageIdentity("prepare_data", "prepare data", Resources(cpu="2", memory="8Gi", hours=2, reads_store=True)),
-    StageIdentity("clean_training", "clean training", replace(_GPU, reads_store=True)),
-    StageIdentity("poison_training", "poison training", replace(_GPU, reads_store=True), per_trigger=True),
-    StageIdentity("pixel_sgd", "pixel SGD", _GPU, per_trigger=True),
+    StageIdentity("prepare_data", "prepare data", Resources(cpu="2", memory="8Gi", hours=2, uses_store=True)),
+    StageIdentity("clean_training", "clean training", _TRAIN),
+    StageIdentity("poison_training", "poison training", _TRAIN, per_trigger=True),
+    StageIdentity("pixel_sgd", "pixel SGD", _TRAIN, per_trigger=True),
     StageIdentity(
-        "generator_training", "generator training", _GPU, "generator beta={betas} seed={seed}", per_trigger=True
+        "generator_training", "generator training", _TRAIN, "generator beta={betas} seed={seed}", per_trigger=True
     ),
     StageIdentity("staircase", "staircase", _GATHERING, per_trigger=True),
     StageIdentity("visualisation", "t-SNE visualisation", _GPU, per_trigger=True),
-    StageIdentity("retraining", "retraining", _GPU, "retraining {method}", per_trigger=True),
-    StageIdentity("ideal_retraining", "ideal retraining", _GPU, "retraining ideal", "retraining", per_trigger=True),
+    StageIdentity("retraining", "retraining", _TRAIN, "retraining {method}", per_trigger=True),
+    StageIdentity("ideal_retraining", "ideal retraining", _TRAIN, "retraining ideal", "retraining", per_trigger=True),
     StageIdentity("evaluation", "evaluation", replace(_GPU, hours=4, cached=False), per_trigger=True),
     StageIdentity("aggregation", "aggregation", replace(_GATHERING, cached=False)),
 )

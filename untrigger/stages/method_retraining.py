@@ -9,6 +9,7 @@ from torch import Tensor
 from untrigger.errors import UserError
 from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.settings.plans import Methods, Seeds, beta_of
+from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import of_restart, retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
@@ -31,6 +32,7 @@ def run(
     strongest_left: StrongestLeftSettings,
     target_class: int,
     seed: int,
+    snapshots: Snapshots,
 ) -> None:
     """Retrain with each of the methods in `method` for each of `seeds`; several get a folder each below `retrained`.
 
@@ -53,6 +55,7 @@ def run(
             trigger_size=(single.shape[2], single.shape[3]),
             target_class=target_class,
             seed=seed,
+            snapshots=snapshots,
         )
 
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from untrigger.settings import tracked
 from untrigger.settings.runs import DefenseConfig, SweepConfig
+from untrigger.settings.tracked import TrackedAs
 from untrigger.stages.log import Log
 from untrigger.stages.stage import stage
-from untrigger.tracking.records import open_parent
+from untrigger.tracking.records import RUN_ID, open_parent
 
 
 @stage("open_run", reusable=False, requires_tracking=True)
-def run(log: Log, *, pipeline: str, config: dict[str, Any]) -> None:
-    """Create the parent run of this pipeline run in MLflow, with the whole configuration as its parameters."""
+def run(log: Log, *, pipeline: str, config: dict[str, Any], tracking: TrackedAs) -> None:
+    """Create the parent run of this pipeline run in MLflow, with the whole configuration as its parameters.
+
+    Its tags are the dataset, the triggers and, as `untrigger.NAME`, the links. A part of a divided sweep nests in one
+    run for all parts.
+    """
     settings = SweepConfig.of(config) if "triggers" in config else DefenseConfig.of(config)
-    tags = {"dataset": settings.dataset, "trigger": ",".join(settings.planted())}
-    open_parent(f"{pipeline} {settings.dataset} seed={settings.seed}", settings.record(), tags)
+    run_id = os.environ.get(RUN_ID, "")
+    links = {f"untrigger.{name}": link.replace(tracked.RUN_ID, run_id) for name, link in tracking.links.items()}
+    open_parent(
+        tracking.name or f"{pipeline} {settings.dataset} seed={settings.seed}",
+        settings.record(),
+        {"dataset": settings.dataset, "trigger": ",".join(settings.planted()), **links},
+        experiment=tracking.experiment,
+        sweep=tracking.sweep.record() if tracking.sweep else None,
+    )

@@ -9,6 +9,7 @@ from untrigger.networks.devices import device
 from untrigger.poisoning import plant_backdoor
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import PoisoningSettings
+from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.stages.reuse import TriggerName
 from untrigger.stages.stage import InFolder, OutFolder, stage
@@ -32,6 +33,7 @@ def run(
     poisoning: PoisoningSettings,
     target_class: int,
     seed: int,
+    snapshots: Snapshots,
 ) -> None:
     """Train the clean classifier on with poisoned images; the evaluation data serves the curves only.
 
@@ -67,6 +69,7 @@ def run(
                 poisoning,
                 rng=derived_rng(seed, "poisoning"),
                 on_epoch=on_epoch,
+                snapshot=snapshots.of_curve("training", history, report),
             )
         success = history[-1]["attack_success_rate"] if history else measured().attack_success_rate
         _warn_if_not_planted(log, trigger, success, given=not poisoning.epochs)

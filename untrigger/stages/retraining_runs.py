@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,9 +18,12 @@ from untrigger.networks.devices import device
 from untrigger.retraining import OnRound, RetrainingRecord, Search, retrain_in_rounds
 from untrigger.seeding import derived_rng, forked
 from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
+from untrigger.snapshots import Snapshot
+from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.strongest_triggers import FoundTriggers, find_strongest
 from untrigger.tracking.records import TrackedRun
+from untrigger.training import OnEpoch
 from untrigger.triggers import TriggerSource, always
 
 
@@ -57,6 +61,7 @@ def retrain_per_seed(
     trigger_size: tuple[int, int],
     target_class: int,
     seed: int,
+    snapshots: Snapshots,
 ) -> None:
     """Retrain once per number in `seeds` with the triggers of `source(number)`.
 
@@ -93,6 +98,7 @@ def retrain_per_seed(
                     rng=derived_rng(seed, "retraining", number),
                     on_epoch=on_epoch,
                     on_round=_on_round(log, tracked, strongest[number], before, total),
+                    snapshot=partial(_of_round, snapshots, f"{method}-{number}", curves[number], on_epoch, retraining),
                 )
             if triggers is not None:
                 rng = derived_rng(seed, "own", number)
@@ -101,6 +107,18 @@ def retrain_per_seed(
         save_classifier(result, retrained / f"seed-{number}")
     found = strongest if any(strongest.values()) else None
     RetrainingRecord.of({"method": method, "seeds": seeds, "curves": curves, "strongest_F": found}).save(retrained)
+
+
+def _of_round(
+    snapshots: Snapshots,
+    name: str,
+    curve: list[dict[str, float]],
+    on_epoch: OnEpoch,
+    retraining: RetrainingSettings,
+    number: int,
+) -> Snapshot:
+    """The snapshot of one round of the retraining called `name`."""
+    return snapshots.of_curve(f"{name}-round-{number}", curve, on_epoch, before=(number - 1) * retraining.epochs)
 
 
 def _on_round(log: Log, tracked: TrackedRun, found: list[float], before: int, total: int) -> OnRound:

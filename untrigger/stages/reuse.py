@@ -8,6 +8,8 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NewType
 
@@ -27,6 +29,8 @@ TriggerName = NewType("TriggerName", str)
 STORE = "UNTRIGGER_STAGES"
 """Environment variable: the folder that keeps the outputs of finished stages, to be reused by a later attempt."""
 
+IMAGE = "UNTRIGGER_IMAGE"
+"""Environment variable: the image that the stage runs in, by its digest where it has one."""
 
 _KINDS: dict[Any, Kind] = {DatasetName: "dataset", ModelName: "model", TriggerName: "trigger"}
 
@@ -44,16 +48,32 @@ def mark_last(kept: Path, name: str) -> None:
     partial.replace(kept.with_name(f".last-{name}"))
 
 
-def kept_folder(
-    name: str, inputs: Mapping[str, Any], parameters: Mapping[str, Any], kinds: Mapping[str, Any]
-) -> Path | None:
-    """Where the outputs of this very call are kept: named by version, plug-ins, inputs and parameters.
+@dataclass(frozen=True)
+class Call:
+    """A call of the stage called `name`. `kinds` says of each parameter whether it names a source."""
 
-    `kinds` says of each parameter whether it names a source.
-    """
-    store = os.environ.get(STORE)
-    if not store:
-        return None
+    name: str
+    inputs: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    kinds: Mapping[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same for the very same call: stage, version, plug-ins, contents of the inputs, parameters."""
+        return _fingerprint(self.inputs, self.parameters, self.kinds)
+
+    def kept_folder(self) -> Path | None:
+        """Where its outputs are kept, if any are."""
+        store = os.environ.get(STORE)
+        return Path(store) / f"{self.name}-{self.fingerprint[:16]}" if store else None
+
+    def snapshots(self) -> str:
+        """What the snapshots of its trainings are kept under, which another image might not go on with."""
+        image = os.environ.get(IMAGE, "")
+        return f"{self.name}-{hashlib.sha256(f'{self.fingerprint} {image}'.encode()).hexdigest()[:16]}"
+
+
+def _fingerprint(inputs: Mapping[str, Any], parameters: Mapping[str, Any], kinds: Mapping[str, Any]) -> str:
     described = {
         "version": __version__,
         "plugins": [sha256(path) for path in load_plugins()],
@@ -65,8 +85,7 @@ def kept_folder(
         },
         "parameters": {key: _content(kinds[key], value) for key, value in parameters.items()},
     }
-    fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
-    return Path(store) / f"{name}-{fingerprint[:16]}"
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def _content(kind: Any, value: Any) -> Any:

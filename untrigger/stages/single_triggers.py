@@ -9,6 +9,7 @@ from untrigger.networks.devices import device
 from untrigger.pixel_sgd import ReversedMeasurement, reverse_triggers
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import PixelSgdSettings, SearchImages
+from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.triggers import save_triggers
@@ -27,6 +28,7 @@ def run(
     trigger_size: tuple[int, int],
     seed: int,
     label: str,
+    snapshots: Snapshots,
 ) -> None:
     """Write the reversed triggers, their loss per step, and their F and attack success rate on the defender's data.
 
@@ -44,6 +46,10 @@ def run(
             tracked.metrics({"loss": loss[-1]}, restart)
             log.reporter.step("restart", restart, pixel_sgd.restarts, f"loss {loss[-1]:.3f}")
 
+        def recall(kept: list[list[float]]) -> None:
+            for restart, loss in enumerate(kept, start=1):
+                on_restart(restart, loss)
+
         triggers = reverse_triggers(
             classifier,
             data.images,
@@ -52,6 +58,7 @@ def run(
             pixel_sgd,
             rng=derived_rng(seed, *purpose),
             on_restart=on_restart,
+            snapshot=snapshots.of("search", lambda: list(losses), recall),
         )
         strengths, successes = testing_function(
             frozen(classifier, data.images),

@@ -1,8 +1,8 @@
 """What every stage has in common: threads, progress, tracking, errors, and reuse of finished work.
 
 A stage is a function decorated with `@stage`. The annotations of its keyword arguments say what they are: `InFolder`
-and `InFolders` are artifacts it reads, `OutFolder` are artifacts it writes, the rest are parameters. All of them are
-given as plain values, and become here what the annotations say.
+and `InFolders` are artifacts it reads, `OutFolder` are artifacts it writes, `Snapshots` keep its trainings, the rest
+are parameters. All but the snapshots are given as plain values, and become here what the annotations say.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from pydantic import create_model
 from untrigger.errors import UserError, UserNotice
 from untrigger.settings.base import Settings
 from untrigger.stages.identities import STAGES
+from untrigger.stages.kept_snapshots import Snapshots, snapshots_of
 from untrigger.stages.log import Log
-from untrigger.stages.reuse import keep_outputs, kept_folder, link_outputs, mark_last
+from untrigger.stages.reuse import Call, keep_outputs, link_outputs, mark_last
 from untrigger.stages.usage import used
 from untrigger.tracking.own_records import forwarding_own_records
 from untrigger.tracking.progress import Reporter
@@ -49,7 +50,8 @@ def stage(
 
     def decorate(work: Callable[..., None]) -> Callable[..., None]:
         kinds = get_type_hints(work, include_extras=True)
-        fields: dict[str, Any] = {name: (kind, ...) for name, kind in kinds.items() if name not in ("log", "return")}
+        trainings = [name for name, kind in kinds.items() if kind is Snapshots]
+        fields: dict[str, Any] = {n: (kind, ...) for n, kind in kinds.items() if n not in ("log", "return", *trainings)}
         model = create_model(name, __base__=Settings, **fields)
 
         @functools.wraps(work)
@@ -65,7 +67,8 @@ def stage(
             parameters = {n: v for n, v in checked.record().items() if n not in outputs and n not in inputs}
             log = Log((identity.run_title or identity.title).format_map(parameters), parameters, label)
             with _failures_reported(log.reporter), forwarding_own_records(patiently=not requires_tracking):
-                kept = kept_folder(name, inputs, parameters, kinds) if reusable else None
+                call = Call(name, inputs, parameters, kinds)
+                kept = call.kept_folder() if reusable else None
                 if kept is not None and kept.exists():
                     link_outputs({name: kept / name for name in outputs}, outputs)
                     mark_last(kept, name)
@@ -75,8 +78,11 @@ def stage(
                 _take_compute(name)
                 for folder in outputs.values():
                     folder.mkdir(parents=True, exist_ok=True)
+                snapshots = {each: snapshots_of(call.snapshots, log.reporter) for each in trainings}
                 with _notices_told(log.reporter):
-                    work(log, **arguments)
+                    work(log, **arguments, **snapshots)
+                for each in snapshots.values():
+                    each.clear()
                 if kept is not None:
                     keep_outputs(outputs, kept, name)
             log.reporter.say("finished", f"with {_peak_memory()} of memory at most")

@@ -13,6 +13,7 @@ from untrigger.metrics import testing_function
 from untrigger.networks.devices import device
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import ElsewhereSearch
+from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 
 
@@ -28,6 +29,7 @@ def triggers_elsewhere(
     target_class: int,
     seed: int,
     label: str,
+    snapshots: Snapshots,
 ) -> Tensor:
     """The triggers of `reverse_elsewhere`, float (restarts, 3, height, width) in [0, 1], on the CPU.
 
@@ -47,6 +49,7 @@ def triggers_elsewhere(
             target_class,
             search,
             rng=derived_rng(seed, "elsewhere", label),
+            snapshot=lambda name: snapshots.of(f"elsewhere-{name}", lambda: None, lambda _: None),
             on_planted=lambda number: log.reporter.step("pattern", number, patterns, "planted elsewhere"),
         )
         for name, classifier in (("attack_success_rate_elsewhere", other), ("attack_success_rate", suspect)):

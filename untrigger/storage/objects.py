@@ -133,7 +133,7 @@ class ObjectStore:
         self.check_bucket(base.bucket)
         probe = base / f".probe-{uuid.uuid4().hex}"
         self.put_bytes(b"", probe)
-        self._patiently(f"delete {probe}", lambda: self._client.remove_object(probe.bucket, probe.prefix))
+        self.delete(probe)
 
     def make_bucket(self, bucket: str) -> None:
         """Create the bucket unless it is there."""
@@ -159,7 +159,7 @@ class ObjectStore:
 
         self._patiently(f"upload {target}", upload)
         if not self._holds(target, expected):
-            self._patiently(f"delete {target}", lambda: self._client.remove_object(target.bucket, target.prefix))
+            self.delete(target)
             raise UserError(f"{target} arrived damaged and was deleted again: check the store at {self.shown}")
         return True
 
@@ -210,6 +210,22 @@ class ObjectStore:
             f"list {below}", lambda: list(self._client.list_objects(below.bucket, prefix, recursive=recursive))
         )
         return [item.object_name.removeprefix(prefix) for item in found if item.object_name]
+
+    def changes(self, below: Address) -> dict[str, float]:
+        """The paths of all objects below an address, with when each was written, in seconds since 1970."""
+        prefix = f"{below.prefix}/" if below.prefix else ""
+        found = self._patiently(
+            f"list {below}", lambda: list(self._client.list_objects(below.bucket, prefix, recursive=True))
+        )
+        return {
+            item.object_name.removeprefix(prefix): item.last_modified.timestamp()
+            for item in found
+            if item.object_name and item.last_modified
+        }
+
+    def delete(self, target: Address) -> None:
+        """Delete an object; one that is not there is none the less gone."""
+        self._patiently(f"delete {target}", lambda: self._client.remove_object(target.bucket, target.prefix))
 
     def _holds(self, target: Address, expected: Checksums) -> bool:
         def look() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +27,14 @@ KNOWN_RUNS = "known_runs"
 _KINDS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc")
 _PIPELINE_TAG = "untrigger.pipeline_run"
 _ROLE_TAG = "untrigger.role"
+_PIPELINE, _SWEEP = "pipeline", "sweep"
+"""The roles of the run of a pipeline, and of the run for the whole of a divided sweep."""
+
+_PARENT_TAG = "mlflow.parentRunId"
+_SWEEP_TAG, _PART_TAG, _PARTS_TAG = "untrigger.sweep", "untrigger.part", "untrigger.parts"
+SWEEP_SECONDS = 300.0
+"""How long the other parts of a divided sweep wait for the first one to open the run for all."""
+
 _SUPERSEDED_TAG = "untrigger.superseded"
 _REUSED_TAG = "untrigger.reused"
 
@@ -37,7 +45,7 @@ class MlflowWriter:
     The parent run is found by its tag, the pipeline run's id, so that writers in different processes share it.
     """
 
-    _experiment = ""
+    _connected = False
 
     def __init__(self, uri: str, pipeline_run: str) -> None:
         _set_up_client()
@@ -46,7 +54,7 @@ class MlflowWriter:
         self._runs: dict[str, Run] = {}
 
     def connect(self) -> None:
-        """Find or create the experiment; UserError when the server does not answer or refuses, or has deleted it."""
+        """UserError when the server does not answer or refuses, or has deleted the experiment of the environment."""
         where = f"cannot track in MLflow at MLFLOW_TRACKING_URI {without_credentials(self._uri)}"
         kind = (urlsplit(self._uri).scheme or self._uri).partition("+")[0]
         if kind not in _KINDS and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
@@ -55,8 +63,9 @@ class MlflowWriter:
         while True:
             try:
                 self._client = MlflowClient(self._uri)
-                self._experiment = self._find_experiment()
+                self._find_experiment(os.environ.get(EXPERIMENT, DEFAULT_EXPERIMENT))
                 self._parent()
+                self._connected = True
                 return
             except UserError as error:
                 raise UserError(f"{where}: {error}") from error
@@ -67,7 +76,7 @@ class MlflowWriter:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Apply one record; what belongs to a run that MLflow does not know is dropped."""
-        if not self._experiment:
+        if not self._connected:
             self.connect()
         kind = record["kind"]
         if kind == "open_parent":
@@ -82,6 +91,15 @@ class MlflowWriter:
                 self._runs[record["run"]] = found[0] if found else self._reused(parent, record)
             elif record["run"] in self._runs:
                 self._add(self._runs[record["run"]].info.run_id, record)
+
+    def close_left_open(self) -> bool:
+        """End the parent, as failed, with the nested runs that are open; whether it was open. Raises as `connect`."""
+        self.connect()
+        parent = self._parent()
+        if parent is None or parent.info.status != "RUNNING":
+            return False
+        self._close_parent(parent, {"succeeded": False, "milliseconds": int(time.time() * 1000)})
+        return True
 
     def known_runs(self) -> dict[str, Any]:
         """A record of the runs that earlier records began, for another writer to go on with the later ones."""
@@ -100,7 +118,9 @@ class MlflowWriter:
 
     def _open_parent(self, record: Mapping[str, Any]) -> None:
         parent = self._parent()
-        tags = {**record["tags"], _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: "pipeline"}
+        tags = {**record["tags"], _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: _PIPELINE}
+        if record.get("sweep"):
+            tags |= self._part_tags(record)
         if parent is not None:
             self._client.update_run(parent.info.run_id, status="RUNNING")
             for tag, value in tags.items():
@@ -108,7 +128,9 @@ class MlflowWriter:
         else:
             # With its tags at once: whatever fails after this, another attempt finds the run by them.
             start = record["milliseconds"]
-            parent = self._client.create_run(self._experiment, start_time=start, tags=tags, run_name=record["name"])
+            parent = self._client.create_run(
+                self._experiment(record), start_time=start, tags=tags, run_name=record["name"]
+            )
         new = {name: v for name, v in flattened(record["parameters"]).items() if name not in parent.data.params}
         self._log_parameters(parent.info.run_id, new)
 
@@ -121,6 +143,47 @@ class MlflowWriter:
             if child.info.status == "RUNNING":
                 self._end(child.info.run_id, False, record["milliseconds"])
         self._end(parent.info.run_id, succeeded, record["milliseconds"])
+        if _SWEEP_TAG in parent.data.tags and (above := parent.data.tags.get(_PARENT_TAG)):
+            self._close_sweep(self._client.get_run(above), record["milliseconds"])
+
+    def _part_tags(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """What sets a part of a divided sweep below the run for all; an earlier attempt at it is marked superseded."""
+        part, number = record["sweep"], str(record["sweep"]["number"])
+        tags = {_SWEEP_TAG: part["id"], _PART_TAG: number}
+        above = self._sweep_run(record)
+        if above is None:
+            return tags
+        self._client.update_run(above.info.run_id, status="RUNNING")
+        for earlier in self._children(above, f" and tags.`{_PART_TAG}` = '{number}'"):
+            if earlier.data.tags[_PIPELINE_TAG] != self._pipeline_run:
+                self._client.set_tag(earlier.info.run_id, _SUPERSEDED_TAG, "true")
+        return {**tags, _PARENT_TAG: above.info.run_id}
+
+    def _sweep_run(self, record: Mapping[str, Any]) -> Run | None:
+        """The run for the whole sweep, which the first part creates: MLflow could not keep two from creating it."""
+        part, tags = record["sweep"], {_SWEEP_TAG: record["sweep"]["id"], _ROLE_TAG: _SWEEP}
+        deadline = time.monotonic() + SWEEP_SECONDS
+        while not (found := self._tagged_runs(tags)):
+            if part["number"] == 1:
+                # What else is tagged is the part's own.
+                shared = {name: record["tags"][name] for name in ("dataset",) if name in record["tags"]}
+                return self._client.create_run(
+                    self._experiment(record),
+                    start_time=record["milliseconds"],
+                    tags={**shared, **tags, _PARTS_TAG: str(part["count"])},
+                    run_name=part["name"],
+                )
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(min(2.0, SWEEP_SECONDS / 10))
+        return found[0]
+
+    def _close_sweep(self, above: Run, milliseconds: int) -> None:
+        """End the run for the whole sweep when the last of its parts has ended."""
+        latest = [part for part in self._children(above) if _SUPERSEDED_TAG not in part.data.tags]
+        statuses = {part.info.status for part in latest}
+        if len(latest) == int(above.data.tags[_PARTS_TAG]) and "RUNNING" not in statuses:
+            self._end(above.info.run_id, statuses == {"FINISHED"}, milliseconds)
 
     def _begin(self, parent: Run, record: Mapping[str, Any]) -> None:
         name, start, key = record["name"], record["milliseconds"], record["run"]
@@ -140,7 +203,7 @@ class MlflowWriter:
         return run
 
     def _create_nested(self, parent: Run, name: str, start: int) -> Run:
-        tags = {"mlflow.parentRunId": parent.info.run_id, _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: name}
+        tags = {_PARENT_TAG: parent.info.run_id, _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: name}
         return self._client.create_run(parent.info.experiment_id, start_time=start, tags=tags, run_name=name)
 
     def _add(self, run_id: str, record: Mapping[str, Any]) -> None:
@@ -165,26 +228,36 @@ class MlflowWriter:
         for start in range(0, len(parameters), 100):
             self._client.log_batch(run_id, params=parameters[start : start + 100])
 
-    def _find_experiment(self) -> str:
-        name = os.environ.get(EXPERIMENT, DEFAULT_EXPERIMENT)
+    def _experiment(self, record: Mapping[str, Any]) -> str:
+        """The id of the experiment that a parent is opened in, created when it is missing."""
+        name = record.get("experiment") or os.environ.get(EXPERIMENT, DEFAULT_EXPERIMENT)
+        found = self._find_experiment(name)
+        return found or self._client.create_experiment(name, artifact_location=os.environ.get(ARTIFACT_LOCATION))
+
+    def _find_experiment(self, name: str) -> str | None:
+        """None when there is none; UserError when it is deleted."""
         found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            if found.lifecycle_stage != LifecycleStage.ACTIVE:
-                raise UserError(
-                    f"the experiment {name!r} is deleted there: bring it back with `mlflow experiments restore "
-                    f"--experiment-id {found.experiment_id}`, or let {EXPERIMENT} name another"
-                )
-            return found.experiment_id
-        return self._client.create_experiment(name, artifact_location=os.environ.get(ARTIFACT_LOCATION))
+        if found is None:
+            return None
+        if found.lifecycle_stage != LifecycleStage.ACTIVE:
+            raise UserError(
+                f"the experiment {name!r} is deleted there: bring it back with `mlflow experiments restore "
+                f"--experiment-id {found.experiment_id}`, or let {EXPERIMENT} or --experiment name another"
+            )
+        return str(found.experiment_id)
+
+    def _tagged_runs(self, tags: Mapping[str, str]) -> list[Run]:
+        """The runs with these tags, in whichever experiment they are."""
+        condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        experiments = [each.experiment_id for each in self._client.search_experiments()]
+        return list(self._client.search_runs(experiments, condition))
 
     def _parent(self) -> Run | None:
         if PARENT not in self._runs:
             if given := os.environ.get("MLFLOW_RUN_ID"):
                 self._runs[PARENT] = self._given_run(given)
-            else:
-                condition = f"tags.`{_PIPELINE_TAG}` = '{self._pipeline_run}' and tags.`{_ROLE_TAG}` = 'pipeline'"
-                if runs := self._client.search_runs([self._experiment], condition):
-                    self._runs[PARENT] = runs[0]
+            elif runs := self._tagged_runs({_PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: _PIPELINE}):
+                self._runs[PARENT] = runs[0]
         return self._runs.get(PARENT)
 
     def _given_run(self, run_id: str) -> Run:
@@ -200,7 +273,7 @@ class MlflowWriter:
 
     def _children(self, parent: Run, condition: str = "") -> list[Run]:
         """The nested runs of `parent`, the latest first."""
-        nested = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'{condition}"
+        nested = f"tags.`{_PARENT_TAG}` = '{parent.info.run_id}'{condition}"
         order = ["attributes.start_time DESC"]
         return list(self._client.search_runs([parent.info.experiment_id], nested, order_by=order))
 
@@ -211,6 +284,14 @@ class MlflowWriter:
 def check_server(uri: str) -> None:
     """UserError when there is no MLflow at `uri`."""
     MlflowWriter(uri, "").connect()
+
+
+def close_left_open(uri: str, pipeline_runs: Iterable[str]) -> list[str]:
+    """End, as failed, what these pipeline runs left open, which ended without their last stage; those that did.
+
+    UserError when there is no MLflow at `uri`.
+    """
+    return [each for each in pipeline_runs if MlflowWriter(uri, each).close_left_open()]
 
 
 def _set_up_client() -> None:

@@ -50,12 +50,21 @@ class TrackedRun:
         _record("files", run=self._key, path=str(path.resolve()), folder=folder)
 
 
-def open_parent(name: str, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+def open_parent(
+    name: str,
+    parameters: Mapping[str, Any],
+    tags: Mapping[str, str],
+    *,
+    experiment: str = "",
+    sweep: Mapping[str, Any] | None = None,
+) -> None:
     """Create the parent run of this pipeline run, or reopen it; called by the first stage, before any fan-out.
 
-    An MLFLOW_RUN_ID in the environment names an existing run to use as the parent.
+    `experiment` is that of the environment when "". `sweep`, the fields of a SweepPart, nests the parent in a run for
+    the whole of a divided sweep, which its first part creates. An MLFLOW_RUN_ID in the environment names an existing
+    run to use as the parent.
     """
-    _record("open_parent", name=name, parameters=parameters, tags=tags)
+    _record("open_parent", name=name, parameters=parameters, tags=tags, experiment=experiment, sweep=sweep)
 
 
 def close_parent(succeeded: bool | None) -> None:

@@ -8,31 +8,37 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import torch
 import yaml
 from click.testing import CliRunner, Result
 from kfp_server_api import V2beta1Experiment, V2beta1Run
 from minio import Minio
+from mlflow import MlflowClient
 from PIL import Image
 
 from tests.support.configs import tiny_config, tiny_sweep
 from tests.support.kubeflow import Kubeflow, running_kubeflow
 from tests.support.recordings import load, recording
-from tests.support.results import finished
+from tests.support.results import finished, found
 from tests.support.servers import RunningServers
 from tests.support.waiting import wait_for
 from untrigger import __version__
 from untrigger.artifacts import write_json
 from untrigger.cli import main
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
-from untrigger.pipelines.cluster import api
+from untrigger.pipelines.cluster import api, division
 from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.images import images_in
+from untrigger.reports.sweep import SweepResults
+from untrigger.reports.tsne import REVERSED_GROUP, Embedding
+from untrigger.settings.tracked import TrackedAs
+from untrigger.tracking.mlflow import MlflowWriter
 
 DIGEST = "@sha256:" + "b" * 64
 PACKED = ("submit", "--profile", "tiny")
@@ -83,11 +89,14 @@ def test_a_dry_run_checks_the_inputs_and_asks_nobody(kubeflow: Kubeflow) -> None
     assert kubeflow.requests == []
 
 
-def test_a_sweep_that_argo_may_not_keep_is_warned_of(kubeflow: Kubeflow) -> None:
-    warned = invoke(*PACKED, "--allow-unpinned", "--dry-run", "--triggers", "binary:0-12")
-    assert warned.exit_code == 0 and "nodes may outgrow what Argo keeps of one workflow, 1000 fit" in warned.stderr
+def test_a_sweep_that_argo_may_not_keep_is_divided(kubeflow: Kubeflow) -> None:
+    divided = invoke(*PACKED, "--allow-unpinned", "--dry-run", "--triggers", "binary:0-12")
+    assert divided.exit_code == 0 and divided.output.count("workflow:  ") == 2
     fitting = invoke(*PACKED, "--allow-unpinned", "--dry-run", "--triggers", "binary:0-10")
-    assert fitting.exit_code == 0 and "outgrow" not in fitting.stderr
+    assert fitting.exit_code == 0 and fitting.output.count("workflow:  ") == 1
+    betas = ",".join(f"0.{number:03}" for number in range(100, 180))
+    warned = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0", "--betas", betas)
+    assert "nodes for one trigger may outgrow what Argo keeps of one workflow, 1000 fit" in warned.stderr
     assert "workflow:  106 nodes, 30 pods" in invoke(*PACKED, "--allow-unpinned", "--dry-run").output
 
 
@@ -302,7 +311,13 @@ def test_a_run_is_followed_to_its_results(kubeflow: Kubeflow, store: Minio, tmp_
         assert line in ended.output
     assert "driver" not in ended.output
     assert "11.0 ± 1.4" in ended.output, "the ensemble's attack success in the table"
-    assert run.runtime_config.parameters == json.loads(json.dumps(pipeline_arguments(tiny_config())))
+    tracking = run.runtime_config.parameters["tracking"]
+    expected = pipeline_arguments(tiny_config(), TrackedAs.of(tracking))
+    assert run.runtime_config.parameters == json.loads(json.dumps(expected))
+    assert tracking["name"] == run.display_name and tracking["links"] == {
+        "kfp": f"{kubeflow.endpoint}/#/runs/details/{{run_id}}",
+        "report": "s3://untrigger/pipelines/defense/{run_id}",
+    }
     assert kubeflow.experiments[run.experiment_id].display_name == "untrigger"
 
     listed = invoke("runs", "--experiment", "untrigger")
@@ -348,13 +363,15 @@ def test_what_is_uploaded_carries_digests_and_the_placement_and_is_uploaded_once
     assert container["resources"]["accelerator"]["resourceCount"] == "2"
     assert container["resources"]["resourceMemoryLimit"] == "24Gi"
     assert {"name": "UNTRIGGER_GPUS", "value": "2"} in container["env"], "so that the stage can tell"
+    assert {"name": "UNTRIGGER_IMAGE", "value": container["image"]} in container["env"], "so that its snapshots tell"
     kubernetes = platform["platforms"]["kubernetes"]
     pod = kubernetes["deploymentSpec"]["executors"]["exec-generator-training"]
     assert pod["nodeSelector"] == {"labels": {"pool": "a100"}}
     assert pod["tolerations"] == [{"key": "team", "operator": "Equal", "value": "security"}]
     assert "nodeSelector" not in kubernetes["deploymentSpec"]["executors"]["exec-prepare-data"]
     (parameters, _) = (run.runtime_config.parameters for run in kubeflow.runs.values())
-    assert parameters == json.loads(json.dumps(pipeline_arguments(tiny_sweep(triggers=("binary:1", "colour:0")))))
+    expected = pipeline_arguments(tiny_sweep(triggers=("binary:1", "colour:0")), TrackedAs.of(parameters["tracking"]))
+    assert parameters == json.loads(json.dumps(expected))
 
 
 @pytest.mark.server
@@ -464,7 +481,11 @@ def test_a_run_is_started_again_with_the_same_inputs(kubeflow: Kubeflow, store: 
         assert again.exit_code == 0, again.output
     assert [run.display_name for run in kubeflow.runs.values()] == ["mine", "mine #2", "mine #3"]
     for run in kubeflow.runs.values():
-        assert run.runtime_config == first.runtime_config and run.experiment_id == first.experiment_id
+        parameters = run.runtime_config.parameters
+        assert parameters["tracking"]["name"] == run.display_name
+        assert {**parameters, "tracking": 0} == {**first.runtime_config.parameters, "tracking": 0}
+        assert run.runtime_config.pipeline_root == first.runtime_config.pipeline_root
+        assert run.experiment_id == first.experiment_id
         assert run.pipeline_version_reference == first.pipeline_version_reference
     kubeflow.course = [("RUNNING", {"prepare-data": "RUNNING"})]
     kubeflow.workflows = set(kubeflow.runs)
@@ -472,6 +493,109 @@ def test_a_run_is_started_again_with_the_same_inputs(kubeflow: Kubeflow, store: 
     assert refused.exit_code == 2 and "is RUNNING: it is started again when it has ended" in refused.stderr
     kubeflow.workflows = set()
     assert invoke("resubmit", "mine").exit_code == 0, "its workflow is gone: it never ends"
+
+
+@pytest.mark.server
+def test_a_run_that_ended_without_its_last_stage_is_closed_in_mlflow_by_whoever_looks_next(
+    kubeflow: Kubeflow, store: Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+    def left_open(run_id: str) -> Callable[[], str]:
+        """Lets a run be as its stages left it that were killed; asks for its status."""
+        writer = MlflowWriter(uri, run_id)
+        moment = {"milliseconds": 0}
+        writer.write({"kind": "open_parent", "name": run_id, "parameters": {}, "tags": {}, **moment})
+        writer.write({"kind": "begin", "run": "1", "name": "pixel SGD", "parameters": {}, **moment})
+        (run,) = MlflowClient(uri).search_runs(["1"], f"tags.`untrigger.role` = 'pipeline' and run_name = '{run_id}'")
+        return lambda: str(MlflowClient(uri).get_run(run.info.run_id).info.status)
+
+    kubeflow.course = [("FAILED", {"prepare-data": "FAILED"})]
+    for looking in (("runs",), ("runs", "mine"), ("runs", "mine", "--wait"), ("resubmit", "mine")):
+        assert invoke(*UNPINNED, "--name", "mine").exit_code == 0
+        (run_id,) = kubeflow.runs
+        status = left_open(run_id)
+        kubeflow.look(kubeflow.runs[run_id])
+        invoke(*looking)
+        assert status() == "RUNNING", "no MLflow is named"
+        with monkeypatch.context() as environment:
+            environment.setenv("MLFLOW_TRACKING_URI", uri)
+            told = invoke(*looking).stderr
+        assert status() == "FAILED" and f"closed in MLflow, as failed: the run {run_id}" in told, looking
+        kubeflow.runs.clear()
+
+
+SWEEP_OF_4 = (*PACKED, "--allow-unpinned", "--triggers", "binary:0-3", "--name", "all")
+
+
+@pytest.fixture
+def small_workflows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two triggers fill a workflow."""
+    monkeypatch.setattr(division, "MOST_NODES", 260)
+
+
+def leave_triggers(store: Minio, run: V2beta1Run, folder: Path, failed: str = "") -> None:
+    """The reports of the triggers of a sweep but one, as the cluster's stages leave them in the store."""
+    names = [name for name in run.runtime_config.parameters["triggers"] if name != failed]
+    root = f"{run.runtime_config.pipeline_root.removeprefix('s3://untrigger/')}/paper/{run.run_id}"
+    for name in names:
+        here = folder / name.replace(":", "-")
+        found(name, single=0.3, ensemble=0.1).save(here)
+        Embedding(torch.rand(2, 3, 1, 1), torch.tensor([0, REVERSED_GROUP]), torch.zeros(2, 2)).save(here)
+        for path in here.iterdir():
+            store.fput_object(
+                "untrigger", f"{root}/evaluation/{uuid.uuid5(uuid.NAMESPACE_URL, name)}/report/{path.name}", str(path)
+            )
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("small_workflows")
+def test_the_parts_of_a_sweep_are_one_run(kubeflow: Kubeflow, store: Minio, tmp_path: Path) -> None:
+    kubeflow.course = [("SUCCEEDED", {"aggregation": "SUCCEEDED"})]
+    kubeflow.on_start = lambda run: leave_triggers(store, run, tmp_path / "reports")
+    ended = invoke(*SWEEP_OF_4, "--wait")
+    assert ended.exit_code == 0, ended.output
+    assert "4 black-and-white triggers" in ended.output and "part 2: aggregation: finished" in ended.output
+    first, second = kubeflow.runs.values()
+    assert [run.display_name for run in (first, second)] == ["all part 1 of 2", "all part 2 of 2"]
+    assert first.pipeline_version_reference == second.pipeline_version_reference
+    told, other = (run.runtime_config.parameters for run in (first, second))
+    assert told["triggers"] + other["triggers"] == [f"binary:{number}" for number in range(4)]
+    own = ("triggers", "config", "tracking")
+    assert {name: told[name] for name in told if name not in own} == {n: other[n] for n in other if n not in own}
+    assert told["tracking"]["sweep"]["id"] == other["tracking"]["sweep"]["id"]
+    listed = invoke("runs", "--count", 1).output
+    assert "parts)" in listed and first.run_id in listed and second.run_id not in listed
+    shown = invoke("runs", "all").output
+    assert shown.startswith(f"run:   {first.run_id} (all)\nstate: SUCCEEDED\n")
+    assert "(all part 2 of 2: SUCCEEDED)" in shown and "part 2: aggregation: finished" in shown
+    fetched = invoke("fetch", second.run_id, "--output", "whole")
+    assert fetched.exit_code == 0, fetched.output
+    assert len(SweepResults.load(Path("whole")).triggers) == 4 and Path("whole/report.html").exists()
+    assert invoke("fetch", "all", "--output", "whole").exit_code == 0, "once more into the same folder"
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("small_workflows")
+def test_a_trigger_that_fails_leaves_the_results_of_the_others(
+    kubeflow: Kubeflow, store: Minio, tmp_path: Path
+) -> None:
+    kubeflow.course = [("SUCCEEDED", {"aggregation": "SUCCEEDED"})]
+    kubeflow.courses = {"all part 1 of 2": [("FAILED", {"poison-training": "FAILED"})]}
+    kubeflow.on_start = lambda run: leave_triggers(store, run, tmp_path / "reports", failed="binary:0")
+    assert invoke(*SWEEP_OF_4, "--wait").exit_code == 1
+    fetched = invoke("fetch", "all", "--output", "whole")
+    assert fetched.exit_code == 0 and "these triggers left no results: binary:0\n" in fetched.stderr, fetched.output
+    assert {row.name for row in SweepResults.load(Path("whole")).triggers} == {f"binary:{n}" for n in range(1, 4)}
+    first, second = kubeflow.runs.values()
+    kubeflow.on_start = lambda run: leave_triggers(store, run, tmp_path / "reports")
+    again = invoke("resubmit", "all")
+    assert again.exit_code == 0, again.output
+    whole = invoke("runs", "all").output
+    assert "(all part 1 of 2 #2: SUCCEEDED)" in whole and first.run_id not in whole and second.run_id in whole
+    assert len(kubeflow.runs) == 3, "the part that has succeeded is left as it is"
+    assert "left no results" not in invoke("fetch", "all", "--output", "again").stderr
+    assert len(SweepResults.load(Path("again")).triggers) == 4
 
 
 @pytest.mark.server

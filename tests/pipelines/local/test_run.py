@@ -88,7 +88,8 @@ def test_a_run_tracks_the_numbers_that_are_written_down(
     experiment = client.get_experiment_by_name("untrigger")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
-    numbers = {f"{run.info.run_name}: {name}": value for run in runs for name, value in run.data.metrics.items()}
+    roles = {run.info.run_id: run.data.tags["untrigger.role"] for run in runs}
+    numbers = {f"{roles[run.info.run_id]}: {name}": value for run in runs for name, value in run.data.metrics.items()}
     assert "clean training: peak_memory_mb" in numbers and "clean training: threads" in numbers
     # An entropy in 27 dimensions makes 27 times as much of rounding.
     left_out = (*USED, "judged_entropy")
