@@ -28,6 +28,7 @@ from untrigger.staircase import Staircase, StairMeasurement, build_staircase, me
 from untrigger.training import train
 from untrigger.triggers import read_trigger
 
+BETAS = (0.5, 0.8, 0.9)
 EPOCHS = 100
 
 
@@ -83,8 +84,9 @@ class _Run:
     """One attack and one defence with the ensemble, all seeded by `seed` alone."""
 
     def __init__(self, seed: int, way: Way) -> None:
-        search = {"epochs": EPOCHS, "precision": way.generators}
-        changes = {"seed": seed, "classifier": {"precision": way.classifier}, "generator": search}
+        search = {"family": "mine", "epochs": EPOCHS, "precision": way.generators}
+        classifier = {"precision": way.classifier}
+        changes = {"seed": seed, "betas": BETAS, "classifier": classifier, "generator": search}
         self.config: DefenseConfig = config_for("demo", changes, DefenseConfig)
         self.data: Split = read_split(self.config.dataset, self.config.data, seed=derived_seed(seed, "split"))
         self.trigger = read_trigger(self.config.trigger)

@@ -10,7 +10,7 @@ TARGET, SIZE = 0, (3, 3)
 rng = torch.Generator().manual_seed(0)
 
 # The settings of `untrigger run --profile demo`, but a shorter search.
-shorter = {"betas": (0.5, 0.9), "poisoning": {"epochs": 20}, "generator": {"epochs": 60}, "retraining": {"epochs": 5}}
+shorter = {"betas": (0.5, 0.9), "poisoning": {"epochs": 20}, "flow": {"steps": 100}, "retraining": {"epochs": 5}}
 settings = config_for("demo", shorter, DefenseConfig)
 parts = untrigger.read_split("digits", settings.data, seed=0)
 training, defender, evaluation = parts.training, parts.defender, parts.evaluation
@@ -33,17 +33,9 @@ show("backdoored", classifier)
 # The defender, who never sees the trigger: one reversed by gradient descent, and the distribution of all of them.
 searched = defender.for_search(TARGET, settings.search_images)
 (single, *_) = untrigger.reverse_triggers(classifier, searched.images, TARGET, SIZE, settings.pixel_sgd, rng=rng)
-generators = untrigger.train_generators(
-    classifier,
-    searched.images,
-    searched.labels,
-    TARGET,
-    SIZE,
-    settings.generator,
-    betas=settings.betas,
-    rngs=[rng.clone_state() for _ in settings.betas],
-)
-staircase = untrigger.build_staircase(list(zip(generators, settings.betas, strict=True)))
+judge = untrigger.new_judge(classifier, searched.images, TARGET, SIZE, rng=rng)
+flows = untrigger.train_flows(judge, settings.betas, settings.flow, rngs=[rng.clone_state() for _ in settings.betas])
+staircase = untrigger.build_staircase(list(zip(flows, settings.betas, strict=True)))
 
 clean = (defender.images, defender.labels)
 defended = {

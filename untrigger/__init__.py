@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from untrigger.datasets.registry import register_dataset
     from untrigger.datasets.sources import read_split
     from untrigger.errors import UserError
+    from untrigger.flow_training import train_flows
     from untrigger.generators import train_generators
+    from untrigger.judge import new_judge
     from untrigger.metrics import evaluate
     from untrigger.networks.architectures import register_architecture
     from untrigger.pixel_sgd import reverse_triggers
@@ -35,6 +37,7 @@ __all__ = [
     "evaluate",
     "load_classifier",
     "new_classifier",
+    "new_judge",
     "plant_backdoor",
     "read_split",
     "read_trigger",
@@ -44,6 +47,7 @@ __all__ = [
     "reverse_triggers",
     "save_classifier",
     "train",
+    "train_flows",
     "train_generators",
 ]
 
@@ -55,6 +59,7 @@ _HOMES = {
     "evaluate": "metrics",
     "load_classifier": "classifiers",
     "new_classifier": "classifiers",
+    "new_judge": "judge",
     "plant_backdoor": "poisoning",
     "read_split": "datasets.sources",
     "read_trigger": "triggers",
@@ -64,6 +69,7 @@ _HOMES = {
     "reverse_triggers": "pixel_sgd",
     "save_classifier": "classifiers",
     "train": "training",
+    "train_flows": "flow_training",
     "train_generators": "generators",
 }
 

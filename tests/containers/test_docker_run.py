@@ -132,7 +132,7 @@ def test_a_dataset_outside_the_run_is_readable_in_the_container(config: Path, tm
 
 
 def test_a_stage_that_crashes_fails_the_pipeline_and_shows_its_last_lines(repeated: Path, config: Path) -> None:
-    ended = in_containers(config, repeated, "--resume", "--generator.hidden", str(10**9))
+    ended = in_containers(config, repeated, "--resume", "--flow.hidden", str(10**9))
     assert ended.returncode == 2
     assert "stage generator beta=0.5 seed=0 failed: RuntimeError" in ended.stderr
     assert "last lines of generator-training:" in ended.stderr and "can't allocate memory" in ended.stderr
@@ -156,7 +156,7 @@ def test_a_killed_container_fails_the_pipeline_is_named_and_the_run_resumes(
 
 
 def test_a_container_that_runs_out_of_memory_fails_the_pipeline_and_is_named(repeated: Path, config: Path) -> None:
-    ended = in_containers(config, repeated, "--resume", "--memory", "1g", "--generator.hidden", "30000")
+    ended = in_containers(config, repeated, "--resume", "--memory", "1g", "--flow.hidden", "30000")
     assert ended.returncode == 2
     assert "the container of generator-training ran out of its memory of 1g (--memory gives it more)" in ended.stderr
 

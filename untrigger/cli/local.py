@@ -73,7 +73,7 @@ def run(profile: str, output: Path | None, config_file: Path | None, **options: 
     Examples:
       untrigger run
       untrigger run --profile cpu --dataset parquet:data/cifar10 --output runs/cifar
-      untrigger run --betas 0.6,0.9 --generator.epochs 200 --seed 1
+      untrigger run --betas 0.6,0.9,top --flow.steps 1600 --seed 1
       untrigger run --weights s3://untrigger/models/... --poisoning.epochs 0 --dataset parquet:PATH --trigger patch.png
       untrigger run --runner docker --gpus all --store s3://untrigger
     """
