@@ -28,7 +28,7 @@ Config = TypeVar("Config", bound=CommonConfig)
 PROFILES: dict[str, dict[str, Any]] = {
     "demo": {
         "dataset": "digits",
-        "betas_per_task": 3,
+        "betas_per_task": 4,
         "classifier": {**_SMALL["classifier"], "width": 16},
         "training": {"epochs": 15, "batch_size": 64, "augment": False},
         "poisoning": {
@@ -55,7 +55,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     "cpu": {
         "dataset": "cifar10",
-        "betas_per_task": 3,
+        "betas_per_task": 4,
         "classifier": _SMALL["classifier"],
         "training": {"epochs": 14, "learning_rate": 0.2},
         "poisoning": {"epochs": 5, "learning_rate": 0.02, "poisoned_share": 0.2, "schedule": "one_cycle"},
