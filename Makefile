@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PLAIN_HTTP ?=
 IN_VENV := . $(VENV)/bin/activate &&
 # As many tests at a time as there are cores, each with one thread: threads that wait for each other cost both.
-PARALLEL := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n auto --maxprocesses 4 --dist loadfile
+PARALLEL := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-unit test-browser test-containers test-kubernetes images push-images pin-images deploy k8s-secrets compose-env lint clean
 
