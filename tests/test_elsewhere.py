@@ -13,6 +13,8 @@ from untrigger.settings.methods import ClassifierSettings, ElsewhereSearch, Pixe
 from untrigger.training import train
 from untrigger.triggers import checkerboard
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_triggers_are_reversed_on_a_copy_that_holds_the_runs_own_trigger_last(tiny_images: ImageData) -> None:
     settings = ClassifierSettings(architecture="small_resnet", width=8, precision="fp32")

@@ -31,6 +31,8 @@ from untrigger.datasets.images import load_images, save_images
 from untrigger.pipelines.arguments import pipeline_arguments
 from untrigger.stages.retraining_runs import folders_of
 
+pytestmark = pytest.mark.slow
+
 
 def content(artifact: Any, name: str) -> Any:
     return json.loads((Path(artifact.path) / name).read_text())
