@@ -20,6 +20,8 @@ from tests.support.servers import free_port
 from tests.support.waiting import wait_for
 from untrigger import __version__
 from untrigger.artifacts import read_json, write_json
+from untrigger.errors import UserError
+from untrigger.pipelines.cluster.registries import check_images
 from untrigger.pipelines.images import images_in, named_images
 
 pytestmark = pytest.mark.kubernetes
@@ -112,6 +114,17 @@ def test_every_image_gets_the_digest_that_the_registry_has(registry: str, tmp_pa
             timeout=5,
         )
         assert reference == f"{registry}/{name}@{shown.headers['Docker-Content-Digest']}"
+
+
+def test_a_submission_asks_the_registry_for_its_images(registry: str, tmp_path: Path) -> None:
+    assert pin(registry, tmp_path / "images.json").returncode == 0
+    pins = list(read_json(tmp_path / "images.json")["images"].values())
+    check_images(
+        [*pins, f"{registry}/{named_images(())[0]}", "untrigger/on-the-nodes:1", f"127.0.0.1:{free_port()}/a:1"]
+    )
+    for missing in (f"{registry}/untrigger/evaluation:0.0.0", f"{pins[0].partition('@')[0]}@sha256:{64 * '0'}"):
+        with pytest.raises(UserError, match=f"the registry {registry} has no image {missing}, and every stage"):
+            check_images([*pins, missing])
 
 
 def test_nothing_is_written_when_an_image_cannot_be_resolved(registry: str, tmp_path: Path) -> None:

@@ -67,7 +67,11 @@ _ATTEMPTS = click.option(
 )
 @click.option("--allow-unpinned", is_flag=True, help="Submit images by tag, where they have no digest.")
 @click.option("--placement", type=click.Path(path_type=Path), help="YAML file: GPU type, node selector, tolerations.")
-@click.option("--skip-settings-check", is_flag=True, help="Do not look for the stages' settings in the namespace.")
+@click.option(
+    "--skip-settings-check",
+    is_flag=True,
+    help="Do not look for the stages' settings in the namespace, nor for their images.",
+)
 @click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done.")
 @debug_option
 @click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results.")
@@ -162,9 +166,11 @@ def _checked_cluster(endpoint: str, namespace: str) -> Cluster:
 
 def _checked_submission(submission: Submission, namespace: str) -> Submission:
     """The submission, sent to where the cluster's settings say unless it was told where."""
+    from untrigger.pipelines.cluster.registries import check_images
     from untrigger.pipelines.cluster.settings_check import check_settings
 
     checked = check_settings(namespace, submission.documents)
+    check_images(submission.images)
     for warning in checked.warnings:
         tell(f"warning: {warning}")
     return replace(submission, store=submission.store or checked.store)
