@@ -108,11 +108,14 @@ def test_what_is_no_run_is_said_in_one_sentence(
 
 def test_a_setting_that_an_early_version_did_not_know_has_what_it_did_instead(tmp_path: Path) -> None:
     usual = FlowSettings().record()
-    new = finished(tmp_path / "new", {"ensemble": [0.1]}, generator={"family": "mine"}, flow=usual)
+    new = finished(tmp_path / "new", {"ensemble": [0.1]}, generator={"family": "mine"}, search_images="all", flow=usual)
     flows = finished(tmp_path / "flows", {"ensemble": [0.1]}, flow=usual)
     results = read_json(Path(new) / "results.json")
-    del results["config"]["flow"], results["config"]["generator"]["family"]
+    del results["config"]["flow"], results["config"]["generator"]["family"], results["config"]["search_images"]
     write_json(tmp_path / "old" / "results.json", results)
     old = str(tmp_path / "old")
     assert not differing_settings(read_runs([old, new]))
-    assert differing_settings(read_runs([old, flows])) == {"generator.family": ["mine", "flow"]}
+    assert differing_settings(read_runs([old, flows])) == {
+        "search_images": ["all", "other_classes"],
+        "generator.family": ["mine", "flow"],
+    }

@@ -18,8 +18,8 @@ from untrigger.settings.runs import CommonConfig
 Repetition = int | str
 """A retraining seed, or the name of a trigger."""
 
-BEFORE_SETTINGS = {"generator.family": "mine"}
-"""What versions did that did not know the setting, where its default is another."""
+EARLY_WAYS = {"generator.family": "mine", "search_images": "all"}
+"""What versions did that did not know a setting yet, where its default is another."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
 
     What an early version did not know yet has its default, or what that version did instead.
     """
-    defaults = flattened(CommonConfig().record()) | BEFORE_SETTINGS
+    defaults = flattened(CommonConfig().record()) | EARLY_WAYS
     flat = [defaults | flattened(run.config) for run in runs]
     names = dict.fromkeys(name for values in flat for name in values)
     found = {name: [values.get(name) for values in flat] for name in names}
