@@ -22,7 +22,7 @@ from untrigger.mutual_information import estimate_mutual_information
 from untrigger.settings.base import Stored
 from untrigger.settings.methods import GeneratorSettings
 from untrigger.settings.stairs import checked_betas, checked_gammas
-from untrigger.triggers import Sampler
+from untrigger.triggers import Sampler, one_of
 
 MEASURED_AT_ONCE = 100
 
@@ -55,14 +55,14 @@ class ValidTriggers:
 
     def sample(self, count: int, rng: torch.Generator) -> Tensor:
         """Triggers, float (count, 3, height, width) in [0, 1]; a TriggerSource."""
-        return self.triggers[torch.randint(len(self.triggers), (count,), generator=rng)]
+        return one_of(self.triggers)(count, rng)
 
 
 @dataclass(frozen=True)
 class Staircase:
     """Generators in the order of their betas, and the weights gamma with which samples are drawn from them.
 
-    levels: of F, what each stair stands for; those of a top stair is found in training, the others' are their betas.
+    levels: of F, what each stair stands for: its beta, or what the training of a top stair found.
     """
 
     generators: tuple[SizedSampler, ...]
@@ -91,8 +91,8 @@ class Staircase:
 def build_staircase(stairs: Sequence[tuple[SizedSampler, float]], gammas: tuple[float, ...] | None = None) -> Staircase:
     """The staircase of (generator, beta) pairs in any order.
 
-    gammas: by rising beta; when None, stairs of flows get 1 / (1 - level) and others equal weights. Only high stairs
-    cure at a low dose, as `docs/measurements.md` shows, and the level is what a defender can see.
+    gammas: by rising beta; when None, stairs of flows get 1 / (1 - level) and others equal weights: high stairs
+    cure more at a low dose, as `docs/measurements.md` shows, and the level is what a defender can see.
     """
     ordered = sorted(stairs, key=lambda stair: stair[1])
     generators, betas = tuple(generator for generator, _ in ordered), checked_betas(tuple(beta for _, beta in ordered))
