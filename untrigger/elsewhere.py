@@ -33,8 +33,8 @@ def reverse_elsewhere(
 
     trigger: float (3, th, tw) in [0, 1]. The attack trains on `training`, the search has the images of `defender`; all
     on the classifier's device. `on_planted` gets the number of each pattern that was planted, from 1; `snapshot` gives
-    that of each training by its name. Returns the
-    reversed triggers, float (restarts, 3, height, width) in [0, 1], on the CPU, and the model they were reversed on.
+    that of each training by its name. Returns the reversed triggers, float (restarts, 3, height, width) in [0, 1], on
+    the CPU, and the model they were reversed on.
     Source: the baseline of section 5 of the paper, as its authors' notebook made it.
     """
     other = copy.deepcopy(clean)

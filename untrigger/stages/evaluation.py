@@ -13,7 +13,6 @@ from torch import Tensor
 from untrigger.classifiers import Classifier, frozen, load_classifier
 from untrigger.datasets.images import ImageData, load_images
 from untrigger.generators import StairCurves
-from untrigger.judge import judge_of_run
 from untrigger.measurements import RATES, FreshSamples, Rates
 from untrigger.metrics import evaluate, testing_function
 from untrigger.networks.devices import device
@@ -25,10 +24,9 @@ from untrigger.retraining import RetrainingRecord
 from untrigger.seeding import derived_rng
 from untrigger.settings.runs import DefenseConfig
 from untrigger.stages.log import Log
-from untrigger.stages.retraining_runs import folders_of, run_name
+from untrigger.stages.retraining_runs import folders_of, run_name, search_of_run
 from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
 from untrigger.staircase import Staircase, StairMeasurement, load_staircase
-from untrigger.strongest_triggers import find_strongest
 from untrigger.tracking.records import TrackedRun
 from untrigger.training import TrainingCurves
 from untrigger.triggers import load_triggers, stamp
@@ -129,13 +127,12 @@ def _search_all(
     searched = settings.strongest_left
     listed = [each for each in _listed(records) if each[-1] < searched.seeds]
     size = (settings.trigger_height, settings.trigger_width)
-    images = defender.for_search(settings.target_class, "other_classes").images
+    search = search_of_run(defender, searched, settings.target_class, size, settings.seed)
     found = {}
     log.reporter.begin("search")
     for done, (folder, method, number) in enumerate(listed, 1):
         classifier = load_classifier(folder / f"seed-{number}", device())
-        judge = judge_of_run(settings.seed, classifier, images, settings.target_class, size)
-        left = find_strongest(judge, searched, rng=derived_rng(settings.seed, "strongest left", number))
+        left = search(classifier, derived_rng(settings.seed, "strongest left", number))
         rate = measure.rates(classifier, number, left.triggers[0]).attack_success_rate
         found[method, number] = rate
         told = f"{method} seed {number}, attack success of the strongest trigger left {rate:.3f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
@@ -12,10 +11,10 @@ from untrigger.settings.methods import ElsewhereSearch, RetrainingSettings, Stro
 from untrigger.settings.plans import ELSEWHERE, Seeds
 from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
-from untrigger.stages.retraining_runs import of_restart, retrain_per_seed
+from untrigger.stages.retraining_runs import SourceOf, of_restart, retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.stages.triggers_elsewhere import triggers_elsewhere
-from untrigger.triggers import TriggerSource, always, load_triggers
+from untrigger.triggers import always, load_triggers
 
 Wanted = Annotated[ElsewhereSearch | None, BeforeValidator(lambda given: given or None)]
 """None where nothing is given: KFP knows no null."""
@@ -46,7 +45,7 @@ def run(
     clean classifier serve nothing else. With both controls each has a folder below `retrained`.
     """
     trigger = load_triggers(true_trigger)[0]
-    sources: dict[str, Callable[[int], TriggerSource]] = {"ideal": lambda _: always(trigger)}
+    sources: dict[str, SourceOf] = {"ideal": lambda _: always(trigger)}
     if elsewhere is not None:
         found = triggers_elsewhere(
             log,
@@ -62,19 +61,17 @@ def run(
             snapshots=snapshots,
         )
         sources[ELSEWHERE] = partial(of_restart, ELSEWHERE, found)
-    for method, source in sources.items():
-        retrain_per_seed(
-            log,
-            source,
-            method=method,
-            seeds=seeds,
-            backdoored_classifier=backdoored_classifier,
-            defender_data=defender_data,
-            retrained=retrained if len(sources) == 1 else retrained / method,
-            retraining=retraining,
-            strongest_left=strongest_left,
-            trigger_size=(trigger.shape[1], trigger.shape[2]),
-            target_class=target_class,
-            seed=seed,
-            snapshots=snapshots,
-        )
+    retrain_per_seed(
+        log,
+        sources,
+        seeds=seeds,
+        backdoored_classifier=backdoored_classifier,
+        defender_data=defender_data,
+        retrained=retrained,
+        retraining=retraining,
+        strongest_left=strongest_left,
+        trigger_size=(trigger.shape[1], trigger.shape[2]),
+        target_class=target_class,
+        seed=seed,
+        snapshots=snapshots,
+    )

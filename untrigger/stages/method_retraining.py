@@ -41,22 +41,20 @@ def run(
     flows only triggers that passed F >= beta are stamped.
     """
     staircase, single = load_staircase(trigger_staircase, valid=True), load_triggers(reversed_triggers)
-    for name in method:
-        retrain_per_seed(
-            log,
-            partial(_source, name, single, staircase),
-            method=name,
-            seeds=seeds,
-            backdoored_classifier=backdoored_classifier,
-            defender_data=defender_data,
-            retrained=retrained if len(method) == 1 else retrained / name,
-            retraining=retraining,
-            strongest_left=strongest_left,
-            trigger_size=(single.shape[2], single.shape[3]),
-            target_class=target_class,
-            seed=seed,
-            snapshots=snapshots,
-        )
+    retrain_per_seed(
+        log,
+        {name: partial(_source, name, single, staircase) for name in method},
+        seeds=seeds,
+        backdoored_classifier=backdoored_classifier,
+        defender_data=defender_data,
+        retrained=retrained,
+        retraining=retraining,
+        strongest_left=strongest_left,
+        trigger_size=(single.shape[2], single.shape[3]),
+        target_class=target_class,
+        seed=seed,
+        snapshots=snapshots,
+    )
 
 
 def _source(method: str, single: Tensor, staircase: Staircase, number: int) -> TriggerSource | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from untrigger.strongest_triggers import FoundTriggers, find_strongest
 from untrigger.tracking.records import TrackedRun
 from untrigger.training import OnEpoch
 from untrigger.triggers import TriggerSource, always
+
+SourceOf = Callable[[int], TriggerSource | None]
+"""What a method stamps for a seed; None for plain fine-tuning, and where nothing is trained."""
 
 
 def run_name(method: str, number: int) -> str:
@@ -49,9 +53,8 @@ def of_restart(method: str, triggers: Tensor, number: int) -> TriggerSource:
 
 def retrain_per_seed(
     log: Log,
-    source: Callable[[int], TriggerSource | None],
+    sources: Mapping[str, SourceOf],
     *,
-    method: str,
     seeds: tuple[int, ...],
     backdoored_classifier: Path,
     defender_data: Path,
@@ -63,50 +66,88 @@ def retrain_per_seed(
     seed: int,
     snapshots: Snapshots,
 ) -> None:
-    """Retrain once per number in `seeds` with the triggers of `source(number)`.
+    """Retrain with each method in `sources`, once per number in `seeds`, with the triggers of its source.
 
     The number seeds the order of the images, which are stamped, where, and with which samples: all but the last alike
     for all methods. Where triggers are stamped, `retraining.rounds` above 1 search for the strongest triggers of
-    `trigger_size` after each round. Writes `seed-N/classifier.*` per number, and `retraining.json` with the curves.
+    `trigger_size` after each round. Writes `seed-N/classifier.*` per number, and `retraining.json` with the curves:
+    into `retrained`, or of several methods into a folder each below it.
     """
-    classifier = load_classifier(backdoored_classifier, device())
     data = load_images(defender_data).to(device())
-    search = _search(data, strongest_left, target_class, trigger_size, seed)
-    curves: dict[int, list[dict[str, float]]] = {number: [] for number in seeds}
-    strongest: dict[int, list[float]] = {number: [] for number in seeds}
-    for done, number in enumerate(seeds):
-        triggers = source(number)
-        rounds = 1 if triggers is None else retraining.rounds
-        with log.run(run_name(method, number), method=method, seed=number) as tracked:
-            before, total = done * rounds, len(seeds) * rounds
-            on_epoch = log.epochs(
-                tracked,
-                retraining.epochs * total,
-                curves[number],
-                before=retraining.epochs * before,
-                part=f"seed {number}",
-            )
-            result = classifier
+    made = _Retraining(
+        log,
+        load_classifier(backdoored_classifier, device()),
+        data,
+        search_of_run(data, strongest_left, target_class, trigger_size, seed),
+        seeds,
+        retraining,
+        target_class,
+        seed,
+        snapshots,
+    )
+    for method, source in sources.items():
+        made.with_method(method, source, retrained if len(sources) == 1 else retrained / method)
+
+
+@dataclass(frozen=True)
+class _Retraining:
+    """What the retrainings of a stage have in common."""
+
+    log: Log
+    classifier: Classifier
+    data: ImageData
+    search: Search
+    seeds: tuple[int, ...]
+    settings: RetrainingSettings
+    target_class: int
+    seed: int
+    snapshots: Snapshots
+
+    def with_method(self, method: str, source: SourceOf, folder: Path) -> None:
+        """All seeds of one method, written into `folder`."""
+        curves: dict[int, list[dict[str, float]]] = {number: [] for number in self.seeds}
+        strongest: dict[int, list[float]] = {number: [] for number in self.seeds}
+        for done, number in enumerate(self.seeds):
+            result = self._once(method, source(number), number, done, curves[number], strongest[number])
+            save_classifier(result, folder / f"seed-{number}")
+        found = strongest if any(strongest.values()) else None
+        RetrainingRecord.of({"method": method, "seeds": self.seeds, "curves": curves, "strongest_F": found}).save(
+            folder
+        )
+
+    def _once(
+        self,
+        method: str,
+        triggers: TriggerSource | None,
+        number: int,
+        done: int,
+        curve: list[dict[str, float]],
+        strongest: list[float],
+    ) -> Classifier:
+        """One retraining, `done` of the method's seeds being done; fills in its curve and what was left of each round."""
+        rounds, epochs = 1 if triggers is None else self.settings.rounds, self.settings.epochs
+        with self.log.run(run_name(method, number), method=method, seed=number) as tracked:
+            before, total = done * rounds, len(self.seeds) * rounds
+            on_epoch = self.log.epochs(tracked, epochs * total, curve, before=epochs * before, part=f"seed {number}")
+            result = self.classifier
             if method != "none":
                 result = retrain_in_rounds(
-                    classifier,
-                    data.images,
-                    data.labels,
+                    self.classifier,
+                    self.data.images,
+                    self.data.labels,
                     triggers,
-                    retraining,
-                    search,
-                    rng=derived_rng(seed, "retraining", number),
+                    self.settings,
+                    self.search,
+                    rng=derived_rng(self.seed, "retraining", number),
                     on_epoch=on_epoch,
-                    on_round=_on_round(log, tracked, strongest[number], before, total),
-                    snapshot=partial(_of_round, snapshots, f"{method}-{number}", curves[number], on_epoch, retraining),
+                    on_round=_on_round(self.log, tracked, strongest, before, total),
+                    snapshot=partial(_of_round, self.snapshots, f"{method}-{number}", curve, on_epoch, self.settings),
                 )
             if triggers is not None:
-                rng = derived_rng(seed, "own", number)
-                share = _still_sent(result, data, triggers, target_class, rng)
-                tracked.metrics({"own_trigger_success_rate": share}, len(curves[number]))
-        save_classifier(result, retrained / f"seed-{number}")
-    found = strongest if any(strongest.values()) else None
-    RetrainingRecord.of({"method": method, "seeds": seeds, "curves": curves, "strongest_F": found}).save(retrained)
+                rng = derived_rng(self.seed, "own", number)
+                share = _still_sent(result, self.data, triggers, self.target_class, rng)
+                tracked.metrics({"own_trigger_success_rate": share}, len(curve))
+        return result
 
 
 def _of_round(
@@ -132,13 +173,13 @@ def _on_round(log: Log, tracked: TrackedRun, found: list[float], before: int, to
     return on_round
 
 
-def _search(
+def search_of_run(
     data: ImageData, settings: StrongestLeftSettings, target_class: int, size: tuple[int, int], seed: int
 ) -> Search:
-    """The search by the run's judge."""
+    """The search for the strongest triggers of this height and width, by the judge of the run with this seed."""
+    images = data.for_search(target_class, "other_classes").images
 
     def search(classifier: Classifier, rng: torch.Generator) -> FoundTriggers:
-        images = data.for_search(target_class, "other_classes").images
         judge = judge_of_run(seed, classifier, images, target_class, size)
         return find_strongest(judge, settings, rng=rng)
 
