@@ -124,7 +124,7 @@ class _Retraining:
         curve: list[dict[str, float]],
         strongest: list[float],
     ) -> Classifier:
-        """One retraining, `done` of the method's seeds being done; fills in its curve and what was left of each round."""
+        """One retraining, after `done` of the method's seeds; fills in its curve and what each round left."""
         rounds, epochs = 1 if triggers is None else self.settings.rounds, self.settings.epochs
         with self.log.run(run_name(method, number), method=method, seed=number) as tracked:
             before, total = done * rounds, len(self.seeds) * rounds
