@@ -18,8 +18,8 @@ def refuse_plugins(remedy: str) -> None:
     """UserError where the environment names modules, for stages that they would not reach; `remedy` is beside unset."""
     if named := os.environ.get(PLUGINS, "").strip(" ,"):
         raise UserError(
-            f"{PLUGINS} names {named}, and stages in images know the built-in datasets and networks alone: {remedy}, or "
-            f"unset {PLUGINS}"
+            f"{PLUGINS} names {named}, and stages in images know the built-in datasets and networks alone: {remedy}, "
+            f"or unset {PLUGINS}"
         )
 
 
