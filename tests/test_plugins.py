@@ -37,5 +37,5 @@ def test_modules_that_would_not_reach_a_stage_are_refused(monkeypatch: pytest.Mo
     monkeypatch.setenv(PLUGINS, " , ")
     refuse_plugins("run on this machine")
     monkeypatch.setenv(PLUGINS, "my_networks")
-    with pytest.raises(UserError, match="UNTRIGGER_PLUGINS names my_networks.*run on this machine, or unset"):
+    with pytest.raises(UserError, match=r"UNTRIGGER_PLUGINS names my_networks.*run on this machine, or unset"):
         refuse_plugins("run on this machine")

@@ -31,7 +31,7 @@ def test_modules_of_the_users_own_are_refused_in_containers(tmp_path: Path, monk
     monkeypatch.setenv("UNTRIGGER_PLUGINS", "my_networks")
     options = RunOptions(tmp_path / "out", containers=ContainerOptions())
     with (
-        pytest.raises(UserError, match="names my_networks.*leave out --runner docker"),
+        pytest.raises(UserError, match=r"names my_networks.*leave out --runner docker"),
         local_run(tiny_config(), options),
     ):
         pass
