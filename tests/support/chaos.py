@@ -30,7 +30,7 @@ from untrigger.storage.objects import Address, ObjectStore
 
 UNTRIGGER = str(Path(sys.executable).with_name("untrigger"))
 STORE = "s3://untrigger/chaos"
-LONGEST = 400.0
+LONGEST = 1200.0
 """Seconds after which a run hangs."""
 
 ENDINGS = (0, 2, 5, -signal.SIGKILL)
