@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ STATED = {
     "kfp-pipeline-spec": "Apache-2.0",
     "kfp-server-api": "Apache-2.0",
     "protobuf": "BSD-3-Clause",
+    "skops": "MIT",
     "torchvision": "BSD-3-Clause",
 }
 """Of packages that say so in a text alone."""
@@ -123,6 +125,7 @@ def _called(given: Mapping[str, str]) -> str:
     return NAMED.get(name.rpartition(" :: ")[2], name)
 
 
+@cache
 def is_allowed(expression: str) -> bool:
     """Whether one can keep to an SPDX expression with the licences of `ALLOWED` alone."""
     licensing = get_spdx_licensing()
