@@ -20,7 +20,7 @@ FLOORS = (
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd", "judge"),
     ("checkpoints", "poisoning", "staircase", "flow_training", "fidelity", "strongest_triggers"),
-    ("elsewhere", "retraining"),
+    ("elsewhere", "retraining", "trigger_parts"),
     ("reports",),
     ("stages",),
     ("runs",),
