@@ -74,8 +74,8 @@ def train_flows(
     in the end. The level of a top stair then rises as long as the samples come along: to where one more step of F would
     cost more entropy than 1 / tau gives back.
 
-    `parts` are the middles of the parts of the set, float (parts, d), as `find_parts` finds them. Each has a flow of its
-    own, to which leaving its part (what is nearest to its middle) costs as much as lacking F does. Its share of the
+    `parts` are the middles of the parts of the set, float (parts, d), as `find_parts` finds them. Each has a flow of
+    its own, to which leaving its part (what is nearest to its middle) costs as much as lacking F does. Its share of the
     mixture is proportional to the exponential of its entropy less what its samples lack, which is best for both
     together. Without `parts` a single flow keeps one part of a set: giving up another costs it no more entropy than the
     logarithm of what remains.
