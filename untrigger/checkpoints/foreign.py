@@ -87,6 +87,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def check_foreign(path: Path) -> None:
+    """UserError when a model file cannot be read at all; what network it holds is not asked."""
+    if file_kind(path) == "ONNX":
+        read_onnx(path)
+    else:
+        read_state(path)
+
+
 def read_foreign(path: Path, given: ClassifierSettings | None = None, classes: int = 0) -> ForeignModel:
     """Recognise the network in a model file; `given` may name its architecture, one of the user's own, too.
 

@@ -55,7 +55,10 @@ def read_onnx(path: Path) -> Match:
 
 def _classes(made: _Translation, graph: NetworkGraph) -> int:
     """How many logits the network gives, tried on two images of noise."""
-    network = GraphNetwork(graph)
+    try:
+        network = GraphNetwork(graph)
+    except UserError as error:
+        raise UserError(f"{made.path}: {error}") from error
     network.load_state_dict(made.state, strict=False)
     with torch.inference_mode():
         logits = network.eval()(torch.rand(2, 3, *made.size, generator=torch.Generator().manual_seed(0)))
