@@ -17,10 +17,11 @@ from untrigger.errors import UserError, UserNotice
 from untrigger.networks.architectures import build_network
 from untrigger.networks.devices import fast_in_bf16
 from untrigger.networks.frozen import convolution_path, fold_batch_norms, same_answers, window_convolutions
+from untrigger.networks.graph_network import GraphNetwork, NetworkGraph
 from untrigger.networks.initialisation import initialise
 from untrigger.networks.patch_gradients import gradients_in_patches
 from untrigger.seeding import moved
-from untrigger.settings.base import Stored
+from untrigger.settings.base import Sparse, Stored
 from untrigger.settings.methods import ClassifierSettings
 from untrigger.settings.normalisations import DATA, stated_normalisation
 from untrigger.triggers import draw_positions, stamp
@@ -33,20 +34,28 @@ class Classifier(nn.Module):
 
     `mean` and `std` are the training images' channel statistics, (3,) each, saved with the weights. The network
     computes in bf16 or fp32 as `settings.precision` says; weights in training, normalisation statistics and logits are
-    fp32 always.
+    fp32 always. A `graph` takes the place of the architecture.
     """
 
     mean: Tensor
     std: Tensor
     _windowed_path: Sequence[nn.Conv2d] = ()
 
-    def __init__(self, settings: ClassifierSettings, classes: int, mean: Tensor, std: Tensor) -> None:
+    def __init__(
+        self,
+        settings: ClassifierSettings,
+        classes: int,
+        mean: Tensor,
+        std: Tensor,
+        graph: NetworkGraph | None = None,
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.classes = classes
+        self.graph = graph
         self.register_buffer("mean", mean.clone().float())
         self.register_buffer("std", std.clone().float())
-        self.network = build_network(settings, classes)
+        self.network = build_network(settings, classes) if graph is None else GraphNetwork(graph)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types no module formats
 
     def forward(self, images: Tensor) -> Tensor:
@@ -160,19 +169,23 @@ def frozen(classifier: Classifier, images: Tensor) -> Classifier:
     return fast
 
 
-class ClassifierDescription(Stored):
-    """What `classifier.json` says."""
+class ClassifierDescription(Sparse, Stored):
+    """What `classifier.json` says; a `graph` where the network is none that a name stands for."""
 
     FILE = "classifier.json"
 
     classes: int = Field(ge=1, le=2**20)
     settings: ClassifierSettings
+    graph: NetworkGraph | None = None
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:
     """Write `classifier.safetensors` and `classifier.json` into `folder`."""
     write_tensors(folder / "classifier.safetensors", classifier.state_dict())
-    ClassifierDescription(classes=classifier.classes, settings=classifier.settings).save(folder)
+    description = ClassifierDescription(
+        classes=classifier.classes, settings=classifier.settings, graph=classifier.graph
+    )
+    description.save(folder)
 
 
 def load_classifier(folder: Path, device: torch.device | None = None) -> Classifier:
@@ -183,7 +196,7 @@ def load_classifier(folder: Path, device: torch.device | None = None) -> Classif
     """
     description = ClassifierDescription.load(folder)
     file, settings = folder / "classifier.safetensors", description.settings
-    classifier = Classifier(settings, description.classes, torch.zeros(3), torch.ones(3))
+    classifier = Classifier(settings, description.classes, torch.zeros(3), torch.ones(3), description.graph)
     tensors = read_tensors(file)
     if misfit := _misfit(classifier.state_dict(), tensors):
         raise UserError(f"{file} does not hold a {settings.architecture}: {misfit}")

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from untrigger.errors import UserError
 from untrigger.networks.architectures import check_architecture
+from untrigger.settings.methods import RECOGNISED
 from untrigger.settings.runs import METHODS, CommonConfig, SweepConfig
 from untrigger.settings.scans import ReferencesConfig
 
@@ -120,8 +121,10 @@ def config_for(profile: str, changes: Mapping[str, Any], kind: type[Config]) -> 
     if changes.get("weights") and not changes.get("dataset"):
         raise UserError("--weights needs --dataset: the data that the given classifier is for")
     swept = SWEPT.get(profile, {}) if issubclass(kind, SweepConfig) else {}
-    config = kind.of(laid_over(laid_over(PROFILES[profile], swept), changes))
-    check_architecture(config.classifier.architecture)
+    ready_made = {"classifier": {"architecture": RECOGNISED}} if changes.get("weights") else {}
+    config = kind.of(laid_over(laid_over(laid_over(PROFILES[profile], swept), ready_made), changes))
+    if config.weights is None or config.classifier.architecture != RECOGNISED:
+        check_architecture(config.classifier.architecture)
     return config
 
 

@@ -17,6 +17,9 @@ from untrigger.seeding import moved
 from untrigger.settings.trigger_names import BINARY_PATTERNS
 from untrigger.storage.sources import Source
 
+TRIGGER_TENSOR = "trigger"
+"""The name of the tensor in a trigger's .safetensors file."""
+
 TriggerSource = Callable[[int, torch.Generator], Tensor]
 """Draws `count` triggers, float (count, 3, th, tw) in [0, 1], anew at each call."""
 
@@ -89,9 +92,11 @@ def _trigger_from_png(path: Path) -> Tensor:
 
 def _trigger_from_tensor(path: Path) -> Tensor:
     tensors = read_tensors(path)
-    if "trigger" not in tensors:
-        raise UserError(f"{path} holds no tensor named trigger, only {', '.join(sorted(tensors)) or 'nothing'}")
-    trigger = tensors["trigger"].float()
+    if TRIGGER_TENSOR not in tensors:
+        raise UserError(
+            f"{path} holds no tensor named {TRIGGER_TENSOR}, only {', '.join(sorted(tensors)) or 'nothing'}"
+        )
+    trigger = tensors[TRIGGER_TENSOR].float()
     if trigger.ndim != 3 or trigger.shape[0] != 3:
         raise UserError(f"the trigger in {path} must have the shape (3, height, width), got {tuple(trigger.shape)}")
     if not bool(((trigger >= 0) & (trigger <= 1)).all()):

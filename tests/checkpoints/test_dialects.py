@@ -22,10 +22,12 @@ from tests.support.foreign_networks import (
     with_statistics,
 )
 from untrigger.checkpoints.foreign import read_foreign
-from untrigger.checkpoints.unwrapping import state_of
+from untrigger.checkpoints.unwrapping import state_of, without_prefixes
 from untrigger.errors import UserError
-from untrigger.networks.architectures import build_network
+from untrigger.networks.architectures import build_network, register_architecture
+from untrigger.profiles import config_for
 from untrigger.settings.methods import ClassifierSettings
+from untrigger.settings.runs import DefenseConfig
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "torchvision 7x7": (lambda: torchvision_network(18, "7x7"), "torchvision", "resnet18_7x7"),
@@ -99,7 +101,8 @@ def prefixed(prefix: str) -> dict[str, Tensor]:
 )
 def test_wrappers_prefixes_and_counters_fall_away(content: object) -> None:
     found = state_of(content)
-    assert found is not None and set(found) == {"conv1.weight"}
+    assert found is not None and len(found) == 2, "the file's own names are kept for writing it back"
+    assert set(without_prefixes(found)) == {"conv1.weight"}
 
 
 @pytest.mark.parametrize("content", [None, [STATE], {}, {"model": 3}, {"acc": 93.1}])
@@ -137,9 +140,59 @@ def test_wrong_sizes_and_numbers_are_refused_in_one_sentence(
     assert "\n" not in str(refused.value)
 
 
+def test_the_architecture_that_is_given_is_the_only_one_taken(tmp_path: Path) -> None:
+    torch.save(torchvision_network(18, "3x3").state_dict(), tmp_path / "model.pt")
+    assert len(read_foreign(tmp_path / "model.pt").match.architectures) == 2
+    given = ClassifierSettings(architecture="resnet18_3x3_maxpool")
+    assert read_foreign(tmp_path / "model.pt", given).match.architectures == ("resnet18_3x3_maxpool",)
+    with pytest.raises(UserError, match=r"holds no resnet34, which .* names, but a resnet18 or resnet18_3x3_maxpool"):
+        read_foreign(tmp_path / "model.pt", ClassifierSettings(architecture="resnet34"))
+
+
+def test_a_run_with_a_model_file_takes_what_the_file_holds_unless_it_is_told() -> None:
+    changes: dict[str, object] = {"weights": "model.pth", "dataset": "digits"}
+    assert config_for("demo", changes, DefenseConfig).classifier.architecture == "auto"
+    changes["classifier"] = {"architecture": "resnet34"}
+    assert config_for("demo", changes, DefenseConfig).classifier.architecture == "resnet34"
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
+@pytest.mark.parametrize("build", [CifarNetwork, HuggingFaceNetwork])
+@pytest.mark.slow
+def test_a_model_is_written_back_as_it_came(build: Callable[..., nn.Module], prefix: str, tmp_path: Path) -> None:
+    network = build((2, 2, 2, 2)) if build is CifarNetwork else build()
+    state = {f"{prefix}{name}": value for name, value in network.state_dict().items()}
+    head = next(name for name in reversed(state) if name.endswith(".weight"))
+    state[head] = state[head].half()
+    torch.save({"net": state}, tmp_path / "model.pth")
+    foreign = read_foreign(tmp_path / "model.pth")
+    settings = ClassifierSettings(architecture=foreign.match.architectures[0], normalisation="identity")
+    classifier = foreign.classifier(settings, torch.zeros(1))
+    same = foreign.rewritten(classifier)
+    assert list(same) == list(state) and all(torch.equal(same[name], state[name]) for name in state)
+    assert all(same[name].dtype == state[name].dtype for name in state)
+    with torch.no_grad():
+        for tensor in classifier.network.parameters():
+            tensor += 1
+    changed = foreign.rewritten(classifier)
+    assert torch.equal(changed[head], state[head] + 1)
+    assert sum(name.endswith("num_batches_tracked") for name in changed) == 20
+
+
 def test_a_network_of_ones_own_is_read_by_its_own_names(tmp_path: Path) -> None:
-    settings = ClassifierSettings(architecture="small_resnet", width=4)
+    register_architecture(
+        "one_layer", lambda settings, classes: nn.Sequential(nn.Flatten(), nn.Linear(settings.width, classes))
+    )
+    settings = ClassifierSettings(architecture="one_layer", width=4)
     torch.save(build_network(settings, 3).state_dict(), tmp_path / "own.pt")
-    assert read_foreign(tmp_path / "own.pt", settings, 3).match.architectures == ("small_resnet",)
+    match = read_foreign(tmp_path / "own.pt", settings, 3).match
+    assert (match.dialect, match.architectures, match.classes) == ("untrigger", ("one_layer",), 3)
     with pytest.raises(UserError, match="register it"):
-        read_foreign(tmp_path / "own.pt", settings, 4)
+        read_foreign(tmp_path / "own.pt", settings.model_copy(update={"width": 5}), 3)
+
+
+def test_a_small_network_says_itself_for_how_many_classes_it_is(tmp_path: Path) -> None:
+    settings = ClassifierSettings(architecture="small_resnet", width=4)
+    torch.save({"net": build_network(settings, 3).state_dict()}, tmp_path / "own.pt")
+    match = read_foreign(tmp_path / "own.pt", settings, 10).match
+    assert (match.architectures, match.classes) == (("small_resnet",), 3)

@@ -90,3 +90,12 @@ def test_a_model_file_is_the_same_by_any_name_and_in_a_store(tmp_path: Path, mon
     assert len({Source.of("model", name).identity() for name in names}) == 1
     assert [model_place(name).name for name in names] == ["one.pth", "two.pt", "three.ckpt"]
     assert Source.of("model", names[0]).places() == [tmp_path / "one.pth"]
+
+
+def test_the_weights_of_a_run_are_taken_with_the_description_beside_them(
+    tmp_path: Path, tiny_classifier: Classifier
+) -> None:
+    save_classifier(tiny_classifier, tmp_path / "classifier")
+    weights = tmp_path / "classifier" / "classifier.safetensors"
+    assert model_place(str(weights)) == tmp_path / "classifier"
+    assert Source.of("model", str(weights)).identity() == Source.of("model", str(weights.parent)).identity()

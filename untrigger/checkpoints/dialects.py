@@ -10,9 +10,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from untrigger.checkpoints.unwrapping import COUNTERS
+from untrigger.checkpoints.unwrapping import COUNTERS, without_prefixes
 from untrigger.networks.architectures import build_network
-from untrigger.settings.methods import ClassifierSettings
+from untrigger.networks.graph_network import NetworkGraph
+from untrigger.settings.methods import RECOGNISED, ClassifierSettings
 
 Renaming = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 """Patterns and what takes their place, one after the other."""
@@ -34,6 +35,9 @@ DIALECTS: dict[str, Renaming] = {
 }
 """The first that fits is meant. timm names as torchvision, BackdoorBench's pre-activation ResNet as pytorch-cifar."""
 
+OWN = "untrigger"
+"""Stands for the names that a network of the user's own has."""
+
 ARCHITECTURES = (
     *(f"resnet{depth}{stem}" for stem in ("", "_3x3_maxpool", "_7x7") for depth in (18, 34)),
     "preact_resnet18",
@@ -41,32 +45,55 @@ ARCHITECTURES = (
 )
 """The networks of our own that a file may hold, the likeliest first: a max-pool leaves no tensor."""
 
+MOST_CLASSES = 2**16
+"""A file may claim any number of them, and a network of the user's own is built for as many."""
+
 
 @dataclass(frozen=True)
 class Match:
-    """A state dict under our own names, and what it fits: by shapes alone more than one network may."""
+    """A state dict under our own names, and what it fits: by shapes alone more than one network may.
+
+    origins: the name in the file of each tensor. graph: the network where it is none that a name stands for.
+    """
 
     dialect: str
     architectures: tuple[str, ...]
     classes: int
     state: dict[str, Tensor]
+    origins: dict[str, str]
+    graph: NetworkGraph | None = None
 
 
-def recognised(state: dict[str, Tensor], given: ClassifierSettings | None = None, classes: int = 0) -> Match | None:
+def recognised(state: Mapping[str, Tensor], given: ClassifierSettings | None = None, classes: int = 0) -> Match | None:
     """The first dialect that makes `state` one of our own networks, None when there is none.
 
-    What no dialect fits may still be the architecture in `given`, for that many classes, by that network's own names.
+    An architecture that `given` names is the only one looked for; it may be one of the user's own, for that many
+    classes, by that network's own names.
     """
+    plain = without_prefixes(state)
+    named = given if given is not None and given.architecture != RECOGNISED else None
     for dialect, renaming in DIALECTS.items():
-        renamed = {_renamed(name, renaming): value for name, value in state.items()}
+        origins = {_renamed(name, renaming): whole for name, whole in plain.items()}
+        renamed = {name: state[whole] for name, whole in origins.items()}
         head = renamed.get("fc.weight")
-        if len(renamed) == len(state) and head is not None and head.ndim == 2:
-            found = tuple(name for name in ARCHITECTURES if _own_shapes(name, len(head)) == _shapes(renamed))
+        if len(renamed) == len(plain) and head is not None and head.ndim == 2:
+            found = _fitting(renamed, named, len(head))
             if found:
-                return Match(dialect, found, len(head), renamed)
-    if given is not None and _shapes(build_network(given, classes).state_dict()) == _shapes(state):
-        return Match(given.architecture, (given.architecture,), classes, state)
+                return Match(dialect, found, len(head), renamed, origins)
+    own = {name: state[whole] for name, whole in plain.items()}
+    if named is not None and classes and (found := _fitting(own, named, classes)):
+        return Match(OWN, found, classes, own, plain)
     return None
+
+
+def _fitting(state: Mapping[str, Tensor], named: ClassifierSettings | None, classes: int) -> tuple[str, ...]:
+    """The architectures, or that one which is named, whose tensors have the names and shapes of `state`."""
+    shapes = _shapes(state)
+    if named is None:
+        return tuple(name for name in ARCHITECTURES if _own_shapes(name, classes) == shapes)
+    if classes > MOST_CLASSES or _shapes(build_network(named, classes).state_dict()) != shapes:
+        return ()
+    return (named.architecture,)
 
 
 def _renamed(name: str, renaming: Renaming) -> str:

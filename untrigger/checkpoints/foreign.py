@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from untrigger.checkpoints.dialects import Match, recognised
+from untrigger.checkpoints.onnx_graphs import read_onnx
 from untrigger.checkpoints.reading import file_kind, read_checkpoint
 from untrigger.checkpoints.unwrapping import state_of
 from untrigger.classifiers import Classifier, normalisation
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
 from untrigger.metrics import predict
-from untrigger.settings.methods import ClassifierSettings
+from untrigger.settings.methods import RECOGNISED, ClassifierSettings
 from untrigger.settings.normalisations import DATA, NORMALISATIONS
 
 COMPARED_IMAGES = 500
@@ -35,16 +36,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ForeignModel:
-    """What was recognised in a file; its `kind` is how it was written."""
+    """What was recognised in a file; its `kind` is how it was written. state: all its tensors by the file's names."""
 
     path: Path
     kind: str
     match: Match
+    state: dict[str, Tensor]
 
     def classifier(self, settings: ClassifierSettings, images: Tensor) -> Classifier:
         """The file read as `settings` say, in evaluation mode, where `images`, uint8 (n, 3, h, w), are."""
         mean, std = normalisation(settings.normalisation or DATA, images)
-        made = Classifier(settings, self.match.classes, mean, std)
+        made = Classifier(settings, self.match.classes, mean, std, self.match.graph)
         made.network.load_state_dict(self.match.state, strict=False)  # only counters may lack: shapes were compared
         return made.to(images.device).eval()
 
@@ -68,6 +70,14 @@ class ForeignModel:
                 found.append(Candidate(read, right.double().mean().item()))
         return sorted(found, key=lambda candidate: -candidate.accuracy)
 
+    def rewritten(self, classifier: Classifier) -> dict[str, Tensor]:
+        """The tensors of `classifier`, made by this, by the names and in the types of the file; counters stay."""
+        trained = classifier.network.state_dict()
+        changed = {
+            origin: trained[own].to("cpu", self.state[origin].dtype) for own, origin in self.match.origins.items()
+        }
+        return {name: changed.get(name, tensor) for name, tensor in self.state.items()}
+
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """The network's tensors in a model file by the names that they have there; UserError when there are none."""
@@ -77,20 +87,27 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def read_foreign(path: Path, given: ClassifierSettings | None = None, classes: int = 0) -> ForeignModel:
-    """Recognise the network in a model file; `given` may be an architecture of the user's own, for so many classes.
+def check_foreign(path: Path) -> None:
+    """UserError when a model file cannot be read at all; what network it holds is not asked."""
+    if file_kind(path) == "ONNX":
+        read_onnx(path)
+    else:
+        read_state(path)
 
-    Raises UserError when nothing is recognised, when the weights are no finite numbers, or as `read_state` does.
+
+def read_foreign(path: Path, given: ClassifierSettings | None = None, classes: int = 0) -> ForeignModel:
+    """Recognise the network in a model file; `given` may name its architecture, one of the user's own, too.
+
+    That one is for so many classes. Raises UserError when nothing is recognised, or another than `given` names, when
+    the weights are no finite numbers, or as `read_state` does.
     """
-    state = read_state(path)
-    match = recognised(state, given, classes)
-    if match is None:
-        name, tensor = next(iter(state.items()), ("nothing", torch.zeros(0)))
-        raise UserError(
-            f"{path} holds no network that is known (its first tensor: {name} {tuple(tensor.shape)}): ResNet-18, "
-            "ResNet-34, pre-activation ResNet-18 and small VGGs are, and yours if you register it and name it by "
-            "--classifier.architecture"
-        )
+    kind = file_kind(path)
+    if kind == "ONNX":
+        match = read_onnx(path)
+        state = {origin: match.state[own] for own, origin in match.origins.items()}
+    else:
+        state = read_state(path)
+        match = _recognised(path, state, given, classes)
     for name, tensor in match.state.items():
         if not _is_all_there(tensor):
             raise UserError(
@@ -98,7 +115,24 @@ def read_foreign(path: Path, given: ClassifierSettings | None = None, classes: i
             )
         if not bool(tensor.float().isfinite().all()):
             raise UserError(f"the weights in {path} are not all finite numbers, {name} is not: they cannot answer")
-    return ForeignModel(path, file_kind(path), match)
+    return ForeignModel(path, kind, match, state)
+
+
+def _recognised(path: Path, state: dict[str, Tensor], given: ClassifierSettings | None, classes: int) -> Match:
+    match = recognised(state, given, classes)
+    if match is not None:
+        return match
+    if given is not None and given.architecture != RECOGNISED and (other := recognised(state)) is not None:
+        raise UserError(
+            f"{path} holds no {given.architecture}, which --classifier.architecture names, but a "
+            f"{' or '.join(other.architectures)} as {other.dialect} names it: leave the option out"
+        )
+    name, tensor = next(iter(state.items()), ("nothing", torch.zeros(0)))
+    raise UserError(
+        f"{path} holds no network that is known (its first tensor: {name} {tuple(tensor.shape)}): ResNet-18, "
+        "ResNet-34, pre-activation ResNet-18 and small VGGs are, and yours if you register it and name it by "
+        "--classifier.architecture"
+    )
 
 
 def _is_all_there(tensor: Tensor) -> bool:

@@ -16,15 +16,18 @@ from untrigger.settings.methods import ClassifierSettings
 from untrigger.storage.files import sha256
 
 
-def inspected(place: Path, images: ImageData | None, rng: torch.Generator) -> dict[str, Any]:
+def inspected(
+    place: Path, images: ImageData | None, settings: ClassifierSettings, rng: torch.Generator
+) -> dict[str, Any]:
     """sha256, kind, dialect, architecture, classes and normalisations, these by their accuracy on `images`, best first.
 
-    Without images the architecture is the likeliest of those that fit, and no normalisation is told for a foreign file.
+    `settings` may name the architecture and the normalisation of a foreign file. Without images the architecture is the
+    likeliest of those that fit, and no normalisation is told for a foreign file.
     """
     if place.is_dir():
         return _of_a_run(place, images)
-    foreign = read_foreign(place)
-    found = [] if images is None else foreign.candidates(ClassifierSettings(), images, rng)
+    foreign = read_foreign(place, settings, 0 if images is None else len(images.class_names))
+    found = [] if images is None else foreign.candidates(settings, images, rng)
     return _described(foreign, found)
 
 

@@ -17,10 +17,13 @@ from typing import Any
 import torch
 
 from untrigger.artifacts import read_tensors, refuse_pointer
+from untrigger.checkpoints.archives import stored_members
+from untrigger.checkpoints.exported import read_exported
 from untrigger.errors import UserError
 
 ZIP = b"PK\x03\x04"
-SAFETENSORS = ".safetensors"
+BY_SUFFIX = {".safetensors": "safetensors", ".pt2": "torch.export", ".onnx": "ONNX"}
+"""The kinds that are told by their names."""
 
 LEGACY_PICKLES = 5
 """What precedes the numbers in a file from before torch 1.6: magic number, version, system, content, and keys."""
@@ -58,16 +61,14 @@ _LEFT_OUT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(_ReadPa
 
 
 def file_kind(path: Path) -> str:
-    """What a file is by its first bytes; UserError when it cannot be read, or is what Git LFS leaves."""
-    if path.suffix.lower() == SAFETENSORS:
-        return "safetensors"
+    """What a file is by its name or its first bytes; UserError when it cannot be read, or is what Git LFS leaves."""
     try:
         with path.open("rb") as file:
             start = file.read(len(ZIP))
         refuse_pointer(path, str(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    return "torch zip" if start == ZIP else "torch legacy"
+    return BY_SUFFIX.get(path.suffix.lower()) or ("torch zip" if start == ZIP else "torch legacy")
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -80,6 +81,8 @@ def read_checkpoint(path: Path) -> Any:
     if kind == "safetensors":
         return read_tensors(path)
     try:
+        if kind == "torch.export":
+            return read_exported(path)
         for name in _names_in_zip(path) if kind == "torch zip" else _names_in_legacy(path):
             _refuse_unknown(path, name)
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_LEFT_OUT):
@@ -101,15 +104,7 @@ def _refuse_unknown(path: Path, name: str) -> None:
 
 def _names_in_zip(path: Path) -> Iterator[str]:
     with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        declared = sum(member.file_size for member in members)
-        if archive.comment or any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise UserError(
-                f"{path} is compressed, as torch.save never does and a zip bomb is: save it anew with torch.save"
-            )
-        if declared > path.stat().st_size:
-            held = path.stat().st_size
-            raise UserError(f"{path} declares {declared:,} bytes and has {held:,}, as a zip bomb does: save it anew")
+        members = stored_members(path, archive)
         pickles = [member for member in members if member.filename.lower().endswith("/data.pkl")]
         if len(pickles) != 1 or any("/code/" in member.filename for member in members):
             raise UserError(

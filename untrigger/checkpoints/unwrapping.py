@@ -1,8 +1,8 @@
-"""From what a checkpoint holds to the tensors of the network alone, by its own names."""
+"""From what a checkpoint holds to the tensors of the network alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,12 +18,12 @@ COUNTERS = "num_batches_tracked"
 
 
 def state_of(content: Any) -> dict[str, Tensor] | None:
-    """The tensors by name, without wrappers, prefixes and counters; None where there are none."""
+    """The tensors by the names that they have, without wrappers around them; None where there are none."""
     for _ in range(DEPTH + 1):
         if not isinstance(content, Mapping):
             return None
         if content and all(isinstance(name, str) and type(value) in _TENSORS for name, value in content.items()):
-            return _without_prefixes({name: value for name, value in content.items() if not name.endswith(COUNTERS)})
+            return dict(content)
         content = next((content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
     return None
 
@@ -31,8 +31,9 @@ def state_of(content: Any) -> dict[str, Tensor] | None:
 _TENSORS = (Tensor, torch.nn.Parameter)
 
 
-def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            return _without_prefixes({name.removeprefix(prefix): value for name, value in state.items()})
-    return state
+def without_prefixes(names: Iterable[str]) -> dict[str, str]:
+    """What is left of each name when the prefixes fall away that all have, and the name; without those of counters."""
+    left = {name: name for name in names if not name.endswith(COUNTERS)}
+    while prefix := next((prefix for prefix in PREFIXES if left and all(n.startswith(prefix) for n in left)), ""):
+        left = {name.removeprefix(prefix): whole for name, whole in left.items()}
+    return left

@@ -192,21 +192,30 @@ def join(sweeps: tuple[Path, ...], output: Path) -> None:
 @click.option(
     "--dataset", metavar="NAME", help="Compare normalisations by accuracy on these data, as `run` takes them."
 )
+@click.option(
+    "--classifier.architecture", "architecture", metavar="NAME", help="Take no other network than this, or yours."
+)
+@click.option("--classifier.normalisation", "normalisation", metavar="NAME", help="Compare no other than this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def inspect(model: str, dataset: str | None, as_json: bool) -> None:
+def inspect(
+    model: str, dataset: str | None, architecture: str | None, normalisation: str | None, as_json: bool
+) -> None:
     """Say what a model FILE is, without running anything in it.
 
-    FILE is a model file made elsewhere (.pt, .pth, .bin, .ckpt, .safetensors), the folder `classifier` of a run, or an
-    address in a store. What holds more than tensors, numpy arrays and plain containers is refused by name.
+    FILE is a model file made elsewhere (.pt, .pth, .bin, .ckpt, .safetensors, .pt2, .onnx), the folder `classifier` of
+    a run, an address in a store, or one in MLflow (models:/NAME/VERSION, runs:/RUN-ID/PATH). What holds more than
+    tensors, numpy arrays and plain containers is refused by name.
     """
     from untrigger.checkpoints.inspection import inspected
     from untrigger.datasets.sources import read_split
     from untrigger.seeding import derived_rng, derived_seed
-    from untrigger.settings.methods import DataSettings
+    from untrigger.settings.methods import RECOGNISED, ClassifierSettings, DataSettings
     from untrigger.storage.sources import model_place
 
+    told = {"architecture": architecture or RECOGNISED, "normalisation": normalisation}
     images = None if dataset is None else read_split(dataset, DataSettings(), seed=derived_seed(0, "split")).defender
-    found = inspected(model_place(model), images, derived_rng(0, "normalisation"))
+    settings = ClassifierSettings.of(told)
+    found = inspected(model_place(model), images, settings, derived_rng(0, "normalisation"))
     if as_json:
         click.echo(json.dumps(found))
         return

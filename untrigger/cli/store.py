@@ -62,8 +62,8 @@ def put(source: str, address: str) -> None:
     """Store SOURCE below ADDRESS, s3://bucket/prefix, and print where it is.
 
     SOURCE is a dataset (parquet:PATH, folder:PATH, cifar10:PATH, cifar100:PATH), a run's output folder, a folder with a
-    classifier, a model file (.pt, .pth, .bin, .ckpt), or a trigger's .png or .safetensors file. What is already there,
-    verified, is not uploaded again.
+    classifier, a model file (.pt, .pth, .bin, .ckpt, .safetensors, .pt2, .onnx), an address of one in MLflow, or a
+    trigger's .png or .safetensors file. What is already there, verified, is not uploaded again.
     """
     from untrigger.runs.publishing import publish
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from untrigger.checkpoints.foreign import read_state
+from untrigger.checkpoints.foreign import check_foreign
 from untrigger.classifiers import load_classifier
 from untrigger.datasets.sources import check_dataset, source_of
 from untrigger.settings.methods import DataSettings
@@ -30,7 +30,7 @@ def check_input(source: Source, data: DataSettings) -> None:
         if place.is_dir():
             load_classifier(place)
         else:
-            read_state(place)
+            check_foreign(place)
     else:
         read_trigger(source.name)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from untrigger.artifacts import read_tensors
 from untrigger.classifiers import ClassifierDescription
 from untrigger.datasets.sources import source_of
 from untrigger.errors import UserError
@@ -18,8 +19,9 @@ from untrigger.settings.methods import DataSettings
 from untrigger.storage.bundles import FOLDERS, OnFile, dated, put_content, put_files, put_manifest, quiet
 from untrigger.storage.objects import Address, ObjectStore
 from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, TRIGGER_SUFFIXES, Kind, Source, is_address
+from untrigger.storage.tracked_models import is_tracked
 from untrigger.tracking.progress import Reporter
-from untrigger.triggers import read_trigger
+from untrigger.triggers import TRIGGER_TENSOR, read_trigger
 
 POLL_SECONDS = 0.5
 STORED = (*REPORTED, "run.json", "pipeline.log", "progress.jsonl", "tracking.jsonl", "mlflow.db", "mlartifacts")
@@ -133,9 +135,11 @@ def publish(source: str, address: str, on_file: OnFile = quiet, data: DataSettin
 
 def _given(source: str) -> Source:
     """The dataset, classifier or trigger on this machine that is called `source`; UserError when there is none."""
+    if is_tracked(source):
+        return source_of("model", source)
     if not is_address(source):
         path = Path(home_expanded(source))
-        if (path / CLASSIFIER_FILES[0]).is_file() or path.suffix.lower() in set(MODEL_SUFFIXES) - set(TRIGGER_SUFFIXES):
+        if (path / CLASSIFIER_FILES[0]).is_file() or (path.suffix.lower() in MODEL_SUFFIXES and not _is_trigger(path)):
             return source_of("model", source)
         kinds: tuple[Kind, ...] = ("trigger", "dataset") if ":" in source else ("trigger",)
         for kind in kinds:
@@ -143,8 +147,14 @@ def _given(source: str) -> Source:
                 return found
     raise UserError(
         f"{source!r} is nothing to store: give a dataset such as parquet:PATH, the output folder of a run, "
-        "a folder with a classifier, a model file (.pt, .pth, .bin, .ckpt), or a trigger's .png or .safetensors file"
+        f"a folder with a classifier, a model file ({', '.join(MODEL_SUFFIXES)}), or a trigger's .png or .safetensors "
+        "file"
     )
+
+
+def _is_trigger(path: Path) -> bool:
+    """Whether a file of tensors holds a trigger, and no model."""
+    return path.suffix.lower() in TRIGGER_SUFFIXES and TRIGGER_TENSOR in read_tensors(path)
 
 
 def _about(given: Source) -> dict[str, str]:

@@ -14,6 +14,9 @@ from untrigger.settings.base import Settings, Share
 from untrigger.settings.normalisations import stated_normalisation
 from untrigger.settings.trigger_names import BINARY_PATTERNS, expanded_triggers, is_pattern
 
+RECOGNISED = "auto"
+"""The architecture that a model file holds."""
+
 SearchImages = Literal["other_classes", "all"]
 """Of the defender's images, those over which F is averaged."""
 
@@ -39,7 +42,8 @@ class ClassifierSettings(Settings):
     architecture: str = Field(
         "resnet18",
         description="resnet18 (CIFAR stem, the paper's), resnet34, preact_resnet18, small_resnet (for CPUs), others "
-        "that files of others hold, or the name of a registered one",
+        "that files of others hold, or the name of a registered one (with --weights auto unless given: what the file "
+        "holds)",
     )
     width: int = Field(
         32, ge=4, le=512, description="first width of small_resnet: 32 gives 0.3 M parameters; resnet18 ignores it"

@@ -43,7 +43,8 @@ class CommonConfig(Settings):
     weights: SourceName | None = Field(
         None,
         description="a classifier to take instead of training one: the folder `classifier` of a run, a model file made "
-        "elsewhere (.pt, .pth, .bin, .ckpt, .safetensors), or an address in a store (--training.* is then unused)",
+        "elsewhere (.pt, .pth, .bin, .ckpt, .safetensors, .pt2, .onnx), an address in a store, or one in MLflow, "
+        "models:/NAME/VERSION or runs:/RUN-ID/PATH (--training.* is then unused)",
     )
     trigger_height: int = Field(3, ge=1, le=256, description="height of the triggers the defender looks for")
     trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers the defender looks for")

@@ -14,12 +14,13 @@ from untrigger.errors import UserError
 from untrigger.settings.base import home_expanded
 from untrigger.storage.downloads import fetched, kept_copy
 from untrigger.storage.files import digest_of, files_below, sha256
+from untrigger.storage.tracked_models import fetched_from_mlflow, is_tracked
 
 Kind = Literal["dataset", "model", "trigger"]
 
 TRIGGER_SUFFIXES = (".png", ".safetensors")
 CLASSIFIER_FILES = ("classifier.json", "classifier.safetensors")
-MODEL_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+MODEL_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".pt2", ".onnx")
 """How model files made elsewhere end."""
 
 
@@ -46,6 +47,8 @@ class Source:
     def of(cls, kind: Kind, name: str) -> Source:
         """The source called `name`; UserError when it begins like an address and is none."""
         walk = _model_files if kind == "model" else files_below
+        if kind == "model" and is_tracked(name):
+            return cls(kind, name, fetched_from_mlflow(name, MODEL_SUFFIXES), walk=walk)
         if is_address(name):
             if not re.fullmatch(r"[0-9a-f]{32}", kept_copy(kind, name).name):
                 raise UserError(f"{name!r} is no {kind} in a store: give an address as `untrigger store put` prints it")
@@ -119,6 +122,8 @@ def model_place(name: str) -> Path:
 
 
 def _model_files(path: Path) -> list[Path]:
+    if path.name == CLASSIFIER_FILES[1] and (path.parent / CLASSIFIER_FILES[0]).is_file():
+        path = path.parent
     named = path.suffix.lower() in MODEL_SUFFIXES
     if path.is_file() and named:
         return [path]
