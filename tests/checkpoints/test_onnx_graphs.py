@@ -99,6 +99,23 @@ def test_its_classifier_is_kept_and_loaded_and_takes_the_fast_paths(file: Path, 
     assert len(frozen(loaded, images)._windowed_path) == 5
 
 
+@pytest.mark.parametrize("today", [False, True], ids=["before", "today"])
+def test_a_retrained_network_is_written_back_with_its_graph(today: bool, tmp_path: Path) -> None:
+    network = Normalising(small_network()).eval()
+    foreign = read_foreign(exported(network, tmp_path / "model.onnx", today=today))
+    classifier = foreign.classifier(EXACT, torch.zeros(1))
+    with torch.no_grad():
+        for number, tensor in enumerate(classifier.network.parameters()):
+            tensor += 0.01 * number
+    written = foreign.write(classifier, tmp_path / "out")
+    assert written == tmp_path / "out" / "model.onnx"
+    assert largest_difference(read_foreign(written), classifier) <= 1e-6
+    before, after = (onnx.load(str(path)).graph for path in (tmp_path / "model.onnx", written))
+    assert [each.op_type for each in before.node] == [each.op_type for each in after.node]
+    assert list(after.input) == list(before.input) and list(after.output) == list(before.output)
+    onnx.checker.check_model(str(written), full_check=True)
+
+
 def changed(file: Path, folder: Path, change: Callable[[Any], object]) -> Path:
     """The same model with a change in it."""
     model = onnx.load(str(file))
