@@ -28,6 +28,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 class Normalising(nn.Module):
     """A network that subtracts and divides before it begins."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
@@ -84,7 +87,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_norms_that_were_not_folded_are_read(tmp_path: Path) -> None:
     network = small_network()
-    unfolded = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
+    unfolded: dict[str, Any] = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
     path = exported(network, tmp_path / "model.onnx", **unfolded)
     assert largest_difference(read_foreign(path), network) <= 1e-5
 
@@ -106,7 +109,7 @@ def test_a_retrained_network_is_written_back_with_its_graph(today: bool, tmp_pat
     classifier = foreign.classifier(EXACT, torch.zeros(1))
     with torch.no_grad():
         for number, tensor in enumerate(classifier.network.parameters()):
-            tensor += 0.01 * number
+            tensor.add_(0.01 * number)
     written = foreign.write(classifier, tmp_path / "out")
     assert written == tmp_path / "out" / "model.onnx"
     assert largest_difference(read_foreign(written), classifier) <= 1e-6
