@@ -25,6 +25,7 @@ from untrigger.reports.tsne import TRUE_GROUP, Embedding, embed
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import FlowSettings, TruthSettings
 from untrigger.settings.runs import DefenseConfig
+from untrigger.trigger_parts import find_parts
 from untrigger.triggers import Sampler
 from untrigger.truth import find_truth
 
@@ -81,7 +82,9 @@ def measure_run(
     )
 
     def flows() -> Sequence[Sampler]:
-        return train_flows(judge, betas, settings, rngs=[derived_rng(seed, "flow", beta) for beta in betas])
+        parts = find_parts(judge, rng=derived_rng(seed, "parts"))
+        rngs = [derived_rng(seed, "flow", beta) for beta in betas]
+        return train_flows(judge, betas, settings, rngs=rngs, parts=parts)
 
     def mine() -> Sequence[Sampler]:
         return list(mine_stairs(classifier, data, config, seed).values())

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,13 +33,13 @@ class KnownSet:
 
     BETA = 0.5
 
-    def rough(self, triggers: Tensor) -> Tensor:
-        """F, float64 (n,): 1 in the middle of the set, `BETA` at its edge."""
-        return self.BETA ** self.distance(triggers.double())
+    def guess_near(self, triggers: Tensor) -> Callable[[Tensor], Tensor]:
+        """F itself."""
+        return partial(self.strengths_above, level=0)
 
     def strengths_above(self, triggers: Tensor, level: float) -> Tensor:
-        """F, whatever the level."""
-        return self.rough(triggers)
+        """F, float64 (n,), whatever the level: 1 in the middle of the set, `BETA` at its edge."""
+        return self.BETA ** self.distance(triggers.double())
 
 
 def known_sets(dimensions: int) -> list[KnownSet]:

@@ -34,7 +34,9 @@ show("backdoored", classifier)
 searched = defender.for_search(TARGET, settings.search_images)
 (single, *_) = untrigger.reverse_triggers(classifier, searched.images, TARGET, SIZE, settings.pixel_sgd, rng=rng)
 judge = untrigger.new_judge(classifier, searched.images, TARGET, SIZE, rng=rng)
-flows = untrigger.train_flows(judge, settings.betas, settings.flow, rngs=[rng.clone_state() for _ in settings.betas])
+places = untrigger.find_parts(judge, rng=rng)  # where triggers lie: one flow for each
+rngs = [rng.clone_state() for _ in settings.betas]
+flows = untrigger.train_flows(judge, settings.betas, settings.flow, rngs=rngs, parts=places)
 staircase = untrigger.build_staircase(list(zip(flows, settings.betas, strict=True)))
 
 clean = (defender.images, defender.labels)

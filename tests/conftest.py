@@ -21,6 +21,7 @@ from untrigger.training import train
 from untrigger.triggers import checkerboard
 
 hypothesis.settings.register_profile("untrigger", derandomize=True, deadline=None, max_examples=30)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=5000)
 hypothesis.settings.load_profile("untrigger")
 
 

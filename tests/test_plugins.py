@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from untrigger.errors import UserError
-from untrigger.plugins import PLUGINS, load_plugins
+from untrigger.plugins import PLUGINS, load_plugins, refuse_plugins
 
 
 def test_the_modules_that_the_environment_names_are_imported_once(
@@ -31,3 +31,11 @@ def test_a_plugin_that_cannot_be_imported_is_named(
     monkeypatch.setenv(PLUGINS, "broken_plugin")
     with pytest.raises(UserError, match=f"'broken_plugin', which UNTRIGGER_PLUGINS names: {reason}.*PYTHONPATH"):
         load_plugins()
+
+
+def test_modules_that_would_not_reach_a_stage_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PLUGINS, " , ")
+    refuse_plugins("run on this machine")
+    monkeypatch.setenv(PLUGINS, "my_networks")
+    with pytest.raises(UserError, match=r"UNTRIGGER_PLUGINS names my_networks.*run on this machine, or unset"):
+        refuse_plugins("run on this machine")

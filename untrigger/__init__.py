@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from untrigger.retraining import retrain
     from untrigger.staircase import build_staircase
     from untrigger.training import train
+    from untrigger.trigger_parts import find_parts
     from untrigger.triggers import read_trigger
 
 __version__ = "0.3.0"
@@ -35,6 +36,7 @@ __all__ = [
     "UserError",
     "build_staircase",
     "evaluate",
+    "find_parts",
     "load_classifier",
     "new_classifier",
     "new_judge",
@@ -57,6 +59,7 @@ _HOMES = {
     "UserError": "errors",
     "build_staircase": "staircase",
     "evaluate": "metrics",
+    "find_parts": "trigger_parts",
     "load_classifier": "classifiers",
     "new_classifier": "classifiers",
     "new_judge": "judge",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from untrigger.errors import UserError
-from untrigger.flows import FlowGenerator
+from untrigger.flows import Flow, FlowGenerator
 from untrigger.judge import Guess, Judge
 from untrigger.networks.stacking import StackedModules
 from untrigger.seeding import moved
@@ -31,7 +31,7 @@ ADAPTED_FROM = 0.6
 """Share of the steps after which the margin follows the share of valid samples."""
 
 CHOOSING_TRIGGERS = 160
-"""Triggers whose F on all images is measured for each choice."""
+"""Triggers of a stair whose F on all images is measured for each choice."""
 
 MARGIN_RATE = 0.3
 """By how many tau the margin grows in a step in which no sample is valid."""
@@ -46,7 +46,10 @@ TOP_SAMPLES, TOP_SHARE = 1000, 0.96
 """A top stair's level is what so large a share of so many samples reaches: of others 95 % do, then."""
 
 LARGEST_GRADIENT = 10.0
-"""Of the norm of a stair's gradient."""
+"""Of the norm of the gradient of a part."""
+
+WORTH_RATE = 0.03
+"""Of the moving average of a part's worth, which decides its share."""
 
 OnFlowStep = Callable[[int, list[dict[str, float]]], None]
 """Called after each step with its number, from 1, and the metrics of each stair."""
@@ -58,23 +61,31 @@ def train_flows(
     settings: FlowSettings,
     *,
     rngs: Sequence[torch.Generator],
+    parts: Tensor | None = None,
     on_step: OnFlowStep | None = None,
     snapshot: Snapshot = UNKEPT,
 ) -> list[FlowGenerator]:
     """Train one flow per stair in `betas`: the highest entropy with F >= beta.
 
     Minimises mean(log q) + mean(max(0, beta + margin - F)) / tau. Each flow starts as the uniform distribution, and tau
-    falls geometrically: so the entropy falls only as far as the constraint makes it, and no mode is given up early. F
-    is guessed from images drawn at random at first, then from images that stand for all of the judge's
-    (`Judge.stand_ins`): the noise of a guess would smooth the edge of the set away. The margin is one tau, and follows
-    the share of valid samples towards `valid_share` in the end. The level of a top stair then rises as long as the
-    samples come along: to where one more step of F would cost more entropy than 1 / tau gives back.
+    falls geometrically: so the entropy falls only as far as the constraint makes it. F is guessed from images drawn at
+    random at first, then from images that stand for all of the judge's (`Judge.stand_ins`): the noise of a guess would
+    smooth the edge of the set away. The margin is one tau, and follows the share of valid samples towards `valid_share`
+    in the end. The level of a top stair then rises as long as the samples come along: to where one more step of F would
+    cost more entropy than 1 / tau gives back.
+
+    `parts` are the middles of the parts of the set, float (parts, d), as `find_parts` finds them. Each has a flow of
+    its own, to which leaving its part (what is nearest to its middle) costs as much as lacking F does. Its share of the
+    mixture is proportional to the exponential of its entropy less what its samples lack, which is best for both
+    together. Without `parts` a single flow keeps one part of a set: giving up another costs it no more entropy than the
+    logarithm of what remains.
 
     Each stair has its own source of randomness in `rngs`, and draws the same numbers whichever others train beside it.
     Metrics per step: `F`, as guessed, and `valid_share` of its triggers, `entropy` (nats), `tau`, `margin`. Returns the
     flows in evaluation mode. Raises UserError when one of the metrics is no longer finite.
     """
-    stairs = _FlowTraining(judge, betas, settings, rngs)
+    middles = torch.zeros(1, judge.dimensions) if parts is None else parts
+    stairs = _FlowTraining(judge, betas, settings, rngs, middles)
     for step in range(stairs.restore(snapshot.restored()), settings.steps):
         metrics = stairs.step(step)
         if not bool(metrics.isfinite().all()):
@@ -86,19 +97,31 @@ def train_flows(
 
 
 class _FlowTraining:
-    """The flows of several stairs, their weights stacked, their guesses of F, margins and the optimiser."""
+    """The flows of all parts of several stairs, their weights stacked, their guesses of F, margins and the optimiser.
+
+    Tensors over flows are (stairs, parts, ...), and flattened to (stairs * parts, ...) where they are stacked.
+    """
 
     METRICS = ("F", "valid_share", "entropy", "tau", "margin")
 
     def __init__(
-        self, judge: Judge, betas: Sequence[float], settings: FlowSettings, rngs: Sequence[torch.Generator]
+        self,
+        judge: Judge,
+        betas: Sequence[float],
+        settings: FlowSettings,
+        rngs: Sequence[torch.Generator],
+        middles: Tensor,
     ) -> None:
         self.judge, self.settings, self.rngs = judge, settings, list(rngs)
         self.device = judge.pictures.device
+        self.middles = middles.to(self.device)
+        self.parts = len(middles)
         self.top = torch.tensor(betas, device=self.device) == TOP
         self.levels = torch.tensor([FIRST_LEVEL if beta == TOP else beta for beta in betas], device=self.device)
-        self.margins = torch.ones_like(self.levels)
-        self.flows = StackedModules([FlowGenerator(settings, judge.size, rng) for rng in rngs], self.device)
+        self.margins = torch.ones(len(betas), self.parts, device=self.device)
+        self.worths = torch.zeros_like(self.margins)
+        flows = [Flow(judge.dimensions, settings, rng) for rng in rngs for _ in range(self.parts)]
+        self.flows = StackedModules(flows, self.device)
         self.optimiser = torch.optim.Adam(self.flows.parameters(), betas=ADAM_BETAS, fused=True)
         self.stand_ins: list[Guess] = []
 
@@ -109,11 +132,15 @@ class _FlowTraining:
             self.stand_ins = self._stand_ins()
         tau = settings.first_tau * (settings.last_tau / settings.first_tau) ** min(1, done / settings.annealed_share)
         points, log_density = self.flows(self._uniform(settings.samples))
-        guesses = self.stand_ins or [self.judge.some(settings.images_per_trigger, rng) for rng in self.rngs]
-        strengths = torch.stack([guess(part[: settings.triggers]) for guess, part in zip(guesses, points, strict=True)])
-        taus = torch.where(self.top, tau * (1 - self.levels) / (1 - FIRST_LEVEL), tau)
-        wanted = (self.levels + self.margins * taus)[:, None]
-        losses = log_density.mean(1) + (wanted - strengths).clamp_min(0).mean(1) / taus
+        judged = points[:, : self._of_a_part(settings.triggers)]
+        strengths = self._by_part(
+            torch.stack([guess(part) for guess, part in zip(self._guesses(), judged, strict=True)])
+        )
+        taus = torch.where(self.top, tau * (1 - self.levels) / (1 - FIRST_LEVEL), tau)[:, None]
+        wanted = self.levels[:, None] + self.margins * taus
+        lacking = (wanted[..., None] - strengths).clamp_min(0).mean(2) + self._beyond(judged)
+        entropies = -self._by_part(log_density).mean(2)
+        losses = lacking / taus - entropies
 
         self.flows.set_gradients(losses.sum())
         self._clip_gradients()
@@ -121,16 +148,27 @@ class _FlowTraining:
             group["lr"] = settings.learning_rate * _pace(number, done)
         self.optimiser.step()
 
-        valid = (strengths >= self.levels[:, None]).float().mean(1)
+        short = self.levels[:, None, None] - strengths.detach()
+        valid = (short <= 0).float().mean(2)
+        self.worths += WORTH_RATE * (entropies.detach() - short.clamp_min(0).mean(2) / taus - self.worths)
         if done >= ADAPTED_FROM:
             self._adapt(valid)
-        return torch.stack([strengths.mean(1), valid, -log_density.mean(1), taus, self.margins * taus], 1).detach()
+        metrics = torch.stack(
+            [strengths.mean(2), valid, entropies, taus.expand_as(valid), self.margins * taus], 2
+        ).detach()
+        shares = self._log_shares().exp()
+        metrics[:, :, 2] -= self._log_shares()  # the entropy of a mixture of what does not overlap
+        return (shares[..., None] * metrics).sum(1)
 
     def _adapt(self, valid: Tensor) -> None:
         """Widen the margins by the share of samples that is missing; raise the level of a top stair that holds."""
         self.margins += MARGIN_RATE * (self.settings.valid_share - valid)
         risen = (self.levels.logit() + LEVEL_RISE).sigmoid()
-        self.levels = torch.where(self.top & (valid >= COME_ALONG), risen, self.levels)
+        self.levels = torch.where(self.top & (valid >= COME_ALONG).any(1), risen, self.levels)
+
+    def _log_shares(self) -> Tensor:
+        """The logarithm of the share of each part, (stairs, parts)."""
+        return self.worths.log_softmax(1)
 
     def state(self, steps: int) -> State:
         """All that the steps after the first `steps` depend on."""
@@ -140,6 +178,7 @@ class _FlowTraining:
             "optimiser": self.optimiser.state_dict(),
             "margins": self.margins,
             "levels": self.levels,
+            "worths": self.worths,
             "stand_ins": [[guess.chosen, guess.weights, guess.offset] for guess in self.stand_ins],
             "rngs": rng_states(self.rngs),
         }
@@ -151,16 +190,19 @@ class _FlowTraining:
         self.flows.load_state_dict(state["flows"])
         load_optimiser(self.optimiser, state["optimiser"])
         self.margins, self.levels = state["margins"].to(self.device), state["levels"].to(self.device)
+        self.worths = state["worths"].to(self.device)
         self.stand_ins = [Guess(self.judge, *(part.to(self.device) for part in each)) for each in state["stand_ins"]]
         set_rng_states(self.rngs, state["rngs"])
         return int(state["steps"])
 
     def finished(self) -> list[FlowGenerator]:
         """The flows, in evaluation mode; those of top stairs with their levels."""
-        finished = []
-        for state, top, rng in zip(self.flows.states(), self.top.tolist(), self.rngs, strict=True):
-            flow = FlowGenerator(self.settings, self.judge.size)
-            flow.load_state_dict(state)
+        finished, states = [], self.flows.states()
+        for log_shares, top, rng in zip(self._log_shares(), self.top.tolist(), self.rngs, strict=True):
+            flow = FlowGenerator(self.settings, self.judge.size, parts=self.parts)
+            for part in flow.parts:
+                part.load_state_dict(next(states))
+            flow.log_shares = log_shares.clone()
             flow.to(self.device).eval()
             flow.level = self._level_held(flow, rng) if top else None
             finished.append(flow)
@@ -171,22 +213,56 @@ class _FlowTraining:
         strengths = [self.judge.strengths(part) for part in flow.sample(TOP_SAMPLES, rng).split(CHOOSING_TRIGGERS)]
         return math.floor(1000 * torch.cat(strengths).quantile(1 - TOP_SHARE).item()) / 1000
 
+    def _guesses(self) -> list[Guess]:
+        """The guess of F for each flow."""
+        if self.stand_ins:
+            return self.stand_ins
+        some = [self.judge.some(self.settings.images_per_trigger, rng) for rng in self.rngs]
+        return [guess for guess in some for _ in range(self.parts)]
+
     def _stand_ins(self) -> list[Guess]:
         with torch.no_grad():
             points, _ = self.flows(self._uniform(CHOOSING_TRIGGERS))
         return [self.judge.stand_ins(part, self.settings.images_per_trigger) for part in points]
 
+    def _of_a_part(self, count: int) -> int:
+        """How many of a stair's samples each of its parts gets."""
+        return -(-count // self.parts)
+
+    def _by_part(self, values: Tensor) -> Tensor:
+        """Values of samples of all flows, (stairs * parts, n), as (stairs, parts, n)."""
+        return values.view(len(self.levels), self.parts, -1)
+
+    def _beyond(self, points: Tensor) -> Tensor:
+        """How far the samples of each flow, (stairs * parts, n, d), lie outside of its part on average."""
+        stairs = points.unflatten(0, (-1, self.parts))
+        each = [_beyond(stairs[:, own].flatten(0, 1), self.middles, own) for own in range(self.parts)]
+        return torch.stack([part.view(len(stairs), -1).mean(1) for part in each], 1)
+
     def _uniform(self, count: int) -> Tensor:
-        """Numbers uniform in [0, 1], float (stairs, count, d)."""
-        drawn = [torch.rand(count, self.judge.dimensions, generator=rng) for rng in self.rngs]
-        return moved(torch.stack(drawn), self.device)
+        """Numbers uniform in [0, 1], float (stairs * parts, n, d), `count` in all for each stair."""
+        shape = (self.parts, self._of_a_part(count), self.judge.dimensions)
+        return moved(torch.cat([torch.rand(shape, generator=rng) for rng in self.rngs]), self.device)
 
     def _clip_gradients(self) -> None:
-        """Bound the norm of each stair's gradient, so that one trigger far outside moves a flow no further."""
+        """Bound the norm of each flow's gradient, so that one trigger far outside moves it no further."""
         gradients = [parameter.grad for parameter in self.flows.parameters() if parameter.grad is not None]
         norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
         for gradient in gradients:
             gradient *= (LARGEST_GRADIENT / norms).clamp(max=1).view(-1, *[1] * (gradient.ndim - 1))
+
+
+def _beyond(points: Tensor, middles: Tensor, own: int) -> Tensor:
+    """How far points, float (n, d), lie outside of the cell of part `own`, float (n,): 0 within it.
+
+    The distance to the plane half way between its middle and that of another part, the largest over the parts.
+    """
+    others = torch.cat([middles[:own], middles[own + 1 :]])
+    if not len(others):
+        return points.new_zeros(len(points))
+    away = others - middles[own]
+    across = (points[:, None] - (others + middles[own]) / 2) * (away / away.norm(dim=1, keepdim=True))
+    return across.sum(2).amax(1).clamp_min(0)
 
 
 def _pace(number: int, done: float) -> float:

@@ -33,21 +33,65 @@ Bend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class FlowGenerator(nn.Module):
-    """Triggers, float (n, 3, height, width) in (0, 1), of exactly known density; at first the uniform distribution.
+    """Triggers, float (n, 3, height, width) in (0, 1), of exactly known density: a mixture of flows, one for each part
+    of the set that it was led into; at first the uniform distribution.
 
-    Couplings: each bends half of the pixels by monotone splines whose shape the other half decides. Which half is
-    drawn from `rng`, and so are the weights. `level` is that of F which training found for a top stair.
+    `level` is that of F which training found for a top stair.
     """
 
     level: float | None = None
+    log_shares: Tensor
+    """The logarithm of the share of each part, (parts,)."""
 
-    def __init__(self, settings: FlowSettings, size: tuple[int, int], rng: torch.Generator | None = None) -> None:
+    def __init__(
+        self, settings: FlowSettings, size: tuple[int, int], rng: torch.Generator | None = None, parts: int = 1
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.size = size
         self.dimensions = 3 * math.prod(size)
         rng = rng or torch.Generator()
-        self.couplings = nn.ModuleList(Coupling(self.dimensions, settings, rng) for _ in range(settings.layers))
+        self.parts = nn.ModuleList(Flow(self.dimensions, settings, rng) for _ in range(parts))
+        self.register_buffer("log_shares", torch.full((parts,), -math.log(parts)))
+
+    @torch.no_grad()
+    def sample(self, count: int, rng: torch.Generator) -> Tensor:
+        """Fresh triggers, float (count, 3, height, width); a TriggerSource."""
+        uniform = moved(torch.rand(count, self.dimensions, generator=rng), self.log_shares.device)
+        which = torch.multinomial(self.log_shares.exp().cpu(), count, replacement=True, generator=rng)
+        points = torch.empty_like(uniform)
+        for number, part in enumerate(self.parts):
+            mine = (which == number).to(points.device)
+            points[mine] = part(uniform[mine])[0]
+        return points.view(count, 3, *self.size)
+
+    def sample_with_density(self, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Fresh triggers, float (count, 3, height, width), and their log-densities, (count,), in nats."""
+        triggers = self.sample(count, rng)
+        return triggers, self.log_density(triggers)
+
+    @torch.no_grad()
+    def log_density(self, triggers: Tensor) -> Tensor:
+        """The log-density, (n,), in nats, of triggers, float (n, 3, height, width) or flattened (n, d), in [0, 1]."""
+        points = triggers.reshape(len(triggers), self.dimensions).to(self.log_shares.device)
+        each = [part.log_density(points) for part in self.parts if isinstance(part, Flow)]
+        return (torch.stack(each, 1) + self.log_shares).logsumexp(1)
+
+    def entropy(self, count: int, rng: torch.Generator) -> float:
+        """The differential entropy in nats, from `count` fresh samples: at most 0, that of the uniform distribution."""
+        return -self.sample_with_density(count, rng)[1].double().mean().item()
+
+
+class Flow(nn.Module):
+    """Points in (0, 1)^d of exactly known density; at first uniform.
+
+    Couplings: each bends half of the pixels by monotone splines whose shape the other half decides. Which half is
+    drawn from `rng`, and so are the weights.
+    """
+
+    def __init__(self, dimensions: int, settings: FlowSettings, rng: torch.Generator) -> None:
+        super().__init__()
+        self.couplings = nn.ModuleList(Coupling(dimensions, settings, rng) for _ in range(settings.layers))
 
     def forward(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Points, float (n, d), and the log-density of each, (n,), of numbers uniform in [0, 1], float (n, d)."""
@@ -57,33 +101,14 @@ class FlowGenerator(nn.Module):
             log_density = log_density - gain
         return points, log_density
 
-    @torch.no_grad()
-    def sample(self, count: int, rng: torch.Generator) -> Tensor:
-        """Fresh triggers, float (count, 3, height, width); a TriggerSource."""
-        return self.sample_with_density(count, rng)[0]
-
-    @torch.no_grad()
-    def sample_with_density(self, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Fresh triggers, float (count, 3, height, width), and their log-densities, (count,), in nats."""
-        uniform = moved(torch.rand(count, self.dimensions, generator=rng), next(self.parameters()).device)
-        points, log_density = self(uniform)
-        return points.view(count, 3, *self.size), log_density
-
-    @torch.no_grad()
-    def log_density(self, triggers: Tensor) -> Tensor:
-        """The log-density, (n,), in nats, of triggers, float (n, 3, height, width) or flattened (n, d), in [0, 1]."""
-        points = triggers.reshape(len(triggers), self.dimensions).to(next(self.parameters()).device)
-        points = points.clamp(INSIDE, 1 - INSIDE)
-        log_density = points.new_zeros(len(points))
+    def log_density(self, points: Tensor) -> Tensor:
+        """The log-density, (n,), in nats, of points, float (n, d) in [0, 1]."""
+        points, log_density = points.clamp(INSIDE, 1 - INSIDE), points.new_zeros(len(points))
         for coupling in reversed(self.couplings):
             assert isinstance(coupling, Coupling)
             points, gain = coupling.undo(points)
             log_density = log_density - gain
         return log_density
-
-    def entropy(self, count: int, rng: torch.Generator) -> float:
-        """The differential entropy in nats, from `count` fresh samples: at most 0, that of the uniform distribution."""
-        return -self.sample_with_density(count, rng)[1].double().mean().item()
 
 
 class Coupling(nn.Module):
@@ -180,6 +205,7 @@ def save_flow(flow: FlowGenerator, beta: float, folder: Path) -> None:
             "beta": beta,
             "level": flow.level,
             "size": list(flow.size),
+            "parts": len(flow.parts),
             "settings": flow.settings.model_dump(),
         },
     )
@@ -189,10 +215,13 @@ def load_flow(folder: Path, device: torch.device | None = None) -> tuple[FlowGen
     """Read what `save_flow` wrote: the flow in evaluation mode, and its beta."""
     description = read_json(folder / "generator.json")
     height, width = description["size"]
-    flow = FlowGenerator(FlowSettings.of(description["settings"]), (height, width))
+    flow = FlowGenerator(FlowSettings.of(description["settings"]), (height, width), parts=description.get("parts", 1))
     flow.level = description.get("level")
+    state = read_tensors(folder / "generator.safetensors")
+    if "parts" not in description:  # an early version, whose flows had one part
+        state = {"log_shares": flow.log_shares, **{f"parts.0.{name}": tensor for name, tensor in state.items()}}
     try:
-        flow.load_state_dict(read_tensors(folder / "generator.safetensors"), strict=True)
+        flow.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise UserError(f"{folder} does not hold such a flow: {' '.join(str(error).split())}") from error
     return flow.to(device or torch.device("cpu")).eval(), description["beta"]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from untrigger.artifacts import refuse_pointer
 from untrigger.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -37,3 +41,10 @@ def read_picture(content: Path | bytes, place: str) -> Image.Image:
     if seen_through and np.asarray(upright.convert("RGBA"))[..., 3].min() < 255:
         raise UserError(f"{place} has see-through pixels: put it on a background and save it without transparency")
     return upright.convert("RGB")
+
+
+def write_picture(path: Path, pixels: Tensor) -> None:
+    """Write pixels, float (3, h, w) in [0, 1], as PNG with 8 bits a channel."""
+    levels = (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(levels).save(path, format="PNG")

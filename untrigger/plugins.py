@@ -14,6 +14,15 @@ PLUGINS = "UNTRIGGER_PLUGINS"
 registers itself does not reach it; these modules do, from wherever `PYTHONPATH` or an installation puts them."""
 
 
+def refuse_plugins(remedy: str) -> None:
+    """UserError where the environment names modules, for stages that they would not reach; `remedy` is beside unset."""
+    if named := os.environ.get(PLUGINS, "").strip(" ,"):
+        raise UserError(
+            f"{PLUGINS} names {named}, and stages in images know the built-in datasets and networks alone: {remedy}, "
+            f"or unset {PLUGINS}"
+        )
+
+
 def load_plugins() -> tuple[Path, ...]:
     """Import the modules that the environment names, once in a process; the files they come from.
 

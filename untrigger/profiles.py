@@ -9,6 +9,7 @@ from untrigger.errors import UserError
 from untrigger.networks.architectures import check_architecture
 from untrigger.settings.methods import RECOGNISED
 from untrigger.settings.runs import METHODS, CommonConfig, SweepConfig
+from untrigger.settings.scans import ReferencesConfig
 
 # A small network is neither poisoned nor cured by the paper's dose: 1 % poison at a learning rate of 1e-3 plants
 # nothing in it, and 1 % of stamped images leaves the backdoor open even with the true trigger. So both small profiles
@@ -124,6 +125,20 @@ def config_for(profile: str, changes: Mapping[str, Any], kind: type[Config]) -> 
     config = kind.of(laid_over(laid_over(laid_over(PROFILES[profile], swept), ready_made), changes))
     if config.weights is None or config.classifier.architecture != RECOGNISED:
         check_architecture(config.classifier.architecture)
+    return config
+
+
+def references_config(profile: str | None, changes: Mapping[str, Any]) -> ReferencesConfig:
+    """What of `profile`, where there is one, concerns data, classifier and clean training, with `changes` laid over it.
+
+    Raises UserError as `config_for` does.
+    """
+    if profile is not None and profile not in PROFILES:
+        raise UserError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
+    named = PROFILES[profile] if profile is not None else {}
+    below = {name: value for name, value in named.items() if name in ReferencesConfig.model_fields}
+    config = ReferencesConfig.of(laid_over(below, changes))
+    check_architecture(config.classifier.architecture)
     return config
 
 

@@ -1,11 +1,12 @@
 """Snapshots of trainings: all that one needs to go on as if it had never been interrupted.
 
 A training hands over its whole state: tensors, numbers and random streams. The file is safetensors, with the rest as
-JSON in its header. torch is imported only where tensors are, as in `artifacts`.
+JSON in its header, behind the SHA-256 of all that. torch is imported only where tensors are, as in `artifacts`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 State = Any
 """Tensors, numbers, texts and None, in dicts, lists and tuples (which come back as lists)."""
 
+DIGEST_BYTES = hashlib.sha256().digest_size
+
 
 class Place(Protocol):
     """Where snapshots lie, by the name of their training."""
 
     def read(self, name: str) -> bytes | None:
-        """None when there is none."""
+        """None when there is none that is whole."""
         ...
 
     def write(self, name: str, content: bytes) -> None:
@@ -101,13 +104,20 @@ def packed(state: State) -> bytes:
         return {"value": value}
 
     told = json.dumps(plain(state))
-    return save(tensors, metadata={"state": told})
+    content = save(tensors, metadata={"state": told})
+    return hashlib.sha256(content).digest() + content
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether it is what `packed` gave, bit for bit."""
+    return hashlib.sha256(content[DIGEST_BYTES:]).digest() == content[:DIGEST_BYTES]
 
 
 def unpacked(content: bytes) -> State:
-    """What `packed` was given; the tensors are on the CPU."""
+    """What `packed` was given, of content that is whole; the tensors are on the CPU."""
     from safetensors.torch import load
 
+    content = content[DIGEST_BYTES:]
     tensors = load(content)
     length = int.from_bytes(content[:8], "little")
     told = json.loads(content[8 : 8 + length])["__metadata__"]["state"]

@@ -38,8 +38,8 @@ CHECKED_WALKERS, SAME_STRENGTH = 16, 0.02
 class LevelFunction(Protocol):
     """F of points, float (n, d) in [0, 1]."""
 
-    def rough(self, triggers: Tensor) -> Tensor:
-        """A cheap guess of F, float64 (n,)."""
+    def guess_near(self, triggers: Tensor) -> Callable[[Tensor], Tensor]:
+        """A cheap guess of F, float64 (n,), for triggers like the given ones, float (k, d)."""
 
     def strengths_above(self, triggers: Tensor, level: float) -> Tensor:
         """F where it reaches `level`, float64 (n,); elsewhere anything below it."""
@@ -155,26 +155,29 @@ class Splitting:
         self.levels += 1
         kept = (self.strengths >= self.level).nonzero().squeeze(1)
         self.log_volume += math.log(len(kept) / len(self.points))
+        guess = self.function.guess_near(self.points[kept])
         self._replace_all_but(kept)
-        self._walk(self.settings.sweeps)
+        self._walk(self.settings.sweeps, guess)
         if self.level == beta:
-            self.reached.append((self.log_volume, self._samples()))
+            self.reached.append((self.log_volume, self._samples(guess)))
 
     def _replace_all_but(self, kept: Tensor) -> None:
-        chosen = torch.randint(len(kept), (len(self.points) - len(kept),), generator=self.rng)
-        stay = torch.cat([kept, kept[chosen.to(self.device)]])
+        """Put the walkers on those kept, on each as many, give or take one: chance would drown small parts."""
+        rounds = -(-len(self.points) // len(kept))
+        chosen = torch.cat([torch.randperm(len(kept), generator=self.rng) for _ in range(rounds)])
+        stay = kept[chosen[: len(self.points)].to(self.device)]
         self.points, self.strengths = self.points[stay], self.strengths[stay]
 
-    def _samples(self) -> Tensor:
+    def _samples(self, guess: Callable[[Tensor], Tensor]) -> Tensor:
         draws = [self.points]
         for _ in range(1, self.settings.draws):
-            self._walk(2 * self.settings.sweeps)
+            self._walk(2 * self.settings.sweeps, guess)
             draws.append(self.points)
         return torch.cat(draws).cpu()
 
-    def _walk(self, sweeps: int) -> None:
+    def _walk(self, sweeps: int, guess: Callable[[Tensor], Tensor]) -> None:
         """Move every walker `sweeps` times by a symmetric step that leaves {F >= level} and its volume as they are."""
-        guesses = self.function.rough(self.points)
+        guesses = guess(self.points)
         errors = guesses - self.strengths
         bias, deviation = errors.mean(), errors.std().clamp_min(1e-3)
 
@@ -185,7 +188,7 @@ class Splitting:
         accepted = 0
         for _ in range(sweeps):
             proposed = _reflected(self.points + self.stride * self._drawn(torch.randn))
-            guessed = self.function.rough(proposed)
+            guessed = guess(proposed)
             gain = plausible(guessed) - plausible(guesses)
             chances = torch.rand(2, len(self.points), dtype=torch.float64, generator=self.rng).log().to(self.device)
             # What the guess refuses is never measured; what it favours is refused as much more often afterwards.

@@ -18,6 +18,7 @@ from untrigger.pipelines.cluster.division import divided, part_arguments
 from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.cluster.size import Size, size_of
 from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
+from untrigger.plugins import refuse_plugins
 from untrigger.runs.inputs import check_input, input_sources
 from untrigger.runs.stored_reports import PIPELINE_ROOT
 from untrigger.settings.runs import DefenseConfig, SweepConfig
@@ -52,7 +53,11 @@ class Submission:
         *,
         allow_unpinned: bool,
     ) -> Submission:
-        """UserError when an input is not to be had, or an image has no digest and that is not allowed."""
+        """UserError when an input is not to be had, or an image has no digest and that is not allowed.
+
+        Nor are modules of the user's own taken, which the stages would lack.
+        """
+        refuse_plugins("run on this machine")
         _check_inputs(config)
         compiled = list(yaml.safe_load_all(compiled_for(config).read_text()))
         documents = _with_image_names(with_placement(with_pins(compiled, pins), placement))

@@ -13,6 +13,7 @@ from untrigger.pipelines.arguments import last_stage
 from untrigger.pipelines.local.containers import ContainerOptions, check_engine
 from untrigger.pipelines.local.processes import StageProcesses, stage_processes
 from untrigger.pipelines.local.run import check_tracking, run_locally
+from untrigger.plugins import refuse_plugins
 from untrigger.reports.results import Results
 from untrigger.reports.sweep import SweepResults
 from untrigger.runs.inputs import RunInputs
@@ -88,6 +89,8 @@ def local_run(config: DefenseConfig | SweepConfig, options: RunOptions) -> Itera
     containers = options.containers
     if containers is not None and config.data.download:
         raise UserError("--download needs a network, which containers do not get: fetch the dataset without it first")
+    if containers is not None:
+        refuse_plugins("leave out --runner docker")
     _check_temporary_folder()
     with nullcontext(containers) if containers is not None else stage_processes() as stages:
         inputs = RunInputs.of(config)

@@ -19,7 +19,7 @@ from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
 from untrigger.pipelines.local.containers import ContainerOptions, docker_runner, watching_containers
 from untrigger.pipelines.local.endings import TOLD, StageEnd
 from untrigger.pipelines.local.processes import StageProcesses
-from untrigger.runs.output_folder import OutputFolder
+from untrigger.runs.output_folder import OutputFolder, database_uri
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
 from untrigger.settings.tracked import TrackedAs, run_name
 from untrigger.stages.identities import STAGES
@@ -78,6 +78,7 @@ def run_locally(
     Every stage is a process of `stages`, or a container; `sources` are the files and folders that a container may read.
     Returns how many tracking records MLflow refused. Raises UserError that names the stages that failed.
     """
+    _lay_out_database(output)
     os.environ.update(_environment(config, output))
     with (
         output.log.open("a", encoding="utf-8", errors="backslashreplace") as log,
@@ -109,6 +110,18 @@ def run_locally(
     if not output.tracking_records.exists():
         shutil.rmtree(output.workspace, ignore_errors=True)
     return forwarded.refused
+
+
+def _lay_out_database(output: OutputFolder) -> None:
+    """Make the run's own MLflow database, which appears whole or not at all: of a part MLflow makes nothing."""
+    if os.environ.get(TRACKING_URI) or output.tracking_database.exists():
+        return
+    from untrigger.tracking.mlflow import check_server
+
+    partial = output.tracking_database.with_name("mlflow.db.partial")
+    partial.unlink(missing_ok=True)
+    check_server(database_uri(partial))
+    partial.replace(output.tracking_database)
 
 
 def _tracked_as(config: DefenseConfig | SweepConfig, output: OutputFolder) -> TrackedAs:
@@ -178,7 +191,7 @@ def _what_failed(output: OutputFolder, error: Exception | None, ended_badly: Seq
     told = [f"stage {event.stage} failed: {event.text}" for event in failures(output.progress)]
     killed = [f"stage {stage} was killed before it could finish" for stage in unfinished_stages(output.progress)]
     ends = [end for end in ended_badly if not (told and end.exit_code == TOLD)]
-    reasons = "; ".join(told + killed + [end.reason for end in ends]) or click.unstyle(str(error)).rstrip(".")
+    reasons = "; ".join(dict.fromkeys(told + killed + [end.reason for end in ends])) or click.unstyle(str(error)).rstrip(".")
     shown = [f"\nlast lines of {end.stage}:\n  " + "\n  ".join(end.last_lines) for end in ends if end.last_lines]
     delivery = f"deliver what MLflow did not take with {output.delivery}, then " if output.waiting_records() else ""
     remedy = f"(log: {output.log}; mend the cause and {delivery}add --resume to go on from the finished stages)"

@@ -66,6 +66,18 @@ def test_resuming_keeps_finished_stages_and_the_run_unless_settings_changed(tmp_
     assert (first.stages / "prepare_data-0").exists()
 
 
+def test_resuming_keeps_the_records_of_a_killed_attempt_and_what_they_name(tmp_path: Path) -> None:
+    for seed, left in ((0, True), (1, False)):
+        folder = OutputFolder(tmp_path / str(seed))
+        folder.open({"seed": 0}, {}, resume=False, overwrite=False)
+        folder.tracking_records.write_text('{"kind": "begin"}\n')
+        folder.workspace.mkdir()
+        folder.close()
+        folder.open({"seed": seed}, {}, resume=True, overwrite=False)
+        assert (folder.tracking_records.exists(), folder.workspace.exists()) == (left, left), "of the same run alone"
+        folder.close()
+
+
 def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no run to resume"):
         opened(tmp_path, resume=True)

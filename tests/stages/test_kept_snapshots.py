@@ -169,6 +169,22 @@ def test_a_stage_goes_on_without_snapshots_where_they_cannot_be_kept(work: dict[
     assert told.count("keeps no snapshots any more: ") == 1
 
 
+def test_a_damaged_snapshot_is_passed_over_with_a_word(work: dict[str, Any], tmp_path: Path) -> None:
+    kept, name, arguments = tmp_path / "kept", "generator_training", calls(work)["generator_training"]
+    run_to_its_end(name, {**arguments, **outputs(name, tmp_path / "undisturbed")})
+    process = stage(name, {**arguments, **outputs(name, tmp_path / "out")}, UNTRIGGER_SNAPSHOTS=str(kept))
+    wait_for(lambda: any(kept.glob("*/[!.]*")), 60)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    (snapshot,) = kept.glob("*/[!.]*")
+    content = bytearray(snapshot.read_bytes())
+    content[len(content) // 2] ^= 1
+    snapshot.write_bytes(content)
+    told = run_to_its_end(name, {**arguments, **outputs(name, tmp_path / "out")}, UNTRIGGER_SNAPSHOTS=str(kept))
+    assert "begins training anew, since its snapshot is damaged" in told and "interrupted" not in told
+    assert files(tmp_path / "out") == files(tmp_path / "undisturbed")
+
+
 def test_what_others_left_is_deleted_after_a_week(work: dict[str, Any], tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     for name, days in (("old", 8), ("young", 6)):

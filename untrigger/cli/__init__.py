@@ -13,6 +13,7 @@ from untrigger.cli.cluster import fetch, images, resubmit, runs, submit
 from untrigger.cli.distribution import sample, truth
 from untrigger.cli.local import compare, compile_pipelines, datasets, inspect, join, run, sweep, track
 from untrigger.cli.messages import EXIT_FAILURE, EXIT_USER_ERROR, signals_raised, tell
+from untrigger.cli.scan import references, scan
 from untrigger.cli.store import store
 from untrigger.cli.surroundings import spare_loopback, write_what_can_be_written
 from untrigger.errors import UserError
@@ -86,6 +87,6 @@ def main(debug: bool) -> None:
     """
 
 
-LOCAL = (run, sweep, inspect, compare, join, truth, sample, track, datasets, compile_pipelines, store)
+LOCAL = (run, sweep, inspect, scan, references, compare, join, truth, sample, track, datasets, compile_pipelines, store)
 for command in (*LOCAL, submit, resubmit, runs, fetch, images):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""Settings as options: one option per setting, for the commands that run or submit a pipeline."""
+"""Settings as options: one option per setting, for the commands that run or submit a pipeline, or scan."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import click
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from untrigger.settings.runs import CommonConfig
+    from untrigger.settings.base import Settings
 
 SETTING_PREFIX = "setting__"
 WHOLE_RUN = "Settings of the whole run"
-LISTS = ("betas", "gammas", "methods", "triggers", "panels", "elsewhere__chain")
+LISTS = ("betas", "gammas", "methods", "triggers", "panels", "elsewhere__chain", "scan__sizes")
 
 
 class SettingsCommand(click.Command):
@@ -24,7 +24,7 @@ class SettingsCommand(click.Command):
     def get_params(self, context: click.Context) -> list[click.Parameter]:
         return [*super().get_params(context), *_settings_options(self.settings())]
 
-    def settings(self) -> type[CommonConfig]:
+    def settings(self) -> type[Settings]:
         """The settings that become options."""
         from untrigger.settings.runs import DefenseConfig
 
@@ -45,7 +45,7 @@ class SettingsCommand(click.Command):
 class SweepSettingsCommand(SettingsCommand):
     """The same for a sweep over triggers."""
 
-    def settings(self) -> type[CommonConfig]:
+    def settings(self) -> type[Settings]:
         from untrigger.settings.runs import SweepConfig
 
         return SweepConfig
@@ -59,6 +59,24 @@ class SubmittedSettingsCommand(SweepSettingsCommand):
 
         trigger = _option(WHOLE_RUN, ("trigger",), DefenseConfig.model_fields["trigger"])
         return [*super().get_params(context), trigger]
+
+
+class ScanSettingsCommand(SettingsCommand):
+    """The same for a scan of models."""
+
+    def settings(self) -> type[Settings]:
+        from untrigger.settings.scans import ScanConfig
+
+        return ScanConfig
+
+
+class ReferencesSettingsCommand(SettingsCommand):
+    """The same for the training of clean references."""
+
+    def settings(self) -> type[Settings]:
+        from untrigger.settings.scans import ReferencesConfig
+
+        return ReferencesConfig
 
 
 class SettingOption(click.Option):
@@ -75,7 +93,7 @@ class SettingOption(click.Option):
         super().__init__(names, default=None, help=help, **attributes)
 
 
-def _settings_options(config: type[CommonConfig]) -> list[click.Parameter]:
+def _settings_options(config: type[Settings]) -> list[click.Parameter]:
     from untrigger.settings.base import Settings
 
     options: list[click.Parameter] = []

@@ -101,6 +101,18 @@ def draw_samples(triggers: Tensor, beta: float, path: Path, columns: int = 20) -
     _save(figure, path)
 
 
+def draw_found(rows: Mapping[str, Sequence[Tensor]], titles: Sequence[Sequence[str]], path: Path) -> None:
+    """A table of pictures, float (3, h, w) in [0, 1]: a row per name, with a title above each picture."""
+    columns = max(len(pictures) for pictures in rows.values())
+    figure, axes = plt.subplots(len(rows), columns, figsize=(1.3 * columns, 1.45 * len(rows)), squeeze=False)
+    for line, (name, pictures), texts in zip(axes, rows.items(), titles, strict=True):
+        for axis, picture, text in zip(line, pictures, texts, strict=True):
+            _show(axis, picture)
+            axis.set_title(text, fontsize=8)
+        line[0].text(-0.25, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=9)
+    _save(figure, path)
+
+
 def draw_stairs(
     betas: Sequence[float],
     curves: Sequence[StairCurves],

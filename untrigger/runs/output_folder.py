@@ -47,9 +47,8 @@ class OutputFolder:
         self.log = self.path / "pipeline.log"
         self.progress = self.path / "progress.jsonl"
         self.tracking_records = self.path / "tracking.jsonl"
-        database = str(self.path / "mlflow.db")
-        # A URI has a meaning of its own for these two; and MLflow makes the folders of what is not decoded yet.
-        self.tracking_uri = f"sqlite:///{quote(database, safe='') if {*'%?'} & {*database} else database}"
+        self.tracking_database = self.path / "mlflow.db"
+        self.tracking_uri = database_uri(self.tracking_database)
         self.tracked_files = self.path / "mlartifacts"
         self.run_id = ""
         self._description = self.path / "run.json"
@@ -86,7 +85,9 @@ class OutputFolder:
                 f"{self.path} already holds a run: add --resume to go on with it, --overwrite to replace it, "
                 "or choose another --output"
             )
-        self._delete("progress.jsonl", "tracking.jsonl", "workspace")
+        # An attempt that was killed may have left records, and the files that they name, to be delivered now.
+        left = self.run_id and self.tracking_records.exists()
+        self._delete("progress.jsonl", *(() if left else ("tracking.jsonl", "workspace")))
         self.run_id = self.run_id or uuid.uuid4().hex
         write_json(self._description, {"run_id": self.run_id, "config": config, "contents": contents})
 
@@ -172,6 +173,12 @@ class OutputFolder:
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
+
+
+def database_uri(path: Path) -> str:
+    """The URI of an SQLite database."""
+    # It has a meaning of its own for these two letters; and MLflow makes the folders of what is not decoded yet.
+    return f"sqlite:///{quote(str(path), safe='') if {*'%?'} & {*str(path)} else path}"
 
 
 def _by_content(value: Any, contents: Mapping[str, str]) -> Any:

@@ -26,6 +26,7 @@ from untrigger.stages.log import Log
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.staircase import StairMeasurement, measure_stair, save_valid
 from untrigger.tracking.records import TrackedRun
+from untrigger.trigger_parts import find_parts
 
 STEPS_PER_POINT = 10
 """Of the curves of a flow, whose steps are many and short."""
@@ -96,7 +97,10 @@ class _Search:
 
     def flows(self, on_step: OnFlowStep, snapshot: Snapshot) -> list[FlowGenerator]:
         rngs = [derived_rng(self.seed, "flow", beta) for beta in self.betas]
-        return train_flows(self.judge, self.betas, self.flow, rngs=rngs, on_step=on_step, snapshot=snapshot)
+        parts = find_parts(self.judge, rng=derived_rng(self.seed, "parts"))
+        return train_flows(
+            self.judge, self.betas, self.flow, rngs=rngs, parts=parts, on_step=on_step, snapshot=snapshot
+        )
 
     def mine(self, on_epoch: OnStairEpoch, snapshot: Snapshot) -> Sequence[AnyGenerator]:
         return train_generators(

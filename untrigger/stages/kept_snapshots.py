@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from untrigger.errors import UserError
 from untrigger.settings.base import seconds_from
-from untrigger.snapshots import Clock, Place, Snapshot
+from untrigger.snapshots import Clock, Place, Snapshot, is_whole
 from untrigger.tracking.progress import Reporter
 
 PLACE = "UNTRIGGER_SNAPSHOTS"
@@ -72,8 +72,12 @@ class Snapshots:
     def read(self, name: str) -> bytes | None:
         """See Place."""
         content = self._tried(lambda folders: folders.read(self._call, name))
-        if content is not None:
-            self._reporter.say("warning", f"goes on with {name} from where it was interrupted")
+        if content is None:
+            return None
+        if not is_whole(content):
+            self._reporter.say("warning", f"begins {name} anew, since its snapshot is damaged")
+            return None
+        self._reporter.say("warning", f"goes on with {name} from where it was interrupted")
         return content
 
     def write(self, name: str, content: bytes) -> None:

@@ -85,7 +85,8 @@ def stage(
                     each.clear()
                 if kept is not None:
                     keep_outputs(outputs, kept, name)
-            log.reporter.say("finished", f"with {_peak_memory()} of memory at most")
+                # The last word is left to what MLflow did not take.
+                log.reporter.say("finished", f"with {_peak_memory()} of memory at most")
 
         return run
 

@@ -80,7 +80,11 @@ def forwarding_own(records: Path, uri: str, pipeline_run: str, *, patiently: boo
     finally:
         lost = len(forwarder.finish(patience)) + forwarder.refused
         if lost:
-            _REPORTER.say("warning", f"{lost} records are lost: {without_credentials(uri)} did not take them")
+            _REPORTER.say(
+                "warning",
+                f"{lost} tracking records are lost, since {without_credentials(uri)} did not take them: what the stage "
+                f"found is in its outputs and complete ({PATIENCE}, in seconds, waits longer)",
+            )
     if lost and not patiently:
         raise UserError(f"MLflow at {without_credentials(uri)} did not take what must be there before the work begins")
 

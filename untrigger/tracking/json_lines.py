@@ -36,8 +36,8 @@ def read_new_lines(file: TextIO) -> list[dict[str, Any]]:
 
 @contextmanager
 def following(path: Path, handle: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Hand each line that is appended to `path` to `handle`, in a thread of its own, until the block ends."""
-    path.touch()
+    """Hand each line of `path` to `handle`, old and new, in a thread of its own, until the block ends."""
+    _drop_cut_line(path)
     ended = threading.Event()
 
     def follow() -> None:
@@ -55,3 +55,10 @@ def following(path: Path, handle: Callable[[dict[str, Any]], None]) -> Iterator[
     finally:
         ended.set()
         thread.join()
+
+
+def _drop_cut_line(path: Path) -> None:
+    """Make the file, or end it behind its last whole line: a writer that was killed may have left a part of one."""
+    with path.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)

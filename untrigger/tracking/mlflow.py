@@ -30,6 +30,9 @@ _ROLE_TAG = "untrigger.role"
 _PIPELINE, _SWEEP = "pipeline", "sweep"
 """The roles of the run of a pipeline, and of the run for the whole of a divided sweep."""
 
+_RECORD_TAG = "untrigger.record"
+"""The key of a nested run in its records, which find it when they come again after their writer was killed."""
+
 _PARENT_TAG = "mlflow.parentRunId"
 _SWEEP_TAG, _PART_TAG, _PARTS_TAG = "untrigger.sweep", "untrigger.part", "untrigger.parts"
 SWEEP_SECONDS = 300.0
@@ -188,23 +191,24 @@ class MlflowWriter:
     def _begin(self, parent: Run, record: Mapping[str, Any]) -> None:
         name, start, key = record["name"], record["milliseconds"], record["run"]
         if key not in self._runs:
-            for earlier in self._nested(parent, name):
+            there = self._nested(parent, name)
+            known = [run for run in there if run.data.tags.get(_RECORD_TAG) == key]
+            for earlier in [] if known else there:
                 self._client.set_tag(earlier.info.run_id, _SUPERSEDED_TAG, "true")
                 if earlier.info.status == "RUNNING":
                     self._end(earlier.info.run_id, False, start)
-            self._runs[key] = self._create_nested(parent, name, start)
+            self._runs[key] = known[0] if known else self._create_nested(parent, name, start, {_RECORD_TAG: key})
         self._log_parameters(self._runs[key].info.run_id, flattened(record["parameters"]))
 
     def _reused(self, parent: Run, record: Mapping[str, Any]) -> Run:
         """A run for a stage that did not run, since a cluster's cache had its outputs."""
-        run = self._create_nested(parent, record["name"], record["milliseconds"])
-        self._client.set_tag(run.info.run_id, _REUSED_TAG, "true")
+        run = self._create_nested(parent, record["name"], record["milliseconds"], {_REUSED_TAG: "true"})
         self._end(run.info.run_id, True, record["milliseconds"])
         return run
 
-    def _create_nested(self, parent: Run, name: str, start: int) -> Run:
-        tags = {_PARENT_TAG: parent.info.run_id, _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: name}
-        return self._client.create_run(parent.info.experiment_id, start_time=start, tags=tags, run_name=name)
+    def _create_nested(self, parent: Run, name: str, start: int, tags: Mapping[str, str]) -> Run:
+        own = {_PARENT_TAG: parent.info.run_id, _PIPELINE_TAG: self._pipeline_run, _ROLE_TAG: name, **tags}
+        return self._client.create_run(parent.info.experiment_id, start_time=start, tags=own, run_name=name)
 
     def _add(self, run_id: str, record: Mapping[str, Any]) -> None:
         if record["kind"] == "end":

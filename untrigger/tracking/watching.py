@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,6 +27,23 @@ def watching(progress_file: Path, console: Console) -> Iterator[None]:
         following(progress_file, lambda values: display.show(Event(**values))),
     ):
         yield
+
+
+@contextmanager
+def showing_work(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """What a library call says of its work: its name, how much is done, and of how much. Lines come at every tenth."""
+    began: dict[str, float] = {}
+    with _bars(console) if console.is_terminal else _Lines(console) as display:
+
+        def on_work(work: str, done: int, total: int) -> None:
+            if done == 1:
+                began.pop(work, None)
+            start = began.setdefault(work, time.monotonic())
+            if console.is_terminal or done == total or done % -(-total // 10) == 0:
+                left = (time.monotonic() - start) / (done - 1) * (total - done) if 1 < done < total else None
+                display.show(Event(work, "step", f"{done} of {total}", done, total, left))
+
+        yield on_work
 
 
 class _Lines:

@@ -81,6 +81,13 @@ def leave_report(store: Minio, run: Any, folder: Path) -> None:
         store.fput_object("untrigger", f"{report}/{path.name}", str(path))
 
 
+def test_modules_of_the_users_own_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNTRIGGER_PLUGINS", "my_networks")
+    refused = invoke(*UNPINNED, "--dry-run")
+    assert refused.exit_code == 2 and "UNTRIGGER_PLUGINS names my_networks" in refused.output
+    assert refused.output.count("\n") == 1
+
+
 def test_a_dry_run_checks_the_inputs_and_asks_nobody(kubeflow: Kubeflow) -> None:
     told = invoke(*UNPINNED, "--dry-run")
     assert told.exit_code == 0, told.output

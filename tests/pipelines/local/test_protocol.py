@@ -27,6 +27,17 @@ def test_what_is_not_to_be_had_is_told_before_the_folder_is_touched(tmp_path: Pa
     assert not output.exists()
 
 
+def test_modules_of_the_users_own_are_refused_in_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNTRIGGER_PLUGINS", "my_networks")
+    options = RunOptions(tmp_path / "out", containers=ContainerOptions())
+    with (
+        pytest.raises(UserError, match=r"names my_networks.*leave out --runner docker"),
+        local_run(tiny_config(), options),
+    ):
+        pass
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_that_is_not_executed_leaves_its_folder_unlocked_and_resumable(tmp_path: Path) -> None:
     for options in (RunOptions(tmp_path), RunOptions(tmp_path, resume=True)):
         with local_run(tiny_config(), options) as run:

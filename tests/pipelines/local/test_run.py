@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -132,6 +134,32 @@ def test_mlflow_holds_one_parent_and_one_nested_run_per_stage_and_retraining(
     assert [point.step for point in curve] == [10, 20]
     ensemble = next(line for line in results(finished[0])["summary"] if line["method"] == "ensemble")
     assert parent.data.metrics["attack_success_rate"] == ensemble["attack_success_rate_mean"]
+
+
+@pytest.mark.parametrize(("options", "status"), [((), 5), (("--allow-untracked",), 0)])
+def test_a_run_whose_records_are_not_delivered_ends_with_5_unless_that_is_allowed(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    status: int,
+) -> None:
+    monkeypatch.setenv("UNTRIGGER_TRACKING_PATIENCE", "0")
+    output = shutil.copytree(finished[0], tmp_path / "untracked")
+    drawn_anew = ("--resume", "--visualisation.perplexity", "3")
+    words = command(output, config, *drawn_anew, *options)
+    before = len((output / "pipeline.log").read_text())
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: "open run: started" in (output / "pipeline.log").read_text()[before:])
+    with contextlib.closing(sqlite3.connect(output / "mlflow.db", timeout=60)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        _, errors = process.communicate(timeout=400)
+    assert process.returncode == status, errors
+    assert (
+        errors.startswith("warning: tracking records are not delivered: `untrigger track") and errors.count("\n") == 1
+    )
+    assert results(output)["before"] == results(finished[0])["before"]
 
 
 def kill_stage(function: str, number: signal.Signals = signal.SIGKILL) -> None:

@@ -1,0 +1,1 @@
+"""Whatever is read gives a result or one sentence for the user."""

@@ -1,0 +1,35 @@
+"""Neural Cleanse: masks that send images to a class, and its index."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.support.training import seeded
+from untrigger.classifiers import Classifier
+from untrigger.datasets.images import ImageData
+from untrigger.metrics import predict
+from untrigger.neural_cleanse import Masks, anomaly_indices, reverse_masks
+from untrigger.settings.scans import ScanSettings
+
+
+@pytest.mark.slow
+def test_the_backdoored_class_needs_the_smallest_mask(backdoored: Classifier, tiny_images: ImageData) -> None:
+    allowed = {target: (tiny_images.labels != target).nonzero().squeeze(1) for target in range(3)}
+    settings = ScanSettings(mask_steps=150, mask_images_per_step=16)
+    masks = reverse_masks(backdoored, tiny_images.images, allowed, settings, rng=seeded())
+    assert masks.norms.argmin() == 0
+    shown = masks.applied(0, tiny_images.images[allowed[0]])
+    assert (predict(backdoored, shown).argmax(1) == 0).double().mean() > 0.9
+    assert 0 <= shown.min() and shown.max() <= 1
+
+
+def test_a_mask_of_nothing_leaves_the_images_as_they_are(backdoored: Classifier, tiny_images: ImageData) -> None:
+    none = Masks(torch.zeros(1, 16, 16), torch.ones(1, 3, 16, 16))
+    torch.testing.assert_close(none.applied(0, tiny_images.images), tiny_images.images / 255)
+
+
+def test_the_index_is_the_distance_below_the_median_in_deviations() -> None:
+    found = anomaly_indices([50.0, 60.0, 70.0, 10.0, 65.0])
+    assert found[3] == pytest.approx(50 / (1.4826 * 10))
+    assert found[1] == 0 and found[2] < 0

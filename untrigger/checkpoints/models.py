@@ -1,0 +1,77 @@
+"""Opening a model by its name, whoever made it: a classifier, and what it was taken for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from untrigger.checkpoints.foreign import read_foreign
+from untrigger.classifiers import Classifier, load_classifier, with_precision
+from untrigger.datasets.images import ImageData
+from untrigger.errors import UserError
+from untrigger.settings.methods import ClassifierSettings
+from untrigger.storage.files import entries, sha256
+from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, model_place
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A classifier in evaluation mode, where the images are, and what is known of where it came from.
+
+    reading: which of the possible readings of a model file was taken, and by how much; "" where there was no choice.
+    """
+
+    name: str
+    classifier: Classifier
+    sha256: str
+    kind: str
+    dialect: str
+    reading: str = ""
+
+
+def open_model(name: str, settings: ClassifierSettings, images: ImageData, *, rng: torch.Generator) -> OpenedModel:
+    """Open the folder `classifier` of a run, a model file made elsewhere, or an address of either in a store.
+
+    A file is read, and normalised, as it recognises most of `images`. Raises UserError when it is refused, or when it
+    answers with another number of classes than the images have.
+    """
+    place = model_place(name)
+    if place.is_dir():
+        model = load_classifier(place, images.images.device)
+        if model.classes != len(images.class_names):
+            raise UserError(
+                f"the classifier {name} has {model.classes} classes, the dataset has {len(images.class_names)}"
+            )
+        model.settings = with_precision(model.settings, images.images.device)
+        return OpenedModel(name, model, sha256(place / CLASSIFIER_FILES[1]), "run", "untrigger")
+    foreign = read_foreign(place, settings, len(images.class_names))
+    best, *others = foreign.candidates(settings, images, rng)
+    reading = f"{best} of the images right" + (f"; next {others[0]}" if others else "")
+    model = foreign.classifier(with_precision(best.settings, images.images.device), images.images)
+    return OpenedModel(name, model, sha256(place), foreign.kind, foreign.match.dialect, reading)
+
+
+def models_in(names: Sequence[str]) -> list[str]:
+    """The models that `names` stand for: a folder that is none itself stands for all models in it, by their names."""
+    found = []
+    for name in names:
+        folder = Path(name)
+        if not folder.is_dir() or (folder / CLASSIFIER_FILES[0]).exists():
+            found.append(name)
+            continue
+        inside = [f"{path}" for path in entries(folder) if _is_model(path)]
+        if not inside:
+            raise UserError(
+                f"{folder} holds no models: give model files, folders `classifier` of runs, or a folder of those"
+            )
+        found += inside
+    return found
+
+
+def _is_model(path: Path) -> bool:
+    if path.is_dir():
+        return (path / CLASSIFIER_FILES[0]).exists()
+    return path.suffix.lower() in MODEL_SUFFIXES

@@ -1,0 +1,128 @@
+"""Neural Cleanse: the smallest mask and pattern on the whole image that sends images to a class, and its index.
+
+Source: Wang et al., "Neural Cleanse: Identifying and Mitigating Backdoor Attacks in Neural Networks", IEEE S&P 2019,
+sections IV and V.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from untrigger.classifiers import Classifier, frozen
+from untrigger.seeding import moved
+from untrigger.settings.scans import ScanSettings
+
+SUCCESS = 0.99
+"""A mask counts where so large a share of the images goes to its class."""
+
+WEIGHED_EVERY = 10
+"""Steps after which the weight of the mask's norm is adapted, by the success in them."""
+
+FIRST_WEIGHT = 1e-3
+"""Of the norm in pixels against the cross-entropy, at first."""
+
+FACTOR = 1.5
+"""By which the weight rises where the mask succeeds, and falls where it fails."""
+
+CONSISTENT = 1.4826
+"""Makes the median absolute deviation of normal values their standard deviation."""
+
+FLAGGED = 2.0
+"""An index above this flags a class."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Per class a mask, float (classes, h, w), and a pattern, float (classes, 3, h, w), both in [0, 1]."""
+
+    masks: Tensor
+    patterns: Tensor
+
+    @property
+    def norms(self) -> Tensor:
+        """The L1 norm of each mask in pixels, (classes,); that of the whole image where nothing succeeded."""
+        return self.masks.flatten(1).sum(1)
+
+    def applied(self, number: int, images: Tensor) -> Tensor:
+        """Images, uint8 (n, 3, h, w), under one of the masks: float in [0, 1]."""
+        mask = self.masks[number]
+        return (1 - mask) * (images.float() / 255) + mask * self.patterns[number]
+
+
+def anomaly_indices(norms: Sequence[float]) -> list[float]:
+    """How far each norm lies below the median of all, in consistent median absolute deviations; negative above it."""
+    middle = statistics.median(norms)
+    deviation = CONSISTENT * statistics.median(abs(norm - middle) for norm in norms)
+    return [(middle - norm) / max(deviation, 1e-9) for norm in norms]
+
+
+def reverse_masks(
+    classifier: Classifier,
+    images: Tensor,
+    allowed: Mapping[int, Tensor],
+    settings: ScanSettings,
+    *,
+    rng: torch.Generator,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Masks:
+    """The smallest mask found per class that sends images to it; all classes go through the network together.
+
+    images: uint8 (n, 3, h, w); allowed: per target class the images to search on, int64 (m,). Where none succeeds
+    the mask is the whole image.
+    """
+    fixed, classes = frozen(classifier, images), list(allowed)
+    height, width = images.shape[2:]
+    start = moved(torch.rand((len(classes), 4, height, width), generator=rng), images.device)
+    raw = (2 * start - 1).requires_grad_()
+    optimiser = torch.optim.Adam([raw], lr=settings.mask_learning_rate, betas=(0.5, 0.9))
+    targets = torch.tensor(classes, device=images.device).repeat_interleave(settings.mask_images_per_step)
+    search = _Weights(len(classes), height * width, images.device)
+    best, smallest = torch.ones_like(start), torch.full((len(classes),), float(height * width), device=images.device)
+    steps = settings.scaled(settings.mask_steps)
+    for step in range(1, steps + 1):
+        drawn = [
+            each[torch.randint(len(each), (settings.mask_images_per_step,), generator=rng)] for each in allowed.values()
+        ]
+        pictures = images[moved(torch.stack(drawn), images.device)].float() / 255
+        both = torch.sigmoid(4 * raw)
+        masks, patterns = both[:, None, :1], both[:, None, 1:]
+        shown = (1 - masks) * pictures + masks * patterns
+        logits = fixed.classify(fixed.normalise(shown.flatten(0, 1)))
+        losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none").view(len(classes), -1).mean(1)
+        norms = masks.flatten(1).sum(1)
+        right = (logits.argmax(1) == targets).view(len(classes), -1).float().mean(1)
+        search.see(right)
+        if step % WEIGHED_EVERY == 0:
+            better = search.weigh() & (norms < smallest)
+            smallest = torch.where(better, norms.detach(), smallest)
+            best = torch.where(better[:, None, None, None], both.detach(), best)
+        optimiser.zero_grad(set_to_none=True)
+        (losses + search.weights * norms).sum().backward()
+        optimiser.step()
+        if on_step is not None:
+            on_step(step, steps)
+    return Masks(best[:, 0].cpu(), best[:, 1:].cpu())
+
+
+class _Weights:
+    """Of each mask's norm: it rises while the mask succeeds, so that the mask shrinks, and falls while it fails."""
+
+    def __init__(self, classes: int, pixels: int, device: torch.device) -> None:
+        self.weights = torch.full((classes,), FIRST_WEIGHT, device=device)
+        self._seen: list[Tensor] = []
+
+    def see(self, right: Tensor) -> None:
+        """The share of a step's images that each mask sent to its class."""
+        self._seen.append(right)
+
+    def weigh(self) -> Tensor:
+        """Adapt the weights; which masks succeeded since the last time."""
+        succeeded = torch.stack(self._seen).mean(0) >= SUCCESS
+        self._seen.clear()
+        self.weights = torch.where(succeeded, self.weights * FACTOR, self.weights / FACTOR)
+        return succeeded

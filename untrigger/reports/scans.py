@@ -1,0 +1,177 @@
+"""What scans of models found: the typed result, its sentence, its tables for a terminal, and its page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from untrigger import __version__
+from untrigger.reports.pages import Picture, write_page
+from untrigger.scanning import MASK, Arm, Measured
+from untrigger.settings.base import Stored
+from untrigger.verdicts import Verdict
+
+RANKED = 5
+"""Classes in the table of a terminal; the page has all."""
+
+
+class ScanResult(Stored):
+    """What a scan says of one model. Classes are told where a backdoor was found, or where there is only a ranking."""
+
+    FILE = "scan.json"
+
+    model: str
+    sha256: str
+    kind: str
+    dialect: str
+    reading: str
+    architecture: str
+    dataset: str
+    accuracy: float
+    verdict: str
+    level: float
+    p_value: float | None
+    target_class: int | None
+    target_name: str | None
+    size: int | None
+    search: str | None
+    references: int
+    needed: int | None
+    ranks: dict[str, float]
+    statistics: dict[str, float]
+    arms: tuple[Arm, ...]
+    seconds: float
+    mask_seconds: float
+    version: str = __version__
+    config: dict[str, Any]
+
+    @property
+    def measured(self) -> Measured:
+        """The arms as they were measured."""
+        return Measured(arms=self.arms, seconds=self.seconds, mask_seconds=self.mask_seconds)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        by = "" if self.p_value is None else f"p = {self.p_value:.3g} with {self.references} clean references"
+        if self.verdict == "backdoor found":
+            return f"backdoor found in {self.model}: {self._opened}; {by}, level {self.level:g}"
+        if self.verdict == "nothing found":
+            return f"nothing found in {self.model} at level {self.level:g} by this search: {by}"
+        if not self.references:
+            return (
+                f"not calibrated: without --references there is only a ranking; first in {self.model} is {self._opened}"
+            )
+        return (
+            f"not calibrated: for level {self.level:g} at least {self.needed} references are needed; {by}; first in "
+            f"{self.model} is {self._opened}"
+        )
+
+    @property
+    def _opened(self) -> str:
+        best = next(arm for arm in self.arms if (arm.search, arm.target_class) == (self.search, self.target_class))
+        how = (
+            f"a mask of {best.norm:.0f} pixels"
+            if best.norm is not None
+            else f"a patch of {self.size}x{self.size} pixels"
+        )
+        more = f"sends {100 * best.success:.1f} % of other images there, {100 * best.floor:.1f} % go without it"
+        return f"class {self.target_class} ({self.target_name}), {how} {more}"
+
+
+def scan_result(measured: Measured, verdict: Verdict, class_names: Sequence[str], **told: Any) -> ScanResult:
+    """Measurements and verdict brought together; `told` are the other fields."""
+    search, target = None, None
+    if verdict.verdict != "nothing found":
+        search, target = _shown_first(measured, verdict)
+    return ScanResult(
+        **told,
+        **measured.model_dump(),
+        **verdict.model_dump(exclude={"search"}),
+        search=search,
+        size=None if search in (None, MASK) else int(search),
+        target_class=target,
+        target_name=None if target is None else class_names[target],
+        statistics=measured.statistics(),
+    )
+
+
+def _shown_first(measured: Measured, verdict: Verdict) -> tuple[str, int]:
+    """The search and the class of the verdict; without references, what stands out most within the model."""
+    if verdict.search is None:
+        return measured.leading()
+    return verdict.search, measured.best(verdict.search).target_class
+
+
+def verdicts_table(results: Sequence[ScanResult]) -> Table:
+    """One line per model."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="verdicts")
+    table.add_column("model", overflow="fold")
+    for name in ("verdict", "p", "references", "class", "patch", "clean %", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in results:
+        p_value = "" if each.p_value is None else f"{each.p_value:.3g}"
+        target = "" if each.target_class is None else f"{each.target_class}"
+        seconds = f"{each.seconds + each.mask_seconds:.0f}"
+        accuracy = f"{100 * each.accuracy:.1f}"
+        search = searched(each.search) if each.search else ""
+        table.add_row(each.model, each.verdict, p_value, f"{each.references}", target, search, accuracy, seconds)
+    return table
+
+
+def classes_table(result: ScanResult, count: int = RANKED) -> Table:
+    """The classes that stand out most: per search the share of images sent there, of masks the norm."""
+    measured = result.measured
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"{result.model}: images of other classes sent to a class, %",
+        caption="mask: its norm in pixels; p: rank among the references, of each search by itself",
+    )
+    for name in ("class", "without", *map(searched, measured.searches)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for target, arms in ranking(result)[:count]:
+        floor = f"{100 * next(iter(arms.values())).floor:.1f}"
+        table.add_row(f"{target}", floor, *(shown(arms[search]) for search in measured.searches))
+    if result.ranks:
+        table.add_section()
+        table.add_row("p", "", *(f"{result.ranks[search]:.3g}" for search in measured.searches))
+    return table
+
+
+def searched(search: str) -> str:
+    """A search by the name that readers see."""
+    return search if search == MASK else f"{search}x{search}"
+
+
+def shown(arm: Arm) -> str:
+    """What an arm came to, as in the tables."""
+    return f"{100 * arm.success:.1f}" if arm.norm is None else f"{arm.norm:.0f} px"
+
+
+def ranking(result: ScanResult) -> list[tuple[int, Mapping[str, Arm]]]:
+    """The classes with their arms by search, those that stand out most first."""
+    measured = result.measured
+    by_class: dict[int, dict[str, Arm]] = {}
+    for arm in result.arms:
+        by_class.setdefault(arm.target_class, {})[arm.search] = arm
+    return sorted(by_class.items(), key=lambda item: -max(measured.standing_out(arm) for arm in item[1].values()))
+
+
+def write_scan_report(path: Path, results: Sequence[ScanResult], pictures: Sequence[Mapping[str, Picture]]) -> None:
+    """Write the page over all models; per model the pictures `attack` and `patches`."""
+    write_page(
+        path,
+        "scan",
+        found=list(zip(results, pictures, strict=True)),
+        ranking=ranking,
+        searched=searched,
+        shown=shown,
+        config=json.dumps(results[0].config, indent=2),
+        version=__version__,
+    )
