@@ -23,9 +23,6 @@ from untrigger.staircase import Staircase, ValidTriggers, build_staircase
 from untrigger.strongest_triggers import FoundTriggers
 from untrigger.trigger_parts import find_parts
 
-SAMPLES = 1000
-"""Fresh triggers of each flow, of which the valid ones are stamped."""
-
 OnWork = Callable[[str, int, int], None]
 """Told what is done of some work: its name, how much, and of how much."""
 
@@ -156,7 +153,7 @@ def _staircase(judge: Judge, task: Task, on_work: OnWork | None, snapshot: OfTra
     valid: list[Tensor] = []
     for flow, beta, level in zip(staircase.generators, staircase.betas, staircase.levels, strict=True):
         told = None if on_work is None else partial(on_work, f"samples of beta {beta}")
-        judged = judged_samples(flow, judge, SAMPLES, derived_rng(seed, "judged", beta), told)
+        judged = judged_samples(flow, judge, settings.samples, derived_rng(seed, "judged", beta), told)
         valid.append(handed_on(judged, level).triggers)
     return replace(staircase, generators=tuple(ValidTriggers(triggers) for triggers in valid))
 

@@ -30,6 +30,7 @@ SMALL = {
     "data.defender-share": 0.7,
     "classifier.precision": "fp32",
     "betas": "0.5,0.9",
+    "samples": 50,
     "flow.steps": 60,
     "flow.layers": 2,
     "flow.hidden": 16,

@@ -35,6 +35,7 @@ class DefenceSettings(Settings):
     betas: tuple[Beta, ...] = Field(
         (0.5, 0.8, 0.9, TOP), description="the stairs, one flow each: levels of F, and `top` (see `untrigger run`)"
     )
+    samples: int = Field(1000, ge=10, description="fresh triggers of each flow, of which the valid ones are stamped")
     flow: FlowSettings = FlowSettings()
     retraining: RoundsSettings = RoundsSettings()
     strongest_left: StrongestLeftSettings = StrongestLeftSettings()
