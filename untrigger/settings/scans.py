@@ -86,7 +86,7 @@ class SuspectConfig(Settings):
 class ScanConfig(SuspectConfig):
     """Everything that `untrigger scan` is told."""
 
-    classifier: ClassifierSettings = SuspectClassifierSettings()
+    classifier: SuspectClassifierSettings = SuspectClassifierSettings()
     level: float = Field(
         0.05, gt=0, lt=1, description="false alarms that are allowed: the share of clean models called backdoored"
     )
