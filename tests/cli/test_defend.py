@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from tests.support.training import CLEAN, seeded
 from untrigger.checkpoints.reading import read_checkpoint
-from untrigger.classifiers import Classifier, new_classifier, save_classifier
+from untrigger.classifiers import Classifier, ClassifierDescription, new_classifier, save_classifier
 from untrigger.cli import main
 from untrigger.datasets.images import ImageData
 from untrigger.networks.architectures import build_network
@@ -48,6 +48,7 @@ SMALL = {
 }
 OPTIONS = [f"--{name}={value}" for name, value in SMALL.items()] + ["--no-scan.mask"]
 GIVEN = ["--target-class=0", "--patch-size=3"]
+BRIEFLY = ["--flow.steps=5", "--retraining.epochs=1", "--retraining.rounds=1"]
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +120,10 @@ def test_a_backdoored_file_of_backdoorbench_is_closed_and_comes_back_by_its_own_
 def test_the_lines_that_are_printed_load_the_model_where_it_came_from(
     backdoored: Classifier, dataset: str, tmp_path: Path
 ) -> None:
-    result = defend(attack_result(backdoored, tmp_path / "model.pt"), dataset, *GIVEN)
-    assert result.exit_code == 0 and "closed: class 0 (0-red) by a patch of 3x3 pixels" in result.stdout
-    lines = [line.strip() for line in result.stdout.splitlines() if line.startswith("  ")]
+    result = defend(attack_result(backdoored, tmp_path / "model.pt"), dataset, *GIVEN, *BRIEFLY)
+    told, sentence, behind = result.stdout.partition("class 0 (0-red) by a patch of 3x3 pixels")
+    assert told and sentence, result.output
+    lines = [line.strip() for line in behind.splitlines() if line.startswith("  ")]
     mine = torch.nn.DataParallel(build_network(backdoored.settings, 3))
     exec("\n".join(lines), {"model": mine})
     assert not torch.equal(mine.module.conv1.weight, backdoored.network.get_parameter("conv1.weight"))
@@ -166,8 +168,16 @@ def test_without_references_nothing_is_done_and_the_status_says_so(
 
 def test_the_classifier_of_a_run_comes_back_as_one(backdoored: Classifier, dataset: str, tmp_path: Path) -> None:
     save_classifier(backdoored, tmp_path / "classifier")
-    found = told(defend(tmp_path / "classifier", dataset, *GIVEN, "--json"))
-    assert found["outcome"] == "closed" and (Path(found["written"]) / "classifier.json").exists()
+    found = told(defend(tmp_path / "classifier", dataset, *GIVEN, *BRIEFLY, "--json"))
+    assert ClassifierDescription.load(Path(found["written"])).settings.architecture == "small_resnet"
+
+
+def test_a_backdoor_that_is_left_open_is_told_by_the_status(
+    backdoored: Classifier, dataset: str, tmp_path: Path
+) -> None:
+    idle = ("--retraining.learning-rate=1e-9", *BRIEFLY, "--json")
+    result = defend(attack_result(backdoored, tmp_path / "model.pt"), dataset, *GIVEN, *idle)
+    assert (result.exit_code, told(result)["outcome"]) == (3, "still open")
 
 
 @pytest.mark.parametrize(
