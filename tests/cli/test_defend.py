@@ -126,7 +126,7 @@ def test_the_lines_that_are_printed_load_the_model_where_it_came_from(
     lines = [line.strip() for line in behind.splitlines() if line.startswith("  ")]
     mine = torch.nn.DataParallel(build_network(backdoored.settings, 3))
     exec("\n".join(lines), {"model": mine})
-    assert not torch.equal(mine.module.conv1.weight, backdoored.network.get_parameter("conv1.weight"))
+    assert not torch.equal(mine.get_parameter("module.conv1.weight"), backdoored.network.get_parameter("conv1.weight"))
 
 
 def test_of_a_model_that_nothing_opens_nothing_is_claimed_or_written(
@@ -166,18 +166,15 @@ def test_without_references_nothing_is_done_and_the_status_says_so(
     assert not list((tmp_path / "out").rglob("model.safetensors"))
 
 
-def test_the_classifier_of_a_run_comes_back_as_one(backdoored: Classifier, dataset: str, tmp_path: Path) -> None:
-    save_classifier(backdoored, tmp_path / "classifier")
-    found = told(defend(tmp_path / "classifier", dataset, *GIVEN, *BRIEFLY, "--json"))
-    assert ClassifierDescription.load(Path(found["written"])).settings.architecture == "small_resnet"
-
-
-def test_a_backdoor_that_is_left_open_is_told_by_the_status(
+def test_the_classifier_of_a_run_comes_back_as_one_and_what_is_left_open_is_told_by_the_status(
     backdoored: Classifier, dataset: str, tmp_path: Path
 ) -> None:
+    save_classifier(backdoored, tmp_path / "classifier")
     idle = ("--retraining.learning-rate=1e-9", *BRIEFLY, "--json")
-    result = defend(attack_result(backdoored, tmp_path / "model.pt"), dataset, *GIVEN, *idle)
-    assert (result.exit_code, told(result)["outcome"]) == (3, "still open")
+    result = defend(tmp_path / "classifier", dataset, *GIVEN, *idle)
+    found = told(result)
+    assert (result.exit_code, found["outcome"]) == (3, "still open")
+    assert ClassifierDescription.load(Path(found["written"])).settings.architecture == "small_resnet"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -63,18 +64,19 @@ def defend_model(name: str, told: Defending) -> DefenceResult:
         told.say(f"{name} is taken as {opened.reading}")
     folder = told.output / f"{Path(name).stem}-{opened.sha256[:8]}"
     scanned = _scanned(name, opened, told)
-    known = {"config": config.record(), "dataset": config.dataset, "scanned": scanned and scanned.sentence}
+    known: dict[str, Any] = {"config": config.record(), "dataset": config.dataset}
+    known["scanned"] = None if scanned is None else scanned.sentence
     found = _Found.of(scanned, config)
     if found.size is None or found.target_class is None:
         accuracy = Opened(accuracy=_accuracy(opened.classifier, heldout))
-        done = {"outcome": found.outcome, "before": accuracy, "after": accuracy}
-        return _finished(folder, opened, known | done, began, [])
+        known |= {"outcome": found.outcome, "before": accuracy, "after": accuracy}
+        return _finished(folder, opened, known, began, [])
     task = Task(found.target_class, found.size, data, heldout, config, config.seed)
     kept = _KeptTrainings(folder / ".snapshots" / _call(opened, config, found))
     defence = defend(opened.classifier, task, on_work=told.on_work, on_round=_told_rounds(told.say), snapshot=kept.of)
-    named = {"target_name": data.class_names[found.target_class], **found.named()}
-    done = _done(defence, config, None if defence.classifier is None else _write(folder, opened, defence.classifier))
-    result = _finished(folder, opened, known | named | done, began, _drawn(folder, defence, task))
+    known |= {"target_name": data.class_names[found.target_class], **found.named()}
+    known |= _done(defence, config, None if defence.classifier is None else _write(folder, opened, defence.classifier))
+    result = _finished(folder, opened, known, began, _drawn(folder, defence, task))
     kept.clear()
     return result
 
@@ -118,7 +120,7 @@ def _scanned(name: str, opened: OpenedModel, told: Defending) -> ScanResult | No
     return found
 
 
-def _done(defence: Defence, config: DefendConfig, written: Path | None) -> dict[str, object]:
+def _done(defence: Defence, config: DefendConfig, written: Path | None) -> dict[str, Any]:
     after = defence.after or defence.before
     left = after.strongest_F or 0.0
     outcome: Outcome = "still open" if left > config.retraining.round_level else "closed"
@@ -140,7 +142,7 @@ def _write(folder: Path, opened: OpenedModel, classifier: Classifier) -> Path:
 
 
 def _finished(
-    folder: Path, opened: OpenedModel, known: dict[str, object], began: float, pictures: list[Picture]
+    folder: Path, opened: OpenedModel, known: dict[str, Any], began: float, pictures: list[Picture]
 ) -> DefenceResult:
     result = DefenceResult.of({**opened.identity(), **known, "seconds": time.perf_counter() - began})
     result.save(folder)
