@@ -27,7 +27,7 @@ class ScanSettings(Settings):
     images_per_step: int = Field(8, ge=1, description="images per step and patch, each stamped at a random place")
     learning_rate: float = Field(0.1, gt=0, description="Adam learning rate, in pixels in [0, 1]")
     search_images: int = Field(256, ge=2, description="images searched on; as many of the data at most as are held out")
-    heldout_images: int = Field(400, ge=2, description="images that the search does not see, on which is measured")
+    heldout_images: int = Field(300, ge=2, description="images that the search does not see, on which is measured")
     mask: bool = Field(True, description="search for a mask and a pattern on the whole image, too (Neural Cleanse)")
     mask_steps: int = Field(200, ge=20, description="gradient steps for the masks of all classes")
     mask_images_per_step: int = Field(16, ge=1, description="images per step and class for the masks")
