@@ -18,9 +18,9 @@ def error95(standard_error: float, count: int) -> float:
 def difference_error95(std: float, count: int, other_std: float, other_count: int) -> float:
     """Half the width of the 95 % interval of the difference of two means of independent values.
 
-    std, count: the sample standard deviation of the values behind each mean, and how many they are, at least 2; where only
-    two have the larger spread, it may hold the truth in as few as 88 of 100 cases. Source: Welch, "The generalization of
-    'Student's' problem when several different population variances are involved" (1947).
+    std, count: the sample standard deviation of the values behind each mean, and how many they are, at least 2; where
+    only two have the larger spread, it may hold the truth in as few as 88 of 100 cases. Source: Welch, "The
+    generalization of 'Student's' problem when several different population variances are involved" (1947).
     """
     from scipy.special import stdtrit
 

@@ -62,8 +62,8 @@ class ComparedRun:
 class ComparedRate:
     """One rate of one run: mean, standard deviation (None of a single value), and what sets it apart from the first.
 
-    `differs`: the 95 % interval of the difference leaves out 0: for sweeps that of the mean over the triggers, by Student's
-    t; for runs of one trigger, whose seeds are no pairs, by Welch's. Single values never do.
+    `differs`: the 95 % interval of the difference leaves out 0: for sweeps that of the mean over the triggers, by
+    Student's t; for runs of one trigger, whose seeds are no pairs, by Welch's. Single values never do.
     """
 
     mean: float
