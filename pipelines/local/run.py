@@ -191,7 +191,9 @@ def _what_failed(output: OutputFolder, error: Exception | None, ended_badly: Seq
     told = [f"stage {event.stage} failed: {event.text}" for event in failures(output.progress)]
     killed = [f"stage {stage} was killed before it could finish" for stage in unfinished_stages(output.progress)]
     ends = [end for end in ended_badly if not (told and end.exit_code == TOLD)]
-    reasons = "; ".join(dict.fromkeys(told + killed + [end.reason for end in ends])) or click.unstyle(str(error)).rstrip(".")
+    reasons = "; ".join(dict.fromkeys(told + killed + [end.reason for end in ends])) or click.unstyle(
+        str(error)
+    ).rstrip(".")
     shown = [f"\nlast lines of {end.stage}:\n  " + "\n  ".join(end.last_lines) for end in ends if end.last_lines]
     delivery = f"deliver what MLflow did not take with {output.delivery}, then " if output.waiting_records() else ""
     remedy = f"(log: {output.log}; mend the cause and {delivery}add --resume to go on from the finished stages)"

@@ -10,6 +10,7 @@ import click
 
 from untrigger import __version__
 from untrigger.cli.cluster import fetch, images, resubmit, runs, submit
+from untrigger.cli.defend import defend
 from untrigger.cli.distribution import sample, truth
 from untrigger.cli.local import compare, compile_pipelines, datasets, inspect, join, run, sweep, track
 from untrigger.cli.messages import EXIT_FAILURE, EXIT_USER_ERROR, signals_raised, tell
@@ -87,6 +88,7 @@ def main(debug: bool) -> None:
     """
 
 
-LOCAL = (run, sweep, inspect, scan, references, compare, join, truth, sample, track, datasets, compile_pipelines, store)
+OF_OTHERS = (inspect, scan, references, defend)
+LOCAL = (run, sweep, *OF_OTHERS, compare, join, truth, sample, track, datasets, compile_pipelines, store)
 for command in (*LOCAL, submit, resubmit, runs, fetch, images):
     main.add_command(command)

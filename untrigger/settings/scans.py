@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from untrigger.settings.base import Settings, SourceName
-from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings, DataSettings
+from untrigger.settings.methods import RECOGNISED, ClassifierSettings, CleanTrainingSettings, DataSettings
 
 BUDGETS = {"quick": 0.5, "standard": 1.0, "thorough": 4.0}
 """How many times the stated steps a search takes, by name."""
@@ -62,6 +62,14 @@ class ScanSettings(Settings):
         return max(1, round(steps * (BUDGETS.get(self.budget) or float(self.budget))))
 
 
+class SuspectClassifierSettings(ClassifierSettings):
+    """How a model file is read."""
+
+    architecture: str = Field(
+        RECOGNISED, description="auto: what the file holds; else the only one that is taken, yours among them"
+    )
+
+
 class SuspectConfig(Settings):
     """What is known of the models: their data, and how to read them."""
 
@@ -78,6 +86,7 @@ class SuspectConfig(Settings):
 class ScanConfig(SuspectConfig):
     """Everything that `untrigger scan` is told."""
 
+    classifier: SuspectClassifierSettings = SuspectClassifierSettings()
     level: float = Field(
         0.05, gt=0, lt=1, description="false alarms that are allowed: the share of clean models called backdoored"
     )
