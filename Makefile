@@ -8,7 +8,7 @@ IN_VENV := . $(VENV)/bin/activate &&
 # As many tests at a time as there are cores, each with one thread: threads that wait for each other cost both.
 PARALLEL := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-unit test-browser test-containers test-kubernetes images push-images pin-images deploy k8s-secrets compose-env lint clean
+.PHONY: help demo test test-unit test-browser test-containers test-kubernetes test-chaos sbom images push-images pin-images deploy k8s-secrets compose-env lint clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,12 @@ test-unit: $(READY)  ## Run the quick tests only
 
 test-browser: $(READY)  ## Open the report in headless Chromium (needs chromium and chromedriver)
 	$(IN_VENV) pytest -m browser
+
+test-chaos: $(READY)  ## Kill runs and stop servers at random moments: twenty minutes (JSON=FILE takes what was found)
+	$(IN_VENV) python -m tests.chaos $(if $(JSON),--json $(JSON))
+
+sbom: $(READY)  ## Write what each image holds (CycloneDX) and its licences into sbom/; fails where one is not allowed
+	$(IN_VENV) python docker/sbom.py sbom
 
 images:  ## Build all images with docker, podman or buildah (TORCH=cuda for GPUs; see docker/build.sh)
 	docker/build.sh

@@ -33,7 +33,7 @@ ADAPTED_FROM = 0.6
 CHOOSING_TRIGGERS = 160
 """Triggers of a stair whose F on all images is measured for each choice."""
 
-MARGIN_RATE = 0.3
+MARGIN_RATE = 0.5
 """By how many tau the margin grows in a step in which no sample is valid."""
 
 LEVEL_RISE, COME_ALONG = 0.015, 0.9

@@ -218,8 +218,11 @@ def test_damaged_tensors_as_triggers(content: bytes) -> None:
 # Model files.
 
 
+SMALL_NETWORK = ClassifierSettings(architecture="small_resnet", width=4)
+
+
 def a_state() -> dict[str, Any]:
-    return build_network(ClassifierSettings(architecture="small_resnet", width=4), 3).state_dict()
+    return build_network(SMALL_NETWORK, 3).state_dict()
 
 
 MODELS: dict[str, Callable[[Path], object]] = {
@@ -231,7 +234,9 @@ MODELS: dict[str, Callable[[Path], object]] = {
 
 def look_at_model(content: bytes, name: str) -> None:
     with read_or_refused() as folder:
-        read_foreign(written(folder / name, content))
+        read_foreign(written(folder / name, content), SMALL_NETWORK, 3).classifier(
+            SMALL_NETWORK, torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+        )
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -140,6 +140,7 @@ class _Search:
             "judged_entropy": found.entropy,
             "judged_entropy_estimator": found.estimator,
             "level": level if beta == TOP else None,
+            "parts": len(triggers.parts) if isinstance(triggers, FlowGenerator) else None,
         }
         return measured.model_copy(update=fields), judged
 
