@@ -14,7 +14,7 @@ from untrigger.fidelity import handed_on, judged_samples
 from untrigger.flow_training import train_flows
 from untrigger.judge import Judge, judge_of_run
 from untrigger.metrics import evaluate
-from untrigger.retraining import retrain_in_rounds, search_of_run
+from untrigger.retraining import Search, retrain_in_rounds, search_of_run
 from untrigger.seeding import derived_rng
 from untrigger.settings.base import Sparse
 from untrigger.settings.defences import DefenceSettings
@@ -78,6 +78,16 @@ class Task:
         """Height and width."""
         return self.size, self.size
 
+    @property
+    def search(self) -> Search:
+        """The search for the strongest triggers of that class and size."""
+        return search_of_run(self.data, self.settings.strongest_left, self.target_class, self.patch, self.seed)
+
+    def until(self, level: float) -> Task:
+        """The same, with rounds that end where no trigger with F above `level` is found."""
+        retraining = self.settings.retraining.model_copy(update={"round_level": level})
+        return replace(self, settings=self.settings.model_copy(update={"retraining": retraining}))
+
 
 def defend(
     classifier: Classifier,
@@ -94,9 +104,9 @@ def defend(
     bound by search, not a proof.
     """
     settings, seed = task.settings, task.seed
-    search = search_of_run(task.data, settings.strongest_left, task.target_class, task.patch, seed)
+    search = task.search
     found = search(classifier, derived_rng(seed, "strongest before"))
-    before = _opened(classifier, found, task)
+    before = opened_by(classifier, found, task)
     if found.strongest_F <= settings.retraining.round_level:
         return Defence(before, found)
     others = task.data.for_search(task.target_class, "other_classes").images
@@ -122,10 +132,11 @@ def defend(
         snapshot=lambda number: snapshot(f"retraining-round-{number}"),
     )
     left = search(retrained, derived_rng(seed, "strongest after"))
-    return Defence(before, found, retrained, _opened(retrained, left, task), left, tuple(rounds))
+    return Defence(before, found, retrained, opened_by(retrained, left, task), left, tuple(rounds))
 
 
-def _opened(classifier: Classifier, found: FoundTriggers, task: Task) -> Opened:
+def opened_by(classifier: Classifier, found: FoundTriggers, task: Task) -> Opened:
+    """What the strongest of the triggers found does on the images held out."""
     heldout, rng = task.heldout, derived_rng(task.seed, "evaluation", 0)
     fixed = frozen(classifier, heldout.images)
     rates = evaluate(fixed, heldout.images, heldout.labels, found.triggers[0], task.target_class, rng)

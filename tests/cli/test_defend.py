@@ -123,6 +123,7 @@ def test_the_lines_that_are_printed_load_the_model_where_it_came_from(
     result = defend(attack_result(backdoored, tmp_path / "model.pt"), dataset, *GIVEN, *BRIEFLY)
     told, sentence, behind = result.stdout.partition("class 0 (0-red) by a patch of 3x3 pixels")
     assert told and sentence, result.output
+    assert "warning: none of 50 samples of the flow reaches F" in result.stderr
     lines = [line.strip() for line in behind.splitlines() if line.startswith("  ")]
     mine = torch.nn.DataParallel(build_network(backdoored.settings, 3))
     exec("\n".join(lines), {"model": mine})
@@ -149,10 +150,8 @@ def test_the_scan_among_references_finds_what_is_closed(
     found = told(result)
     assert (result.exit_code, found["outcome"]) == (0, "closed"), result.output
     assert (found["target_class"], found["size"]) == (0, 3) and found["scanned"].startswith("backdoor found")
+    assert found["usual"]["strongest"] < 0.4, "what opens the reference"
     (scan,) = (tmp_path / "out" / "scan").glob("*/scan.json")
-    again = told(defend(file, dataset, "--scan", scan, "--json"))
-    assert load_file(again["written"]).keys() == load_file(found["written"]).keys()
-    assert again["after"] == found["after"], "the same seed, the same model"
     other = defend(attack_result(clean, tmp_path / "other.pt"), dataset, "--scan", scan)
     assert other.exit_code == 2 and "is the scan of another model" in other.stderr
 

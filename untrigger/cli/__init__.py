@@ -17,7 +17,7 @@ from untrigger.cli.messages import EXIT_FAILURE, EXIT_USER_ERROR, signals_raised
 from untrigger.cli.scan import references, scan
 from untrigger.cli.store import store
 from untrigger.cli.surroundings import spare_loopback, write_what_can_be_written
-from untrigger.errors import UserError
+from untrigger.errors import UserError, notices_told
 
 ALIASES = {"paper": "sweep"}
 """Earlier names of commands, which keep working."""
@@ -41,7 +41,7 @@ class Commands(click.Group):
         spare_loopback()
         write_what_can_be_written()
         try:
-            with signals_raised():
+            with signals_raised(), notices_told(lambda notice: tell(f"warning: {notice}")):
                 return super().invoke(context)
         except UserError as error:
             if context.params.get("debug"):

@@ -56,8 +56,9 @@ def defend(
     load it are printed. A model in which nothing is found is left as it is, and nothing is written of it.
 
     \b
-    Status: 0 nothing found, or what was found is closed; 3 still open after the last round, or no patch; 4 not
-    calibrated, nothing done (no references, or too few); 2 an error.
+    Status: 0 nothing found, or what was found is closed; 3 still open after the
+    last round, or no patch; 4 not calibrated, nothing done (no references, or too
+    few); 2 an error.
 
     \b
     Examples:

@@ -22,7 +22,8 @@ class DefenceResult(Stored):
     """What was found in a model, and what was done about it.
 
     rounds: F of the strongest trigger that each round of retraining left. written: the retrained model, None where
-    nothing was retrained; then what is told of it after is what was before.
+    nothing was retrained; then what is told of it after is what was before. usual: the median of what the same search
+    finds in clean references, where there are some.
     """
 
     FILE = "defence.json"
@@ -42,6 +43,7 @@ class DefenceResult(Stored):
     size: int | None = None
     before: Opened
     after: Opened
+    usual: Opened | None = None
     rounds: tuple[float, ...] = ()
     written: str | None = None
     seconds: float
@@ -75,6 +77,12 @@ class DefenceResult(Stored):
     def _backdoor(self) -> str:
         return f"class {self.target_class} ({self.target_name}) by a patch of {self.size}x{self.size} pixels"
 
+    @property
+    def lines(self) -> list[tuple[str, Opened]]:
+        """What is told on images held out, by its name."""
+        told = [("before", self.before), ("after", self.after)]
+        return told if self.usual is None else [*told, ("clean references", self.usual)]
+
     def loading(self) -> Sequence[str]:
         """The lines that bring what was written to where the model came from."""
         if self.written is None:
@@ -97,7 +105,7 @@ def defence_table(result: DefenceResult) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{result.model}, on images held out, %")
     for name in ("", "clean accuracy", "strongest trigger", "without"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for name, opened in (("before", result.before), ("after", result.after)):
+    for name, opened in result.lines:
         rates = (opened.accuracy, opened.strongest, opened.floor)
         table.add_row(name, *("" if rate is None else f"{100 * rate:.1f}" for rate in rates))
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from torch import Tensor
 from untrigger import __version__
 from untrigger.artifacts import parse_object, read_text, write_tensors
 from untrigger.checkpoints.models import OpenedModel, open_model
-from untrigger.classifiers import Classifier, save_classifier
+from untrigger.classifiers import Classifier, load_classifier, save_classifier
 from untrigger.datasets.images import ImageData
 from untrigger.datasets.sources import read_split
-from untrigger.defending import Defence, Opened, Task, defend
+from untrigger.defending import Defence, Opened, Task, defend, opened_by
 from untrigger.errors import UserError
 from untrigger.metrics import predict
 from untrigger.networks.devices import device
+from untrigger.references import check_alike, reference_places
 from untrigger.reports.defences import DefenceResult, Outcome, write_defence_report
 from untrigger.reports.pages import Picture
 from untrigger.reports.scans import ScanResult
@@ -37,6 +39,9 @@ from untrigger.triggers import stamp
 
 SHOWN = 8
 """Images and triggers in the pictures."""
+
+COMPARED = 5
+"""References in which is searched for what is usual."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,13 @@ def defend_model(name: str, told: Defending) -> DefenceResult:
         known |= {"outcome": found.outcome, "before": accuracy, "after": accuracy}
         return _finished(folder, opened, known, began, [])
     task = Task(found.target_class, found.size, data, heldout, config, config.seed)
+    usual = None if told.references is None else _usual(told.references, opened.classifier, task, told.on_work)
+    if usual is not None and usual.strongest_F is not None:
+        task = task.until(max(config.retraining.round_level, usual.strongest_F))
     kept = _KeptTrainings(folder / ".snapshots" / _call(opened, config, found))
     defence = defend(opened.classifier, task, on_work=told.on_work, on_round=_told_rounds(told.say), snapshot=kept.of)
-    known |= {"target_name": data.class_names[found.target_class], **found.named()}
-    known |= _done(defence, config, None if defence.classifier is None else _write(folder, opened, defence.classifier))
+    known |= {"target_name": data.class_names[found.target_class], "usual": usual, **found.named()}
+    known |= _done(defence, task, None if defence.classifier is None else _write(folder, opened, defence.classifier))
     result = _finished(folder, opened, known, began, _drawn(folder, defence, task))
     kept.clear()
     return result
@@ -120,10 +128,24 @@ def _scanned(name: str, opened: OpenedModel, told: Defending) -> ScanResult | No
     return found
 
 
-def _done(defence: Defence, config: DefendConfig, written: Path | None) -> dict[str, Any]:
+def _usual(references: Path, suspect: Classifier, task: Task, on_work: OnWork | None) -> Opened:
+    """The median of what the same search finds in some clean references: networks that hold no backdoor open, too."""
+    places, found = reference_places(references)[:COMPARED], []
+    for number, place in enumerate(places, 1):
+        reference = load_classifier(place, task.data.images.device)
+        check_alike(place, reference, suspect)
+        left = task.search(reference, derived_rng(task.seed, "strongest before"))
+        found.append(opened_by(reference, left, task))
+        if on_work is not None:
+            on_work("strongest triggers of references", number, len(places))
+    columns = zip(*(each.model_dump().items() for each in found), strict=True)
+    return Opened.of({cells[0][0]: statistics.median(value for _, value in cells) for cells in columns})
+
+
+def _done(defence: Defence, task: Task, written: Path | None) -> dict[str, Any]:
     after = defence.after or defence.before
     left = after.strongest_F or 0.0
-    outcome: Outcome = "still open" if left > config.retraining.round_level else "closed"
+    outcome: Outcome = "still open" if left > task.settings.retraining.round_level else "closed"
     return {
         "outcome": outcome if defence.classifier is not None else "nothing found",
         "before": defence.before,
