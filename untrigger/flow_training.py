@@ -36,7 +36,7 @@ CHOOSING_TRIGGERS = 160
 MARGIN_RATE = 0.5
 """By how many tau the margin grows in a step in which no sample is valid."""
 
-LEVEL_RISE, COME_ALONG = 0.01, 0.9
+LEVEL_RISE, COME_ALONG = 0.015, 0.9
 """By how much the logit of a top stair's level rises in a step in which so large a share of the samples is valid."""
 
 RISEN_BY = 0.85
