@@ -104,7 +104,7 @@ def killed_and_resumed(config: Path, output: Path, moments: list[float], rng: ra
             kills += 1
         status = process.wait(LONGEST)
         assert status in ENDINGS and (status == 0 or moment < LONGEST), f"status {status}: {said(output)}"
-        wait_for(lambda ended=process.pid: not list(processes_of(ended)), 30)
+        wait_for(lambda ended=process.pid: not list(processes_of(ended)), LONGEST)
     return kills
 
 
