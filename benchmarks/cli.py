@@ -144,3 +144,38 @@ def fidelity(
 
     pairs = (change.partition("=") for change in changes)
     measure_runs(run_folders, walkers, {name: value for name, _, value in pairs}, json_file, panel)
+
+
+@main.command()
+@click.argument("dataset", type=click.Choice(["digits", "cifar10"]))
+@click.option("--data", "address", metavar="NAME", help="Where the images are, as `run --dataset` takes them.")
+@click.option("--references", type=int, help="Clean networks to compare with.  [default: 99; cifar10: 19]")
+@click.option("--clean", type=int, help="Clean networks to judge.  [default: 40; cifar10: 20]")
+@click.option("--backdoored", type=int, help="Backdoored networks to judge.  [default: 40; cifar10: 20]")
+@click.option("--others", type=int, help="Networks of each kind that is reported apart.  [default: 5]")
+@click.option("--budget", default="standard", show_default=True, help="Of each scan, as `scan --budget` takes it.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="What is kept of each network.  [default: runs/zoo-...]"
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the figures to this file.")
+def zoo(
+    dataset: str,
+    address: str | None,
+    references: int | None,
+    clean: int | None,
+    backdoored: int | None,
+    others: int | None,
+    budget: str,
+    folder: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Does a scan tell backdoored networks from clean ones?
+
+    Trains the networks of a zoo from seeds and scans each. Attacks are drawn: size 1 to 8, shape, colour, place,
+    target, share of poison. What is done stays in the folder, a line per network, and is not done again.
+    """
+    from benchmarks.zoo import measure_zoo
+
+    counts = {"reference": references, "clean": clean, "backdoored": backdoored}
+    counts |= dict.fromkeys(("blended", "one_to_one", "label_noise", "natural_patch"), others)
+    measure_zoo(dataset, address, counts, folder or Path("runs") / f"zoo-{dataset}", budget, json_file)

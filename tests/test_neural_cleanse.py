@@ -21,7 +21,7 @@ def test_the_backdoored_class_needs_the_smallest_mask(backdoored: Classifier, ti
     assert masks.norms.argmin() == 0
     shown = masks.applied(0, tiny_images.images[allowed[0]])
     assert (predict(backdoored, shown).argmax(1) == 0).double().mean() > 0.9
-    assert 0 <= shown.min() and shown.max() <= 1
+    assert shown.min() >= 0 and shown.max() <= 1
 
 
 def test_a_mask_of_nothing_leaves_the_images_as_they_are(backdoored: Classifier, tiny_images: ImageData) -> None:

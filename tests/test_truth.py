@@ -12,7 +12,7 @@ from torch import Tensor
 
 from untrigger.errors import UserError
 from untrigger.settings.methods import TruthSettings
-from untrigger.truth import Splitting, Truth, find_truth
+from untrigger.truth import Truth, find_truth
 
 SETTINGS = TruthSettings(repeats=3, walkers=256, sweeps=6)
 
@@ -108,13 +108,21 @@ def interrupted_at_the_fifth_level(folder: Path) -> None:
     find_truth(Box(), 6, [0.5, 0.7], SETTINGS, rngs=rngs(), folder=folder, on_level=on_level)
 
 
-def test_a_beta_out_of_reach_is_said() -> None:
-    class Low(Box):
-        def _strengths(self, triggers: Tensor) -> Tensor:
-            return super()._strengths(triggers) / 2
+class Low(Box):
+    """F is at most 0.5."""
 
+    def _strengths(self, triggers: Tensor) -> Tensor:
+        return super()._strengths(triggers) / 2
+
+
+def test_a_beta_out_of_reach_is_said() -> None:
     settings = SETTINGS.model_copy(update={"max_levels": 60})
-    walk = Splitting(Low(), 6, [0.9], settings, torch.Generator().manual_seed(0), torch.device("cpu"))
     with pytest.raises(UserError, match=r"no trigger with F >= 0.9 was found: after \d+ levels the best has F 0"):
-        while not walk.finished:
-            walk.advance()
+        find_truth(Low(), 6, [0.9], settings, rngs=rngs())
+
+
+def test_betas_below_the_one_out_of_reach_are_kept(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"max_levels": 60})
+    found, again = (find_truth(Low(), 6, [0.3, 0.9], settings, rngs=rngs(), folder=tmp_path) for _ in range(2))
+    assert [truth.beta for truth in found] == [0.3]
+    assert again[0].log_volumes == found[0].log_volumes

@@ -1,6 +1,10 @@
 """The one error and the one warning that are meant for the user, and what they may show."""
 
 import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 class UserError(Exception):
@@ -11,7 +15,23 @@ class UserError(Exception):
 
 
 class UserNotice(UserWarning):
-    """Something the user should know and need not mend, in one sentence; a stage tells it with its progress."""
+    """Something the user should know and need not mend, in one sentence; stages and commands tell it."""
+
+
+@contextmanager
+def notices_told(tell: Callable[[str], None]) -> Iterator[None]:
+    """Within the block what the library warns the user of goes to `tell`, and other warnings go their usual way."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, UserNotice):
+                tell(str(message))
+            else:
+                shown(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def without_credentials(address: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from untrigger.errors import UserError
+from untrigger.errors import UserError, UserNotice
 from untrigger.flows import FlowGenerator
 from untrigger.judge import Judge
 from untrigger.triggers import Sampler
@@ -21,6 +22,9 @@ COMPARED = 1000
 """Samples of each side for coverage and precision, whose values depend on how many there are."""
 
 JUDGED_AT_ONCE = 100
+
+STRONGEST_SHARE = 0.1
+"""Share of a generator's samples that is handed on where none of them is valid."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,20 @@ def judged_samples(
         if on_progress is not None:
             on_progress(min(len(strengths) * JUDGED_AT_ONCE, count), count)
     return Judged(triggers, torch.cat(strengths), log_density)
+
+
+def handed_on(judged: Judged, level: float) -> Judged:
+    """Those with F >= level, for a defence to stamp; the strongest where there is none, with the warning UserNotice."""
+    valid = judged.valid(level)
+    if len(valid.triggers):
+        return valid
+    warnings.warn(
+        f"none of {len(judged.triggers)} samples of the flow reaches F >= {level}: its strongest are handed on "
+        "instead; raise --flow.steps, or choose a lower beta",
+        UserNotice,
+        stacklevel=2,
+    )
+    return judged.valid(judged.strengths.quantile(1 - STRONGEST_SHARE).item())
 
 
 def fidelity_of(generator: Sampler, judged: Judged, beta: float, truth: Truth | None = None) -> Fidelity:

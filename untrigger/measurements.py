@@ -39,7 +39,8 @@ class FreshSamples(Sparse):
     without any slack; their mean F; and the entropy of the valid ones in nats, where there are some, with the way it
     was found: `density`, exact but for the samples drawn, or `nearest neighbours`. Early versions had no judge.
 
-    level: of F, in place of beta, where the stair is the top one.
+    level: of F, in place of beta, where the stair is the top one. parts: that triggers fall into, each with a flow of
+    its own.
     """
 
     fresh_F: float
@@ -51,3 +52,4 @@ class FreshSamples(Sparse):
     judged_entropy: float | None = None
     judged_entropy_estimator: str | None = None
     level: float | None = None
+    parts: int | None = None

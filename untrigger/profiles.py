@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from untrigger.errors import UserError
 from untrigger.networks.architectures import check_architecture
+from untrigger.settings.defences import DefendConfig
 from untrigger.settings.methods import RECOGNISED
 from untrigger.settings.runs import METHODS, CommonConfig, SweepConfig
 from untrigger.settings.scans import ReferencesConfig
@@ -49,8 +50,10 @@ PROFILES: dict[str, dict[str, Any]] = {
             "learning_rate": 2e-3,
             "multiplier_rate": 2.0,
             "information_steps": 500,
+            "fresh_samples": 500,
             "fresh_images": 128,
         },
+        "flow": {"steps": 700},
         "retraining": {"epochs": 10, "batch_size": 64, "learning_rate": 5e-3, "stamped_share": 0.2},
         "strongest_left": {"restarts": 8, "images_per_step": 8},
         "data": {"defender_share": 0.55},
@@ -133,13 +136,22 @@ def references_config(profile: str | None, changes: Mapping[str, Any]) -> Refere
 
     Raises UserError as `config_for` does.
     """
-    if profile is not None and profile not in PROFILES:
-        raise UserError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
-    named = PROFILES[profile] if profile is not None else {}
-    below = {name: value for name, value in named.items() if name in ReferencesConfig.model_fields}
-    config = ReferencesConfig.of(laid_over(below, changes))
+    config = ReferencesConfig.of(laid_over(_part_of(profile, set(ReferencesConfig.model_fields)), changes))
     check_architecture(config.classifier.architecture)
     return config
+
+
+def defence_config(profile: str | None, changes: Mapping[str, Any]) -> DefendConfig:
+    """The same for a defence: what concerns data, flows, retraining and search; what it is the model says itself."""
+    return DefendConfig.of(laid_over(_part_of(profile, set(DefendConfig.model_fields) - {"classifier"}), changes))
+
+
+def _part_of(profile: str | None, names: set[str]) -> dict[str, Any]:
+    if profile is None:
+        return {}
+    if profile not in PROFILES:
+        raise UserError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
+    return {name: value for name, value in PROFILES[profile].items() if name in names}
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,10 +95,10 @@ def scan_references(
         kept = place / "scans" / _fingerprint(place, data, config)
         if not (kept / Measured.FILE).exists():
             reference = load_classifier(place, data.images.device)
-            _check_alike(place, reference, suspect)
+            check_alike(place, reference, suspect)
             scan_classifier(reference, data, config.scan, rng=derived_rng(config.seed, "scan")).measured.save(kept)
         else:
-            _check_alike(place, load_classifier(place), suspect)
+            check_alike(place, load_classifier(place), suspect)
         found.append(Measured.load(kept))
         if on_work is not None:
             on_work("references", number, len(places))
@@ -124,7 +124,8 @@ def _check_data(folder: Path, config: ScanConfig, data: ImageData) -> None:
         )
 
 
-def _check_alike(place: Path, reference: Classifier, suspect: Classifier) -> None:
+def check_alike(place: Path, reference: Classifier, suspect: Classifier) -> None:
+    """UserError when a reference is of another architecture or class count than the suspect."""
     for what, theirs, its in (
         ("classes", f"{reference.classes}", f"{suspect.classes}"),
         ("architecture", _architecture(reference), _architecture(suspect)),

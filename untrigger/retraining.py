@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from untrigger.classifiers import Classifier
+from untrigger.datasets.images import ImageData
+from untrigger.judge import judge_of_run
 from untrigger.poisoning import stamping
 from untrigger.settings.base import Sparse, Stored
-from untrigger.settings.methods import RetrainingSettings
+from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.snapshots import UNKEPT, Snapshot
-from untrigger.strongest_triggers import FoundTriggers
+from untrigger.strongest_triggers import FoundTriggers, find_strongest
 from untrigger.training import Curve, OnEpoch, train
 from untrigger.triggers import TriggerSource, either, one_of
 
@@ -100,6 +102,19 @@ def retrain_in_rounds(
         left.append(found.above(settings.round_level))
         source = either(triggers, one_of(torch.cat(left)))
     return classifier
+
+
+def search_of_run(
+    data: ImageData, settings: StrongestLeftSettings, target_class: int, size: tuple[int, int], seed: int
+) -> Search:
+    """The search for the strongest triggers of this height and width, by the judge of the run with this seed."""
+    images = data.for_search(target_class, "other_classes").images
+
+    def search(classifier: Classifier, rng: torch.Generator) -> FoundTriggers:
+        judge = judge_of_run(seed, classifier, images, target_class, size)
+        return find_strongest(judge, settings, rng=rng)
+
+    return search
 
 
 def _counted_on(on_epoch: OnEpoch, before: int) -> OnEpoch:

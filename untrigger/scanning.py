@@ -2,8 +2,8 @@
 
 The effort goes where something is found: all patches of a size take some steps, then the better half of classes and
 patches takes twice as many, and so on (sequential halving; Jamieson and Talwalkar, "Non-stochastic Best Arm
-Identification and Hyperparameter Optimization", AISTATS 2016). It is counted in steps, and each patch draws from a stream
-of its own, so that the same seed finds the same however the work is divided.
+Identification and Hyperparameter Optimization", AISTATS 2016). It is counted in steps, and each patch draws from a
+stream of its own, so that the same seed finds the same however the work is divided.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from untrigger.triggers import draw_positions
 MASK = "mask"
 """The name of the search for masks, beside those of the patch sizes."""
 
-COMPARED_IMAGES = 64
+COMPARED_IMAGES = 32
 """Images searched on, on which the patches of a size are compared after each round."""
 
 LEAST_CLASSES = 2

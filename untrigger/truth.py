@@ -35,6 +35,10 @@ CHECKED_WALKERS, SAME_STRENGTH = 16, 0.02
 """A kept search is gone on with when F of so many walkers is the same up to this."""
 
 
+class OutOfReach(UserError):
+    """F does not rise to a beta."""
+
+
 class LevelFunction(Protocol):
     """F of points, float (n, d) in [0, 1]."""
 
@@ -86,18 +90,23 @@ def find_truth(
     """The truth about {F >= beta} for each of the rising `betas`, from one independent repeat per source in `rngs`.
 
     With `folder`, each repeat is kept there after every level, and goes on from there when it is found again; results
-    are the same. Raises UserError where a beta is not reached.
+    are the same. The betas that not every repeat reaches are left out; raises OutOfReach where that leaves none.
     """
     if len(rngs) < 2:
         raise UserError(f"truth.repeats must be at least 2, to tell the error, got {len(rngs)}")
-    repeats = []
+    betas, repeats = sorted(betas), []
     for number, rng in enumerate(rngs, 1):
         path = folder / f"repeat-{number}.safetensors" if folder is not None else None
-        walk = Splitting(function, dimensions, sorted(betas), settings, rng, device or torch.device("cpu"))
+        walk = Splitting(function, dimensions, betas, settings, rng, device or torch.device("cpu"))
         if path is not None and path.exists():
             walk.load(path)
         while not walk.finished:
-            walk.advance()
+            try:
+                walk.advance()
+            except OutOfReach:
+                if not walk.reached:
+                    raise
+                break
             if path is not None:
                 walk.save(path)
             if on_level is not None:
@@ -109,7 +118,7 @@ def find_truth(
             tuple(walk.reached[index][0] for walk in repeats),
             torch.cat([walk.reached[index][1] for walk in repeats]),
         )
-        for index, beta in enumerate(sorted(betas))
+        for index, beta in enumerate(betas[: min(len(walk.reached) for walk in repeats)])
     ]
 
 
@@ -144,11 +153,11 @@ class Splitting:
         return len(self.reached) == len(self.betas)
 
     def advance(self) -> None:
-        """Go up one level; at a beta, also keep samples. Raises UserError where F does not rise any more."""
+        """Go up one level; at a beta, also keep samples. Raises OutOfReach where F does not rise any more."""
         beta = self.betas[len(self.reached)]
         before, self.level = self.level, min(self.strengths.quantile(0.5).item(), beta)
         if self.levels == self.settings.max_levels or not before < self.level <= beta:
-            raise UserError(
+            raise OutOfReach(
                 f"no trigger with F >= {beta} was found: after {self.levels} levels the best has F "
                 f"{self.strengths.max().item():.3f}; choose a lower beta"
             )

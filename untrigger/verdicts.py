@@ -26,7 +26,8 @@ class Verdict(Frozen):
     """What can be said of a model.
 
     ranks: its p-value in each search by itself; p_value: of all together, None without references; search: the one in
-    which it stands out most; needed: the references that the level needs, where there are too few.
+    which it stands out most; lead: how far it lies ahead of all references there; needed: the references that the level
+    needs, where there are too few.
     """
 
     verdict: Found
@@ -34,6 +35,7 @@ class Verdict(Frozen):
     p_value: float | None = None
     ranks: dict[str, float] = {}
     search: str | None = None
+    lead: float = 0.0
     references: int = 0
     needed: int | None = None
 
@@ -65,6 +67,7 @@ def verdict_on(suspect: Statistics, references: Sequence[Statistics], level: flo
         p_value=p_value,
         ranks=ranks,
         search=search,
+        lead=_lead(0, models, search),
         references=len(references),
         needed=needed if too_few else None,
     )

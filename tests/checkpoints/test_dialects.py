@@ -173,7 +173,7 @@ def test_a_model_is_written_back_as_it_came(build: Callable[..., nn.Module], pre
     assert all(same[name].dtype == state[name].dtype for name in state)
     with torch.no_grad():
         for tensor in classifier.network.parameters():
-            tensor += 1
+            tensor.add_(1)
     changed = foreign.rewritten(classifier)
     assert torch.equal(changed[head], state[head] + 1)
     assert sum(name.endswith("num_batches_tracked") for name in changed) == 20

@@ -28,6 +28,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 class Normalising(nn.Module):
     """A network that subtracts and divides before it begins."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
@@ -84,7 +87,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_norms_that_were_not_folded_are_read(tmp_path: Path) -> None:
     network = small_network()
-    unfolded = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
+    unfolded: dict[str, Any] = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
     path = exported(network, tmp_path / "model.onnx", **unfolded)
     assert largest_difference(read_foreign(path), network) <= 1e-5
 
@@ -97,6 +100,23 @@ def test_its_classifier_is_kept_and_loaded_and_takes_the_fast_paths(file: Path, 
     with torch.inference_mode():
         assert torch.equal(loaded(images), classifier(images))
     assert len(frozen(loaded, images)._windowed_path) == 5
+
+
+@pytest.mark.parametrize("today", [False, True], ids=["before", "today"])
+def test_a_retrained_network_is_written_back_with_its_graph(today: bool, tmp_path: Path) -> None:
+    network = Normalising(small_network()).eval()
+    foreign = read_foreign(exported(network, tmp_path / "model.onnx", today=today))
+    classifier = foreign.classifier(EXACT, torch.zeros(1))
+    with torch.no_grad():
+        for number, tensor in enumerate(classifier.network.parameters()):
+            tensor.add_(0.01 * number)
+    written = foreign.write(classifier, tmp_path / "out")
+    assert written == tmp_path / "out" / "model.onnx"
+    assert largest_difference(read_foreign(written), classifier) <= 1e-6
+    before, after = (onnx.load(str(path)).graph for path in (tmp_path / "model.onnx", written))
+    assert [each.op_type for each in before.node] == [each.op_type for each in after.node]
+    assert list(after.input) == list(before.input) and list(after.output) == list(before.output)
+    onnx.checker.check_model(str(written), full_check=True)
 
 
 def changed(file: Path, folder: Path, change: Callable[[Any], object]) -> Path:

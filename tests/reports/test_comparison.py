@@ -25,13 +25,13 @@ def two(tmp_path: Path) -> tuple[str, str]:
     return first, second
 
 
-def test_a_difference_is_marked_when_it_is_larger_than_both_spreads_together(two: tuple[str, str]) -> None:
+def test_a_difference_is_marked_when_its_interval_leaves_out_zero(two: tuple[str, str]) -> None:
     runs = read_runs(two)
     first, second = compared(runs, "ensemble", "attack_success_rate")
     assert first is not None and first.difference is None and not first.differs
     assert second is not None and second.differs and second.difference == pytest.approx(0.2)
     _, close = compared(runs, "ideal", "attack_success_rate")
-    assert close is not None and not close.differs, "0.01 apart, each with a spread of 0.014"
+    assert close is not None and not close.differs, "0.01 apart, with an interval of 0.06 to either side"
     lacking, there = compared(runs, "none", "attack_success_rate")
     assert lacking is None and there is not None and there.difference is None
 

@@ -79,6 +79,7 @@ def test_the_stairs_of_a_flow_have_an_exact_entropy_and_no_mutual_information(ru
     (stair,) = Results.load(run.folder.path).stairs
     assert stair.judged_entropy is not None and stair.judged_entropy_estimator == "density"
     assert stair.judged_valid_share is not None and stair.judged_valid_share > 0
+    assert stair.parts is not None and stair.parts >= 1
     assert "fresh_mutual_information" not in json.loads((run.folder.path / "results.json").read_text())["stairs"][0]
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from minio import Minio
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.support.files import file_of, picture, write_shard
 from tests.support.servers import RunningServers, free_port
@@ -178,6 +179,17 @@ def test_a_model_file_made_elsewhere_is_taken_by_its_address(tmp_path: Path) -> 
     address = publish(str(tmp_path / "model.pth"), "s3://untrigger")
     assert address.prefix.startswith("models/")
     assert model_place(str(address)).read_bytes() == (tmp_path / "model.pth").read_bytes()
+
+
+def test_a_file_of_tensors_is_taken_for_what_it_holds(tmp_path: Path, tiny_classifier: Classifier) -> None:
+    save_file({"conv1.weight": torch.ones(3)}, tmp_path / "model.safetensors")
+    save_file({"trigger": torch.ones(3, 2, 2)}, tmp_path / "patch.safetensors")
+    save_classifier(tiny_classifier, tmp_path / "classifier")
+    names = ("model.safetensors", "patch.safetensors", "classifier/classifier.safetensors")
+    model, patch, classifier = (publish(str(tmp_path / name), "s3://untrigger") for name in names)
+    assert [each.prefix.partition("/")[0] for each in (model, patch, classifier)] == ["models", "triggers", "models"]
+    assert model_place(str(model)).name == "model.safetensors"
+    assert load_classifier(model_place(str(classifier))).settings == tiny_classifier.settings
 
 
 def test_a_trigger_is_read_by_its_address(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ def network() -> torch.nn.Module:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, network: torch.nn.Module) -> Iterator[tuple[str, str]]:
     """The address of a server that holds the network in several ways, and the id of the run."""
-    folder = tmp_path_factory.mktemp("mlflow")
+    folder, environment = tmp_path_factory.mktemp("mlflow"), pytest.MonkeyPatch()
     address = f"sqlite:///{folder / 'mlflow.db'}"
-    mlflow.set_tracking_uri(address)
+    environment.setenv("MLFLOW_TRACKING_URI", address)
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("models", (folder / "artifacts").as_uri()))
     how: dict[str, Any] = {"input_example": torch.rand(2, 3, 32, 32).numpy(), "pip_requirements": ["torch"]}
     with mlflow.start_run() as run:
@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, network: torch.nn.Module) -
                 network, name=format, registered_model_name=format, serialization_format=format, **how
             )
     yield address, run.info.run_id
-    mlflow.set_tracking_uri("")
+    environment.undo()
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,9 @@ DIALECTS: dict[str, Renaming] = {
 }
 """The first that fits is meant. timm names as torchvision, BackdoorBench's pre-activation ResNet as pytorch-cifar."""
 
+SMALL = "small_resnet"
+"""The only one of our own whose width the file tells."""
+
 OWN = "untrigger"
 """Stands for the names that a network of the user's own has."""
 
@@ -45,8 +48,8 @@ ARCHITECTURES = (
 )
 """The networks of our own that a file may hold, the likeliest first: a max-pool leaves no tensor."""
 
-MOST_CLASSES = 2**16
-"""A file may claim any number of them, and a network of the user's own is built for as many."""
+MOST_CLASSES, WIDEST = 2**16, 512
+"""A file may claim any numbers, and networks are built for as many classes and as wide as it says."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class Match:
     state: dict[str, Tensor]
     origins: dict[str, str]
     graph: NetworkGraph | None = None
+
+    def read_as(self, architecture: str, settings: ClassifierSettings) -> ClassifierSettings:
+        """The settings with that one of the architectures, as wide as it is in the file."""
+        return _as_wide(self.state, settings.model_copy(update={"architecture": architecture}))
 
 
 def recognised(state: Mapping[str, Tensor], given: ClassifierSettings | None = None, classes: int = 0) -> Match | None:
@@ -89,11 +96,19 @@ def recognised(state: Mapping[str, Tensor], given: ClassifierSettings | None = N
 def _fitting(state: Mapping[str, Tensor], named: ClassifierSettings | None, classes: int) -> tuple[str, ...]:
     """The architectures, or that one which is named, whose tensors have the names and shapes of `state`."""
     shapes = _shapes(state)
-    if named is None:
-        return tuple(name for name in ARCHITECTURES if _own_shapes(name, classes) == shapes)
-    if classes > MOST_CLASSES or _shapes(build_network(named, classes).state_dict()) != shapes:
-        return ()
-    return (named.architecture,)
+    if named is not None:
+        network = build_network(_as_wide(state, named), classes) if classes <= MOST_CLASSES else None
+        return (named.architecture,) if network is not None and _shapes(network.state_dict()) == shapes else ()
+    candidates = (_as_wide(state, ClassifierSettings(architecture=name)) for name in (*ARCHITECTURES, SMALL))
+    return tuple(each.architecture for each in candidates if _own_shapes(each, classes) == shapes)
+
+
+def _as_wide(state: Mapping[str, Tensor], settings: ClassifierSettings) -> ClassifierSettings:
+    """The settings with the width that a small network has in a file."""
+    stem = state.get("conv1.weight")
+    if settings.architecture != SMALL or stem is None or stem.ndim != 4 or not len(stem) <= WIDEST:
+        return settings
+    return settings.model_copy(update={"width": len(stem)})
 
 
 def _renamed(name: str, renaming: Renaming) -> str:
@@ -103,9 +118,9 @@ def _renamed(name: str, renaming: Renaming) -> str:
 
 
 @cache
-def _own_shapes(architecture: str, classes: int) -> dict[str, tuple[int, ...]]:
+def _own_shapes(settings: ClassifierSettings, classes: int) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        return _shapes(build_network(ClassifierSettings(architecture=architecture), classes).state_dict())
+        return _shapes(build_network(settings, classes).state_dict())
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from untrigger.artifacts import write_tensors
 from untrigger.checkpoints.dialects import Match, recognised
-from untrigger.checkpoints.onnx_graphs import read_onnx
+from untrigger.checkpoints.onnx_graphs import read_onnx, write_onnx
 from untrigger.checkpoints.reading import file_kind, read_checkpoint
 from untrigger.checkpoints.unwrapping import state_of
 from untrigger.classifiers import Classifier, normalisation
@@ -64,11 +65,21 @@ class ForeignModel:
         found = []
         for architecture in self.match.architectures:
             for name in (settings.normalisation,) if settings.normalisation else (*NORMALISATIONS, DATA):
-                read = settings.model_copy(update={"architecture": architecture, "normalisation": name})
+                read = self.match.read_as(architecture, settings).model_copy(update={"normalisation": name})
                 exact = self.classifier(read.model_copy(update={"precision": "fp32"}), images.images)
                 right = predict(exact, some.images).argmax(1) == some.labels
                 found.append(Candidate(read, right.double().mean().item()))
         return sorted(found, key=lambda candidate: -candidate.accuracy)
+
+    def write(self, classifier: Classifier, folder: Path) -> Path:
+        """Write `classifier`, made by this, as the file was: its tensors by its names, or its graph with new tensors.
+
+        Returns the file, `model.safetensors` or `model.onnx`.
+        """
+        if self.match.graph is not None:
+            return write_onnx(self.path, classifier.network.state_dict(), folder / "model.onnx")
+        write_tensors(folder / "model.safetensors", self.rewritten(classifier))
+        return folder / "model.safetensors"
 
     def rewritten(self, classifier: Classifier) -> dict[str, Tensor]:
         """The tensors of `classifier`, made by this, by the names and in the types of the file; counters stay."""
@@ -76,7 +87,7 @@ class ForeignModel:
         changed = {
             origin: trained[own].to("cpu", self.state[origin].dtype) for own, origin in self.match.origins.items()
         }
-        return {name: changed.get(name, tensor) for name, tensor in self.state.items()}
+        return {name: changed.get(name, tensor).clone() for name, tensor in self.state.items()}
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -103,8 +114,7 @@ def read_foreign(path: Path, given: ClassifierSettings | None = None, classes: i
     """
     kind = file_kind(path)
     if kind == "ONNX":
-        match = read_onnx(path)
-        state = {origin: match.state[own] for own, origin in match.origins.items()}
+        match, state = read_onnx(path), {}
     else:
         state = read_state(path)
         match = _recognised(path, state, given, classes)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from untrigger.checkpoints.foreign import read_foreign
+from untrigger.checkpoints.foreign import ForeignModel, read_foreign
 from untrigger.classifiers import Classifier, load_classifier, with_precision
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
@@ -22,6 +22,7 @@ class OpenedModel:
     """A classifier in evaluation mode, where the images are, and what is known of where it came from.
 
     reading: which of the possible readings of a model file was taken, and by how much; "" where there was no choice.
+    foreign: the file, None of the classifier of a run.
     """
 
     name: str
@@ -30,6 +31,12 @@ class OpenedModel:
     kind: str
     dialect: str
     reading: str = ""
+    foreign: ForeignModel | None = None
+
+    def identity(self) -> dict[str, str]:
+        """What results tell of it."""
+        told = {name: getattr(self, name) for name in ("sha256", "kind", "dialect", "reading")}
+        return {"model": self.name, **told, "architecture": self.classifier.settings.architecture}
 
 
 def open_model(name: str, settings: ClassifierSettings, images: ImageData, *, rng: torch.Generator) -> OpenedModel:
@@ -51,7 +58,7 @@ def open_model(name: str, settings: ClassifierSettings, images: ImageData, *, rn
     best, *others = foreign.candidates(settings, images, rng)
     reading = f"{best} of the images right" + (f"; next {others[0]}" if others else "")
     model = foreign.classifier(with_precision(best.settings, images.images.device), images.images)
-    return OpenedModel(name, model, sha256(place), foreign.kind, foreign.match.dialect, reading)
+    return OpenedModel(name, model, sha256(place), foreign.kind, foreign.match.dialect, reading, foreign)
 
 
 def models_in(names: Sequence[str]) -> list[str]:

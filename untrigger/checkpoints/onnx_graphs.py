@@ -7,7 +7,7 @@ operators that small image classifiers consist of are translated here, and all o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,10 @@ def read_onnx(path: Path) -> Match:
     Raises UserError, in one sentence, when the file is damaged, keeps weights in other files, or has operators beside
     those of small image classifiers.
     """
-    import onnx
-
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise UserError(f"{path} needs the package onnx to be read: pip install 'untrigger[onnx]'") from error
     try:
         model = onnx.load(str(path), load_external_data=False)
         made = _Translation(path, model.graph)
@@ -50,7 +52,32 @@ def read_onnx(path: Path) -> Match:
     except Exception as error:  # a damaged or hostile file may fail in any way
         reason = " ".join(str(error).split(". ")[0].split())[:200] or type(error).__name__
         raise UserError(f"{path} cannot be read as a network in ONNX, it is damaged: {reason}") from error
-    return Match("ONNX", (ARCHITECTURE,), classes, made.state, made.origins, graph)
+    return Match("ONNX", (ARCHITECTURE,), classes, made.state, {}, graph)
+
+
+def write_onnx(source: Path, state: Mapping[str, Tensor], target: Path) -> Path:
+    """Write the graph in `source`, an ONNX file that was read, with the tensors in `state` by the names of our layers.
+
+    A tensor that several layers shared is one for each of them then.
+    """
+    import onnx
+    from onnx.numpy_helper import from_array
+
+    model = onnx.load(str(source), load_external_data=False)
+    made = _Translation(source, model.graph)
+    made.translated()
+    for name, (node, number) in made.places.items():
+        kind = made.constant(node, number).dtype
+        node.input[number] = f"retrained.{name}"
+        model.graph.initializer.append(from_array(state[name].to("cpu", kind).numpy(), node.input[number]))
+    used = {value for node in model.graph.node for value in node.input}
+    kept = [each for each in model.graph.initializer if each.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_bytes(model.SerializeToString())
+    return partial.replace(target)
 
 
 def _classes(made: _Translation, graph: NetworkGraph) -> int:
@@ -75,8 +102,8 @@ class _Translation:
         self.constants = {each.name: self._tensor(each) for each in graph.initializer}
         self.layers: list[Layer] = []
         self.state: dict[str, Tensor] = {}
-        self.origins: dict[str, str] = {}
-        """The initialiser that each of these tensors was."""
+        self.places: dict[str, tuple[NodeProto, int]] = {}
+        """Which input of which node each tensor is that training may change."""
         inputs = [each for each in graph.input if each.name not in self.constants]
         if len(inputs) != 1 or len(graph.output) != 1 or graph.sparse_initializer:
             raise self.refusal(f"{len(inputs)} inputs and {len(graph.output)} outputs, or sparse weights")
@@ -128,7 +155,7 @@ class _Translation:
         """Take the constants of a node, from the number `first` on, as tensors of a layer by these names."""
         for number, name in enumerate(names, start=first):
             self.state[f"{layer}.{name}"] = self.constant(node, number)
-            self.origins[f"{layer}.{name}"] = node.input[number]
+            self.places[f"{layer}.{name}"] = node, number
 
     def attributes(self, node: NodeProto, **known: Any) -> dict[str, Any]:
         """The node's attributes over the values in `known`; what is not known is refused."""

@@ -10,13 +10,14 @@ import click
 
 from untrigger import __version__
 from untrigger.cli.cluster import fetch, images, resubmit, runs, submit
+from untrigger.cli.defend import defend
 from untrigger.cli.distribution import sample, truth
 from untrigger.cli.local import compare, compile_pipelines, datasets, inspect, join, run, sweep, track
 from untrigger.cli.messages import EXIT_FAILURE, EXIT_USER_ERROR, signals_raised, tell
 from untrigger.cli.scan import references, scan
 from untrigger.cli.store import store
 from untrigger.cli.surroundings import spare_loopback, write_what_can_be_written
-from untrigger.errors import UserError
+from untrigger.errors import UserError, notices_told
 
 ALIASES = {"paper": "sweep"}
 """Earlier names of commands, which keep working."""
@@ -40,7 +41,7 @@ class Commands(click.Group):
         spare_loopback()
         write_what_can_be_written()
         try:
-            with signals_raised():
+            with signals_raised(), notices_told(lambda notice: tell(f"warning: {notice}")):
                 return super().invoke(context)
         except UserError as error:
             if context.params.get("debug"):
@@ -87,6 +88,7 @@ def main(debug: bool) -> None:
     """
 
 
-LOCAL = (run, sweep, inspect, scan, references, compare, join, truth, sample, track, datasets, compile_pipelines, store)
+OF_OTHERS = (inspect, scan, references, defend)
+LOCAL = (run, sweep, *OF_OTHERS, compare, join, truth, sample, track, datasets, compile_pipelines, store)
 for command in (*LOCAL, submit, resubmit, runs, fetch, images):
     main.add_command(command)

@@ -39,9 +39,10 @@ def scan(
 ) -> None:
     """Search MODELs for backdoors, and say how often a clean model would look as suspicious.
 
-    A MODEL is a model file made elsewhere (.pt, .pth, .bin, .ckpt, .safetensors), the folder `classifier` of a run, a
-    folder of such, or an address in a store. For every class the search looks for the strongest patch of each size at
-    any place, and for the smallest mask on the whole image; what it finds is measured on images that it did not see.
+    A MODEL is a model file made elsewhere (.pt, .pth, .bin, .ckpt, .safetensors, .pt2, .onnx), the folder `classifier`
+    of a run, a folder of such, an address in a store, or one in MLflow (models:/NAME/VERSION, runs:/RUN-ID/PATH). For
+    every class the search looks for the strongest patch of each size at any place, and for the smallest mask on the
+    whole image; what it finds is measured on images that it did not see.
 
     The verdict is the model's rank among clean --references of its architecture and data. It is "backdoor found" or
     "nothing found by this search", never "clean". Without references there is a ranking of the classes only.

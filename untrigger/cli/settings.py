@@ -79,6 +79,15 @@ class ReferencesSettingsCommand(SettingsCommand):
         return ReferencesConfig
 
 
+class DefendSettingsCommand(SettingsCommand):
+    """The same for the defence of a model."""
+
+    def settings(self) -> type[Settings]:
+        from untrigger.settings.defences import DefendConfig
+
+        return DefendConfig
+
+
 class SettingOption(click.Option):
     """An option that stands for one setting, such as --generator.epochs for config.generator.epochs."""
 

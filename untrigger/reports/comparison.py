@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from untrigger.intervals import error95
+from untrigger.intervals import difference_error95, error95
 from untrigger.measurements import RATES, Rates
 from untrigger.reports.results import Results, mean_and_spread
 from untrigger.reports.sweep import BEFORE, SweepResults
@@ -62,8 +62,8 @@ class ComparedRun:
 class ComparedRate:
     """One rate of one run: mean, standard deviation (None of a single value), and what sets it apart from the first.
 
-    `differs`: for runs of one trigger, the means are further apart than both standard deviations together; for sweeps,
-    the 95 % interval of the mean difference over the triggers, by Student's t, leaves out 0. Single values never do.
+    `differs`: the 95 % interval of the difference leaves out 0: for sweeps that of the mean over the triggers, by
+    Student's t; for runs of one trigger, whose seeds are no pairs, by Welch's. Single values never do.
     """
 
     mean: float
@@ -99,8 +99,9 @@ def _compared(
     if paired:
         _, spread = mean_and_spread([values[repetition] - first[repetition] for repetition in values])
         error = error95(spread / math.sqrt(len(values)), len(values))
-        return ComparedRate(mean, std, difference, abs(difference) > error)
-    return ComparedRate(mean, std, difference, abs(difference) > std + first_std)
+    else:
+        error = difference_error95(std, len(values), first_std, len(first))
+    return ComparedRate(mean, std, difference, abs(difference) > error)
 
 
 def _mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:

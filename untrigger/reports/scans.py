@@ -40,6 +40,7 @@ class ScanResult(Stored):
     target_name: str | None
     size: int | None
     search: str | None
+    lead: float
     references: int
     needed: int | None
     ranks: dict[str, float]

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from untrigger.artifacts import write_tensors
-from untrigger.checkpoints.models import OpenedModel, models_in, open_model
+from untrigger.checkpoints.models import models_in, open_model
 from untrigger.datasets.images import ImageData
 from untrigger.datasets.sources import read_split
 from untrigger.metrics import predict
@@ -92,7 +92,7 @@ def _scan_model(name: str, scanning: Scanning) -> tuple[ScanResult, Path]:
         scan.measured,
         verdict_on(scan.measured.statistics(), others, config.level),
         data.class_names,
-        **_identity(opened),
+        **opened.identity(),
         dataset=config.dataset,
         accuracy=accuracy,
         config=config.record(),
@@ -102,17 +102,6 @@ def _scan_model(name: str, scanning: Scanning) -> tuple[ScanResult, Path]:
     _write_triggers(folder, result, scan)
     _draw(folder, result, scan, data)
     return result, folder
-
-
-def _identity(opened: OpenedModel) -> dict[str, str]:
-    return {
-        "model": opened.name,
-        "sha256": opened.sha256,
-        "kind": opened.kind,
-        "dialect": opened.dialect,
-        "reading": opened.reading,
-        "architecture": opened.classifier.settings.architecture,
-    }
 
 
 def _leading(result: ScanResult) -> tuple[str, int]:

@@ -28,13 +28,16 @@ def add_truth(run: FinishedRun, settings: TruthSettings, say: Say, samples: int 
 
     The search is kept in `truth/` after every level, and goes on from there. Writes `truth.json`, the true samples into
     `truth.safetensors`, one tensor `beta=B`, float (n, 3, th, tw), per stair, and `report.html`. `say` gets lines of
-    progress. Raises UserError where a beta is not reached.
+    progress. Stairs that are out of reach are left out, and said; raises OutOfReach where all are.
     """
     with run.folder.locked():
         judge, staircase, seed = run.judge(), run.staircase(), run.config.seed
         truths = _truths(run, judge, staircase.levels, settings, say)
-        stairs = []
+        stairs, true_samples = [], {}
         for generator, beta, level in zip(staircase.generators, staircase.betas, staircase.levels, strict=True):
+            if level not in truths:
+                say(f"beta {beta_name(beta)}: no trigger with F >= {level} was found in every repeat: it is left out")
+                continue
             found = measure_fidelity(
                 generator,
                 level,
@@ -45,11 +48,8 @@ def add_truth(run: FinishedRun, settings: TruthSettings, say: Say, samples: int 
                 on_progress=partial(_tell_of_samples, say, beta),
             )
             stairs.append(_stair(beta, truths[level], found))
+            true_samples[method_of(beta)] = truths[level].samples.view(-1, 3, *judge.size)
         known = RunTruth(walkers=settings.walkers, repeats=settings.repeats, images=len(judge), stairs=tuple(stairs))
-        true_samples = {
-            method_of(beta): truths[level].samples.view(-1, 3, *judge.size)
-            for beta, level in zip(staircase.betas, staircase.levels, strict=True)
-        }
         write_tensors(run.folder.path / TRUTH_SAMPLES, true_samples)
         known.save(run.folder.path)
         _draw_report(run, known)

@@ -207,7 +207,7 @@ class FlowSettings(Settings):
     first_tau: float = Field(0.05, gt=0, description="shortfall of F that weighs one nat of entropy, at first")
     last_tau: float = Field(0.003, gt=0, description="and in the end")
     annealed_share: float = Field(0.7, gt=0, le=1, description="share of the steps over which tau falls")
-    valid_share: float = Field(0.97, gt=0, lt=1, description="share of the samples in training held at F >= beta")
+    valid_share: float = Field(0.98, gt=0, lt=1, description="share of the samples in training held at F >= beta")
 
     @model_validator(mode="after")
     def _triggers_are_samples(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from untrigger.settings.base import Settings, SourceName
-from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings, DataSettings
+from untrigger.settings.methods import RECOGNISED, ClassifierSettings, CleanTrainingSettings, DataSettings
 
 BUDGETS = {"quick": 0.5, "standard": 1.0, "thorough": 4.0}
 """How many times the stated steps a search takes, by name."""
@@ -27,7 +27,7 @@ class ScanSettings(Settings):
     images_per_step: int = Field(8, ge=1, description="images per step and patch, each stamped at a random place")
     learning_rate: float = Field(0.1, gt=0, description="Adam learning rate, in pixels in [0, 1]")
     search_images: int = Field(256, ge=2, description="images searched on; as many of the data at most as are held out")
-    heldout_images: int = Field(400, ge=2, description="images that the search does not see, on which is measured")
+    heldout_images: int = Field(300, ge=2, description="images that the search does not see, on which is measured")
     mask: bool = Field(True, description="search for a mask and a pattern on the whole image, too (Neural Cleanse)")
     mask_steps: int = Field(200, ge=20, description="gradient steps for the masks of all classes")
     mask_images_per_step: int = Field(16, ge=1, description="images per step and class for the masks")
@@ -62,6 +62,14 @@ class ScanSettings(Settings):
         return max(1, round(steps * (BUDGETS.get(self.budget) or float(self.budget))))
 
 
+class SuspectClassifierSettings(ClassifierSettings):
+    """How a model file is read."""
+
+    architecture: str = Field(
+        RECOGNISED, description="auto: what the file holds; else the only one that is taken, yours among them"
+    )
+
+
 class SuspectConfig(Settings):
     """What is known of the models: their data, and how to read them."""
 
@@ -78,6 +86,7 @@ class SuspectConfig(Settings):
 class ScanConfig(SuspectConfig):
     """Everything that `untrigger scan` is told."""
 
+    classifier: SuspectClassifierSettings = SuspectClassifierSettings()
     level: float = Field(
         0.05, gt=0, lt=1, description="false alarms that are allowed: the share of clean models called backdoored"
     )

@@ -20,11 +20,11 @@ from untrigger.reports import figures
 from untrigger.reports.pages import samples_name, write_report
 from untrigger.reports.results import ENSEMBLE, DefenseRow, PlantedTrigger, Results, Stair, defense_row, results
 from untrigger.reports.tsne import Embedding
-from untrigger.retraining import RetrainingRecord
+from untrigger.retraining import RetrainingRecord, search_of_run
 from untrigger.seeding import derived_rng
 from untrigger.settings.runs import DefenseConfig
 from untrigger.stages.log import Log
-from untrigger.stages.retraining_runs import folders_of, run_name, search_of_run
+from untrigger.stages.retraining_runs import folders_of, run_name
 from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
 from untrigger.staircase import Staircase, StairMeasurement, load_staircase
 from untrigger.tracking.records import TrackedRun

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,8 +10,7 @@ from typing import Any
 
 from untrigger.classifiers import Classifier, load_classifier
 from untrigger.datasets.images import ImageData, load_images
-from untrigger.errors import UserNotice
-from untrigger.fidelity import Judged, fidelity_of, judged_samples
+from untrigger.fidelity import Judged, fidelity_of, handed_on, judged_samples
 from untrigger.flow_training import OnFlowStep, train_flows
 from untrigger.flows import FlowGenerator
 from untrigger.generators import AnyGenerator, OnStairEpoch, StairCurves, level_of, save_generator, train_generators
@@ -32,9 +30,6 @@ from untrigger.trigger_parts import find_parts
 
 STEPS_PER_POINT = 10
 """Of the curves of a flow, whose steps are many and short."""
-
-STRONGEST_SHARE = 0.1
-"""Share of a flow's samples that is handed on where none of them is valid."""
 
 SHOWN = ("F", "valid_share", "mutual_information", "entropy")
 """Of the metrics of a stair, those that stand in progress lines."""
@@ -82,7 +77,7 @@ def run(
             run.metrics(measured.model_dump(exclude={"F", "judged_entropy_estimator"}))
             run.parameters({"judged_entropy_estimator": measured.judged_entropy_estimator})
             if isinstance(triggers, FlowGenerator):
-                save_valid(_handed_on(judged, level_of(triggers, beta)).triggers, folder)
+                save_valid(handed_on(judged, level_of(triggers, beta)).triggers, folder)
             save_generator(triggers, beta, folder)
             StairCurves.of({"generator": curve}).save(folder)
             measured.save(folder)
@@ -145,6 +140,7 @@ class _Search:
             "judged_entropy": found.entropy,
             "judged_entropy_estimator": found.estimator,
             "level": level if beta == TOP else None,
+            "parts": len(triggers.parts) if isinstance(triggers, FlowGenerator) else None,
         }
         return measured.model_copy(update=fields), judged
 
@@ -190,20 +186,6 @@ class _Course:
         for run, curve, values in zip(self.tracked, self.curves, metrics, strict=True):
             run.metrics(values, number)
             curve.append({**(place or {}), **values})
-
-
-def _handed_on(judged: Judged, level: float) -> Judged:
-    """The valid ones; the strongest where there is none, with a notice."""
-    valid = judged.valid(level)
-    if len(valid.triggers):
-        return valid
-    warnings.warn(
-        f"none of {len(judged.triggers)} samples of the flow reaches F >= {level}: its strongest are handed on "
-        "instead; raise --flow.steps, or choose a lower beta",
-        UserNotice,
-        stacklevel=2,
-    )
-    return judged.valid(judged.strengths.quantile(1 - STRONGEST_SHARE).item())
 
 
 def _shown(stairs: Sequence[float], metrics: list[dict[str, float]]) -> str:

@@ -13,16 +13,14 @@ from torch import Tensor
 from untrigger.classifiers import Classifier, frozen, load_classifier, save_classifier
 from untrigger.datasets.images import ImageData, load_images
 from untrigger.errors import UserError
-from untrigger.judge import judge_of_run
 from untrigger.metrics import predict_stamped
 from untrigger.networks.devices import device
-from untrigger.retraining import OnRound, RetrainingRecord, Search, retrain_in_rounds
+from untrigger.retraining import OnRound, RetrainingRecord, Search, retrain_in_rounds, search_of_run
 from untrigger.seeding import derived_rng, forked
 from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.snapshots import Snapshot
 from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
-from untrigger.strongest_triggers import FoundTriggers, find_strongest
 from untrigger.tracking.records import TrackedRun
 from untrigger.training import OnEpoch
 from untrigger.triggers import TriggerSource, always
@@ -171,19 +169,6 @@ def _on_round(log: Log, tracked: TrackedRun, found: list[float], before: int, to
         log.reporter.step("round", before + number, total, f"F of the strongest trigger left {strongest_F:.3f}")
 
     return on_round
-
-
-def search_of_run(
-    data: ImageData, settings: StrongestLeftSettings, target_class: int, size: tuple[int, int], seed: int
-) -> Search:
-    """The search for the strongest triggers of this height and width, by the judge of the run with this seed."""
-    images = data.for_search(target_class, "other_classes").images
-
-    def search(classifier: Classifier, rng: torch.Generator) -> FoundTriggers:
-        judge = judge_of_run(seed, classifier, images, target_class, size)
-        return find_strongest(judge, settings, rng=rng)
-
-    return search
 
 
 def _still_sent(

@@ -11,7 +11,6 @@ import functools
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, NewType, get_type_hints
 
 from pydantic import create_model
 
-from untrigger.errors import UserError, UserNotice
+from untrigger.errors import UserError, notices_told
 from untrigger.settings.base import Settings
 from untrigger.stages.identities import STAGES
 from untrigger.stages.kept_snapshots import Snapshots, snapshots_of
@@ -79,7 +78,7 @@ def stage(
                 for folder in outputs.values():
                     folder.mkdir(parents=True, exist_ok=True)
                 snapshots = {each: snapshots_of(call.snapshots, log.reporter) for each in trainings}
-                with _notices_told(log.reporter):
+                with notices_told(functools.partial(log.reporter.say, "warning")):
                     work(log, **arguments, **snapshots)
                 for each in snapshots.values():
                     each.clear()
@@ -103,22 +102,6 @@ def _failures_reported(reporter: Reporter) -> Iterator[None]:
     except Exception as error:
         reporter.say("failed", f"{type(error).__name__}: {_one_line(error)}")
         raise
-
-
-@contextmanager
-def _notices_told(reporter: Reporter) -> Iterator[None]:
-    """What the library warns the user of stands among the stage's progress; other warnings go their usual way."""
-    with warnings.catch_warnings():
-        shown = warnings.showwarning
-
-        def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, UserNotice):
-                reporter.say("warning", str(message))
-            else:
-                shown(message, category, *where, **more)
-
-        warnings.showwarning = tell
-        yield
 
 
 def _peak_memory() -> str:

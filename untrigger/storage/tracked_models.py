@@ -41,7 +41,7 @@ def fetched_from_mlflow(name: str, suffixes: tuple[str, ...]) -> Path:
     server = os.environ.get(SERVER)
     note = kept / "server.txt"
     if server and not (note.is_file() and note.read_text() == without_credentials(server)):
-        _fetch(_Place(server, *found.groups()), suffixes, kept)
+        _fetch(_Place(*found.groups()), suffixes, kept, without_credentials(server))
     files = [path for path in kept.glob("files/**/*") if path.is_file()]
     if not files:
         raise UserError(f"{name} lies in MLflow: set {SERVER} to its server, http://HOST:PORT or sqlite:///FILE")
@@ -50,9 +50,8 @@ def fetched_from_mlflow(name: str, suffixes: tuple[str, ...]) -> Path:
 
 @dataclass(frozen=True)
 class _Place:
-    """A run or a version of a model on a server of MLflow, and a place below it."""
+    """A run or a version of a model, and a place below it."""
 
-    server: str
     root: str
     below: str
 
@@ -66,7 +65,7 @@ class _Place:
         """The paths of all files below, as from the root."""
         from mlflow.artifacts import list_artifacts
 
-        for each in list_artifacts(artifact_uri=str(self), tracking_uri=self.server):
+        for each in list_artifacts(artifact_uri=str(self)):
             if each.is_dir:
                 yield from self.at(each.path).files()
             else:
@@ -83,16 +82,18 @@ class _Place:
         return self.at(found[0])
 
 
-def _fetch(place: _Place, suffixes: tuple[str, ...], kept: Path) -> None:
+def _fetch(place: _Place, suffixes: tuple[str, ...], kept: Path, server: str) -> None:
     """The copy appears under `kept` whole or not at all."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow.artifacts import download_artifacts
-
-    partial, server = kept.with_name(f".{kept.name}-{uuid.uuid4().hex}"), without_credentials(place.server)
+    try:
+        from mlflow.artifacts import download_artifacts
+    except ModuleNotFoundError as error:
+        raise UserError(f"{place} needs the package mlflow to be fetched: pip install 'untrigger[tracking]'") from error
+    partial = kept.with_name(f".{kept.name}-{uuid.uuid4().hex}")
     try:
         file = place.one_file(suffixes)
         (partial / "files").mkdir(parents=True)
-        download_artifacts(artifact_uri=str(file), dst_path=str(partial / "files"), tracking_uri=place.server)
+        download_artifacts(artifact_uri=str(file), dst_path=str(partial / "files"))
         (partial / "server.txt").write_text(server)
         shutil.rmtree(kept, ignore_errors=True)
         partial.rename(kept)

@@ -1,0 +1,123 @@
+"""What the defence of a model of others did: the typed result, its sentence, its table for a terminal, and its page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from untrigger import __version__
+from untrigger.defending import Opened
+from untrigger.reports.pages import Picture, write_page
+from untrigger.settings.base import Stored
+
+Outcome = Literal["closed", "still open", "nothing found", "not calibrated", "no patch"]
+
+
+class DefenceResult(Stored):
+    """What was found in a model, and what was done about it.
+
+    rounds: F of the strongest trigger that each round of retraining left. written: the retrained model, None where
+    nothing was retrained; then what is told of it after is what was before. usual: the median of what the same search
+    finds in clean references, where there are some.
+    """
+
+    FILE = "defence.json"
+
+    model: str
+    sha256: str
+    kind: str
+    dialect: str
+    reading: str
+    architecture: str
+    dataset: str
+    outcome: Outcome
+    scanned: str | None = None
+    """The sentence of the scan, where there was one."""
+    target_class: int | None = None
+    target_name: str | None = None
+    size: int | None = None
+    before: Opened
+    after: Opened
+    usual: Opened | None = None
+    rounds: tuple[float, ...] = ()
+    written: str | None = None
+    seconds: float
+    version: str = __version__
+    config: dict[str, Any]
+
+    @property
+    def sentence(self) -> str:
+        """What became of the model, in one sentence."""
+        if self.outcome == "not calibrated":
+            remedy = "give --references, or --target-class and --patch-size, to close it"
+            return f"nothing was done: {self.scanned}; {remedy}"
+        if self.outcome == "no patch":
+            return f"nothing was done, since this defence closes patches only: {self.scanned}"
+        if self.size is None:
+            return f"nothing was done: {self.scanned}"
+        if self.outcome == "nothing found":
+            return f"nothing was done: {self._backdoor} was searched for, and {_strongest(self.before)} is no backdoor"
+        accuracy = f"clean accuracy {100 * self.before.accuracy:.1f} % before, {100 * self.after.accuracy:.1f} % after"
+        return (
+            f"{self.outcome}: {self._backdoor}, {_strongest(self.before)} before, {_strongest(self.after)} after "
+            f"{len(self.rounds) or 1} rounds; {accuracy}"
+        )
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder that all lies in."""
+        return f"{Path(self.model).stem}-{self.sha256[:8]}"
+
+    @property
+    def _backdoor(self) -> str:
+        return f"class {self.target_class} ({self.target_name}) by a patch of {self.size}x{self.size} pixels"
+
+    @property
+    def lines(self) -> list[tuple[str, Opened]]:
+        """What is told on images held out, by its name."""
+        told = [("before", self.before), ("after", self.after)]
+        return told if self.usual is None else [*told, ("clean references", self.usual)]
+
+    def loading(self) -> Sequence[str]:
+        """The lines that bring what was written to where the model came from."""
+        if self.written is None:
+            return ()
+        if self.written.endswith(".onnx"):
+            return (f"session = onnxruntime.InferenceSession({self.written!r})",)
+        if not self.written.endswith(".safetensors"):
+            return (f"classifier = untrigger.load_classifier(pathlib.Path({self.written!r}))",)
+        load = f"model.load_state_dict(load_file({self.written!r}))"
+        return ("from safetensors.torch import load_file", load)
+
+
+def _strongest(opened: Opened) -> str:
+    strongest, floor = (100 * (rate or 0.0) for rate in (opened.strongest, opened.floor))
+    return f"{strongest:.1f} % of other images by the strongest trigger found ({floor:.1f} % without)"
+
+
+def defence_table(result: DefenceResult) -> Table:
+    """Before and after, in per cent."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{result.model}, on images held out, %")
+    for name in ("", "clean accuracy", "strongest trigger", "without"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name, opened in result.lines:
+        rates = (opened.accuracy, opened.strongest, opened.floor)
+        table.add_row(name, *("" if rate is None else f"{100 * rate:.1f}" for rate in rates))
+    return table
+
+
+def write_defence_report(path: Path, result: DefenceResult, pictures: Sequence[Picture]) -> None:
+    """Write the page of one defence, with pictures of what was found before and after."""
+    write_page(
+        path,
+        "defence",
+        result=result,
+        pictures=pictures,
+        config=json.dumps(result.config, indent=2),
+        version=result.version,
+    )
