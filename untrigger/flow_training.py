@@ -24,7 +24,7 @@ WARM_UP_STEPS = 20
 STEADY_SHARE = 0.4
 """Share of the steps at the peak learning rate; from there it falls along a cosine."""
 
-CHOICES = (0.2, 0.3, 0.45, 0.6, 0.8)
+CHOICES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 """Shares of the steps after which the images that stand for all are chosen anew."""
 
 ADAPTED_FROM = 0.6
@@ -38,6 +38,9 @@ MARGIN_RATE = 0.5
 
 LEVEL_RISE, COME_ALONG = 0.015, 0.9
 """By how much the logit of a top stair's level rises in a step in which so large a share of the samples is valid."""
+
+RISEN_BY = 0.85
+"""Share of the steps after which it rises no more, and the flow spreads out again."""
 
 FIRST_LEVEL = 0.9
 """Of a top stair, until tau is small."""
@@ -152,7 +155,7 @@ class _FlowTraining:
         valid = (short <= 0).float().mean(2)
         self.worths += WORTH_RATE * (entropies.detach() - short.clamp_min(0).mean(2) / taus - self.worths)
         if done >= ADAPTED_FROM:
-            self._adapt(valid)
+            self._adapt(valid, rising=done < RISEN_BY)
         metrics = torch.stack(
             [strengths.mean(2), valid, entropies, taus.expand_as(valid), self.margins * taus], 2
         ).detach()
@@ -160,11 +163,12 @@ class _FlowTraining:
         metrics[:, :, 2] -= self._log_shares()  # the entropy of a mixture of what does not overlap
         return (shares[..., None] * metrics).sum(1)
 
-    def _adapt(self, valid: Tensor) -> None:
+    def _adapt(self, valid: Tensor, rising: bool) -> None:
         """Widen the margins by the share of samples that is missing; raise the level of a top stair that holds."""
         self.margins += MARGIN_RATE * (self.settings.valid_share - valid)
         risen = (self.levels.logit() + LEVEL_RISE).sigmoid()
-        self.levels = torch.where(self.top & (valid >= COME_ALONG).any(1), risen, self.levels)
+        come_along = (self._log_shares().exp() * valid).sum(1) >= COME_ALONG
+        self.levels = torch.where(self.top & come_along & rising, risen, self.levels)
 
     def _log_shares(self) -> Tensor:
         """The logarithm of the share of each part, (stairs, parts)."""
