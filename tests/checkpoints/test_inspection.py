@@ -59,12 +59,15 @@ class Hostile:
         return os.mkdir, (str(self.canary),)
 
 
-def test_of_a_runs_classifier_the_folder_is_asked_for(tiny_classifier: Classifier, tmp_path: Path) -> None:
+def test_the_weights_of_a_run_are_taken_with_their_description_and_refused_without(
+    tiny_classifier: Classifier, tmp_path: Path
+) -> None:
     save_classifier(tiny_classifier, tmp_path)
-    refused = inspect(tmp_path / "classifier.safetensors")
+    weights = tmp_path / "classifier.safetensors"
+    assert json.loads(inspect(weights, "--json").output)["kind"] == "run"
+    refused = inspect(weights.rename(tmp_path / "weights.safetensors"))
     assert (
-        refused.exit_code == 2
-        and f"a part of a classifier that a run left: give its folder, {tmp_path}" in refused.output
+        refused.exit_code == 2 and "a part of a classifier that a run left: give the folder with its" in refused.output
     )
 
 

@@ -99,7 +99,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if state is None:
         raise UserError(f"{path} holds no state dict: save torch.save(model.state_dict(), FILE)")
     if state.keys() >= {"mean", "std"} and any(name.startswith("network.") for name in state):
-        raise UserError(f"{path} is a part of a classifier that a run left: give its folder, {path.parent}")
+        raise UserError(f"{path} is a part of a classifier that a run left: give the folder with its classifier.json")
     return state
 
 
