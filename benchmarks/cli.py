@@ -149,7 +149,9 @@ def fidelity(
 @main.command()
 @click.argument("dataset", type=click.Choice(["digits", "cifar10"]))
 @click.option("--data", "address", metavar="NAME", help="Where the images are, as `run --dataset` takes them.")
-@click.option("--references", type=int, help="Clean networks to compare with.  [default: 99; cifar10: 19]")
+@click.option(
+    "--references", type=click.IntRange(min=1), help="Clean networks to compare with.  [default: 99; cifar10: 19]"
+)
 @click.option("--clean", type=int, help="Clean networks to judge.  [default: 40; cifar10: 20]")
 @click.option("--backdoored", type=int, help="Backdoored networks to judge.  [default: 40; cifar10: 20]")
 @click.option("--others", type=int, help="Networks of each kind that is reported apart.  [default: 5]")

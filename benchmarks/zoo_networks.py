@@ -35,7 +35,7 @@ PLANTED = 0.9
 
 ATTEMPTS = 8
 
-EPOCHS = 3
+EPOCHS = 2
 """Backdoored networks are trained so many times as long as clean ones, as planting takes longer than learning."""
 
 
