@@ -1,10 +1,12 @@
-"""What an error message may show."""
+"""What an error message may show, and where notices go."""
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
-from untrigger.errors import without_credentials
+from untrigger.errors import UserNotice, notices_told, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,11 @@ from untrigger.errors import without_credentials
 )
 def test_user_and_password_are_left_out_of_an_address(address: str, shown: str) -> None:
     assert without_credentials(address) == shown
+
+
+def test_notices_are_told_in_one_line_and_other_warnings_go_their_usual_way() -> None:
+    told: list[str] = []
+    with pytest.warns(DeprecationWarning, match="of a library") as others, notices_told(told.append):
+        warnings.warn("a stair is empty", UserNotice, stacklevel=1)
+        warnings.warn("of a library", DeprecationWarning, stacklevel=1)
+    assert told == ["a stair is empty"] and len(others) == 1

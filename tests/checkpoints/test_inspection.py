@@ -59,6 +59,18 @@ class Hostile:
         return os.mkdir, (str(self.canary),)
 
 
+def test_the_weights_of_a_run_are_taken_with_their_description_and_refused_without(
+    tiny_classifier: Classifier, tmp_path: Path
+) -> None:
+    save_classifier(tiny_classifier, tmp_path)
+    weights = tmp_path / "classifier.safetensors"
+    assert json.loads(inspect(weights, "--json").output)["kind"] == "run"
+    refused = inspect(weights.rename(tmp_path / "weights.safetensors"))
+    assert (
+        refused.exit_code == 2 and "a part of a classifier that a run left: give the folder with its" in refused.output
+    )
+
+
 def test_a_hostile_file_is_refused_with_status_2_and_does_nothing(tmp_path: Path) -> None:
     torch.save({"net": Hostile(tmp_path / "canary")}, tmp_path / "model.pt")
     result = inspect(tmp_path / "model.pt", "--json")

@@ -123,7 +123,6 @@ def test_the_lines_that_are_printed_load_the_model_where_it_came_from(
     result = defend(attack_result(backdoored, tmp_path / "model.pt"), dataset, *GIVEN, *BRIEFLY)
     told, sentence, behind = result.stdout.partition("class 0 (0-red) by a patch of 3x3 pixels")
     assert told and sentence, result.output
-    assert "warning: none of 50 samples of the flow reaches F" in result.stderr
     lines = [line.strip() for line in behind.splitlines() if line.startswith("  ")]
     mine = torch.nn.DataParallel(build_network(backdoored.settings, 3))
     exec("\n".join(lines), {"model": mine})
