@@ -59,15 +59,6 @@ class Hostile:
         return os.mkdir, (str(self.canary),)
 
 
-def test_of_a_runs_classifier_the_folder_is_asked_for(tiny_classifier: Classifier, tmp_path: Path) -> None:
-    save_classifier(tiny_classifier, tmp_path)
-    refused = inspect(tmp_path / "classifier.safetensors")
-    assert (
-        refused.exit_code == 2
-        and f"a part of a classifier that a run left: give its folder, {tmp_path}" in refused.output
-    )
-
-
 def test_a_hostile_file_is_refused_with_status_2_and_does_nothing(tmp_path: Path) -> None:
     torch.save({"net": Hostile(tmp_path / "canary")}, tmp_path / "model.pt")
     result = inspect(tmp_path / "model.pt", "--json")

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,12 @@ def killed_and_resumed(config: Path, output: Path, moments: list[float], rng: ra
             kills += 1
         status = process.wait(LONGEST)
         assert status in ENDINGS and (status == 0 or moment < LONGEST), f"status {status}: {said(output)}"
-        wait_for(lambda ended=process.pid: not list(processes_of(ended)), 30)
+        wait_for(partial(_have_ended, process.pid), LONGEST)
     return kills
+
+
+def _have_ended(session: int) -> bool:
+    return not list(processes_of(session))
 
 
 def processes_of(session: int) -> Iterator[int]:

@@ -91,15 +91,10 @@ class ForeignModel:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The network's tensors in a model file by the names that they have there.
-
-    UserError when there are none, or when the file is one of ours, which says less than its folder.
-    """
+    """The network's tensors in a model file by the names that they have there; UserError when there are none."""
     state = state_of(read_checkpoint(path))
     if state is None:
         raise UserError(f"{path} holds no state dict: save torch.save(model.state_dict(), FILE)")
-    if state.keys() >= {"mean", "std"} and any(name.startswith("network.") for name in state):
-        raise UserError(f"{path} is a part of a classifier that a run left: give its folder, {path.parent}")
     return state
 
 
