@@ -166,7 +166,7 @@ def _pictures(folder: Path) -> dict[str, Picture]:
         ),
         "patches": Picture(
             folder / "patches.png",
-            "What was found for the classes that stand out most: the best patch of each size, with the share of images that it sends there, "
-            "and mask times pattern, with the norm of the mask",
+            "What was found for the classes that stand out most: the best patch of each size, with the share of images "
+            "that it sends there, and mask times pattern, with the norm of the mask",
         ),
     }
