@@ -131,6 +131,7 @@ def classes_table(result: ScanResult, count: int = RANKED) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
+        min_width=72,
         title=f"{result.model}: images of other classes sent to a class, %",
         caption="mask: its norm in pixels; p: rank among the references, of each search by itself",
     )

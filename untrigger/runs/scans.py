@@ -30,6 +30,9 @@ RECOGNISED = 0.5
 SHOWN_IMAGES = 8
 """Images that are shown with what was found."""
 
+SHOWN_CLASSES = 20
+"""Classes whose patches are drawn, those that stand out most."""
+
 
 @dataclass(frozen=True)
 class Scanning:
@@ -137,7 +140,7 @@ def _draw(folder: Path, result: ScanResult, scan: Scan, data: ImageData) -> None
         under = stamp(images, found[None], derived_rng(0, "picture"))
     draw_attack(images, under, found, folder / "attack.png")
     rows, titles = {}, []
-    for number, arms in ranking(result):
+    for number, arms in ranking(result)[:SHOWN_CLASSES]:
         rows[data.class_names[number]] = [_found(scan, each, number) for each in arms]
         titles.append([f"{searched(each)}: {shown(arm)}" for each, arm in arms.items()])
     draw_found(rows, titles, folder / "patches.png")
@@ -163,7 +166,7 @@ def _pictures(folder: Path) -> dict[str, Picture]:
         ),
         "patches": Picture(
             folder / "patches.png",
-            "What was found for each class: the best patch of each size, with the share of images that it sends there, "
-            "and mask times pattern, with the norm of the mask",
+            "What was found for the classes that stand out most: the best patch of each size, with the share of images "
+            "that it sends there, and mask times pattern, with the norm of the mask",
         ),
     }
