@@ -1,6 +1,6 @@
 """Whatever a file or the settings hold, reading them gives a result or a UserError, nothing else.
 
-`pytest tests/fuzzing --hypothesis-profile=long` looks for hours; what it found stands as examples, or in `found/`.
+`pytest tests/fuzzing --hypothesis-profile=long` looks for hours; what it finds is to stand here as an `@example`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ from untrigger.settings.methods import ClassifierSettings, DataSettings
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
 from untrigger.triggers import read_trigger
 
-FOUND = Path(__file__).with_name("found")
 CONFIGS = {DefenseConfig: tiny_config().record(), SweepConfig: tiny_sweep(triggers=("binary:3", "colour:0")).record()}
 
 
@@ -243,20 +242,3 @@ def look_at_model(content: bytes, name: str) -> None:
 @given(data=st.data())
 def test_damaged_model_files(name: str, data: st.DataObject) -> None:
     look_at_model(data.draw(damaged(made(MODELS[name], name))), name)
-
-
-# What was found.
-
-LOOKING: dict[str, Callable[[bytes, Path], None]] = {
-    "config": lambda content, _: look_at_config(content),
-    "results": lambda content, _: look_at_results("results.json", content),
-    "sweep": lambda content, _: look_at_results("sweep.json", content),
-    "shard": lambda content, _: look_at_shard(content),
-    "trigger": lambda content, path: look_at_trigger(content, path.name),
-    "model": lambda content, path: look_at_model(content, path.name),
-}
-
-
-@pytest.mark.parametrize("path", sorted(FOUND.glob("*/*")), ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_what_was_found_once(path: Path) -> None:
-    LOOKING[path.parent.name](path.read_bytes(), path)
