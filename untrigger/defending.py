@@ -15,6 +15,7 @@ from untrigger.flow_training import train_flows
 from untrigger.judge import Judge, judge_of_run
 from untrigger.metrics import evaluate
 from untrigger.retraining import Search, retrain_in_rounds, search_of_run
+from untrigger.scanning import OnWork
 from untrigger.seeding import derived_rng
 from untrigger.settings.base import Sparse
 from untrigger.settings.defences import DefenceSettings
@@ -22,9 +23,6 @@ from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.staircase import Staircase, ValidTriggers, build_staircase
 from untrigger.strongest_triggers import FoundTriggers
 from untrigger.trigger_parts import find_parts
-
-OnWork = Callable[[str, int, int], None]
-"""Told what is done of some work: its name, how much, and of how much."""
 
 OfTraining = Callable[[str], Snapshot]
 """The snapshot of a training, by its name."""

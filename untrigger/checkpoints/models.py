@@ -16,13 +16,19 @@ from untrigger.settings.methods import ClassifierSettings
 from untrigger.storage.files import entries, sha256
 from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, model_place
 
+RECOGNISED = 0.5
+"""Below this accuracy a model counts as made for other images."""
+
+DOUBT = "are --dataset, the order of its classes and --classifier.normalisation those that it was made with?"
+"""What is asked of such a model."""
+
 
 @dataclass(frozen=True)
 class OpenedModel:
     """A classifier in evaluation mode, where the images are, and what is known of where it came from.
 
     reading: which of the possible readings of a model file was taken, and by how much; "" where there was no choice.
-    foreign: the file, None of the classifier of a run.
+    accuracy: that of this reading on some of the images. foreign: the file. Both are None of the classifier of a run.
     """
 
     name: str
@@ -31,6 +37,7 @@ class OpenedModel:
     kind: str
     dialect: str
     reading: str = ""
+    accuracy: float | None = None
     foreign: ForeignModel | None = None
 
     def identity(self) -> dict[str, str]:
@@ -58,7 +65,7 @@ def open_model(name: str, settings: ClassifierSettings, images: ImageData, *, rn
     best, *others = foreign.candidates(settings, images, rng)
     reading = f"{best} of the images right" + (f"; next {others[0]}" if others else "")
     model = foreign.classifier(with_precision(best.settings, images.images.device), images.images)
-    return OpenedModel(name, model, sha256(place), foreign.kind, foreign.match.dialect, reading, foreign)
+    return OpenedModel(name, model, sha256(place), foreign.kind, foreign.match.dialect, reading, best.accuracy, foreign)
 
 
 def models_in(names: Sequence[str]) -> list[str]:

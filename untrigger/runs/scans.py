@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from untrigger.artifacts import write_tensors
-from untrigger.checkpoints.models import models_in, open_model
+from untrigger.checkpoints.models import DOUBT, RECOGNISED, models_in, open_model
 from untrigger.datasets.images import ImageData
 from untrigger.datasets.sources import read_split
 from untrigger.metrics import predict
@@ -23,9 +23,6 @@ from untrigger.seeding import derived_rng, derived_seed
 from untrigger.settings.scans import ScanConfig, SuspectConfig
 from untrigger.triggers import stamp
 from untrigger.verdicts import verdict_on
-
-RECOGNISED = 0.5
-"""Below this accuracy a model counts as made for other images."""
 
 SHOWN_IMAGES = 8
 """Images that are shown with what was found."""
@@ -80,10 +77,7 @@ def _scan_model(name: str, scanning: Scanning) -> tuple[ScanResult, Path]:
         scanning.say(f"{name} is taken as {opened.reading}")
     accuracy = (predict(opened.classifier, data.images).argmax(1) == data.labels).double().mean().item()
     if accuracy < RECOGNISED:
-        scanning.say(
-            f"{name} recognises {100 * accuracy:.1f} % of {config.dataset} only: are --dataset, the order of its "
-            "classes and --classifier.normalisation those that it was made with?"
-        )
+        scanning.say(f"{name} recognises {100 * accuracy:.1f} % of {config.dataset} only: {DOUBT}")
     reference_scans = []
     if scanning.references is not None:
         reference_scans = scan_references(scanning.references, opened.classifier, data, config, scanning.on_work)
