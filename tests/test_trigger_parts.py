@@ -15,7 +15,7 @@ from untrigger.trigger_parts import find_parts
 from untrigger.truth import Truth
 
 SHORT = FlowSettings(
-    layers=4, hidden=16, bins=4, samples=64, triggers=32, images_per_trigger=2, learning_rate=5e-3, steps=250
+    layers=4, hidden=16, bins=4, samples=64, triggers=32, images_per_trigger=2, learning_rate=5e-3, steps=400
 )
 
 

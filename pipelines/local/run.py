@@ -78,7 +78,6 @@ def run_locally(
     Every stage is a process of `stages`, or a container; `sources` are the files and folders that a container may read.
     Returns how many tracking records MLflow refused. Raises UserError that names the stages that failed.
     """
-    _lay_out_database(output)
     os.environ.update(_environment(config, output))
     with (
         output.log.open("a", encoding="utf-8", errors="backslashreplace") as log,
@@ -86,6 +85,7 @@ def run_locally(
         contextlib.redirect_stderr(log),
         _watched(output, stages) as ended_badly,
     ):
+        _lay_out_database(output)
         from kfp import components, local
 
         from untrigger.tracking.forwarding import forwarding
@@ -114,7 +114,7 @@ def run_locally(
 
 def _lay_out_database(output: OutputFolder) -> None:
     """Make the run's own MLflow database, which appears whole or not at all: of a part MLflow makes nothing."""
-    if os.environ.get(TRACKING_URI) or output.tracking_database.exists():
+    if os.environ[TRACKING_URI] != output.tracking_uri or output.tracking_database.exists():
         return
     from untrigger.tracking.mlflow import check_server
 
