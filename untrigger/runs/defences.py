@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -31,10 +30,8 @@ from untrigger.reports.scans import ScanResult
 from untrigger.runs.scans import scan_models
 from untrigger.scanning import OnWork
 from untrigger.seeding import derived_rng, derived_seed
-from untrigger.settings.base import seconds_from
 from untrigger.settings.defences import DefendConfig
-from untrigger.snapshots import Clock, Snapshot
-from untrigger.stages.kept_snapshots import SECONDS
+from untrigger.stages.kept_snapshots import LocalFolders, Snapshots
 from untrigger.triggers import stamp
 
 SHOWN = 8
@@ -80,7 +77,7 @@ def defend_model(name: str, told: Defending) -> DefenceResult:
     usual = None if told.references is None else _usual(told.references, opened.classifier, task, told.on_work)
     if usual is not None and usual.strongest_F is not None:
         task = task.until(max(config.retraining.round_level, usual.strongest_F))
-    kept = _KeptTrainings(folder / ".snapshots" / _call(opened, config, found))
+    kept = Snapshots(LocalFolders(folder / ".snapshots"), _call(opened, config, found), told.say)
     defence = defend(opened.classifier, task, on_work=told.on_work, on_round=_told_rounds(told.say), snapshot=kept.of)
     known |= {"target_name": data.class_names[found.target_class], "usual": usual, **found.named()}
     known |= _done(defence, task, None if defence.classifier is None else _write(folder, opened, defence.classifier))
@@ -203,26 +200,3 @@ def _call(opened: OpenedModel, config: DefendConfig, found: _Found) -> str:
     """What stands for all that the trainings depend on."""
     told = [opened.sha256, opened.reading, config.record(), found.named(), __version__]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-
-
-class _KeptTrainings:
-    """The snapshots of one call's trainings, in a folder: where it is made again they go on."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._clock = folder, Clock(seconds_from(SECONDS, 180))
-
-    def of(self, name: str) -> Snapshot:
-        return Snapshot(self, name, self._clock)
-
-    def read(self, name: str) -> bytes | None:
-        path = self._folder / name
-        return path.read_bytes() if path.exists() else None
-
-    def write(self, name: str, content: bytes) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        partial = self._folder / f".{name}"
-        partial.write_bytes(content)
-        partial.replace(self._folder / name)
-
-    def clear(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)

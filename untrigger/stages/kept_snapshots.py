@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -44,13 +45,15 @@ class _Folders(Protocol):
 
 
 class Snapshots:
-    """The snapshots of one call of a stage, by the names of its trainings."""
+    """The snapshots of one call, by the names of its trainings; `warn` gets what a person is to know of them."""
 
-    def __init__(self, folders: _Folders | None, call: str, reporter: Reporter) -> None:
-        self._folders, self._call, self._reporter = folders, call, reporter
+    def __init__(self, folders: _Folders | None, call: str, warn: Callable[[str], None]) -> None:
+        self._folders, self._call, self._warn = folders, call, warn
         self._clock = Clock(seconds_from(SECONDS, 180))
 
-    def of(self, name: str, notes: Callable[[], Any], recall: Callable[[Any], None]) -> Snapshot:
+    def of(
+        self, name: str, notes: Callable[[], Any] = lambda: None, recall: Callable[[Any], None] = lambda _: None
+    ) -> Snapshot:
         """The snapshot of the training called `name`; see Snapshot."""
         place: Place | None = self if self._folders else None
         return Snapshot(place, name, self._clock, notes, recall)
@@ -75,9 +78,9 @@ class Snapshots:
         if content is None:
             return None
         if not is_whole(content):
-            self._reporter.say("warning", f"begins {name} anew, since its snapshot is damaged")
+            self._warn(f"begins {name} anew, since its snapshot is damaged")
             return None
-        self._reporter.say("warning", f"goes on with {name} from where it was interrupted")
+        self._warn(f"goes on with {name} from where it was interrupted")
         return content
 
     def write(self, name: str, content: bytes) -> None:
@@ -101,12 +104,13 @@ class Snapshots:
             return call(self._folders)
         except (UserError, OSError) as error:
             self._folders = None
-            self._reporter.say("warning", f"keeps no snapshots any more: {error}")
+            self._warn(f"keeps no snapshots any more: {error}")
             return None
 
 
 def snapshots_of(call: Callable[[], str], reporter: Reporter) -> Snapshots:
     """The snapshots of a call of a stage, by its name, where the environment says that they are kept."""
+    warn = partial(reporter.say, "warning")
     place = os.environ.get(PLACE, "")
     if not place and (bucket := os.environ.get(BUCKET)):
         parts = (f"s3://{bucket}", os.environ.get(PREFIX, "").strip("/"), "snapshots")
@@ -115,15 +119,17 @@ def snapshots_of(call: Callable[[], str], reporter: Reporter) -> Snapshots:
         from untrigger.storage.snapshots import StoredFolders
 
         try:
-            return Snapshots(StoredFolders(place), call(), reporter)
+            return Snapshots(StoredFolders(place), call(), warn)
         except UserError as error:
-            reporter.say("warning", f"keeps no snapshots: {error}")
+            warn(f"keeps no snapshots: {error}")
     elif place:
-        return Snapshots(_LocalFolders(Path(place)), call(), reporter)
-    return Snapshots(None, "", reporter)
+        return Snapshots(LocalFolders(Path(place)), call(), warn)
+    return Snapshots(None, "", warn)
 
 
-class _LocalFolders:
+class LocalFolders:
+    """Folders of snapshots below a folder; as `storage.snapshots.StoredFolders`."""
+
     def __init__(self, root: Path) -> None:
         self._root = root
 
