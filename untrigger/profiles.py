@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from untrigger.errors import UserError
 from untrigger.networks.architectures import check_architecture
 from untrigger.settings.defences import DefendConfig
-from untrigger.settings.methods import RECOGNISED
+from untrigger.settings.methods import AS_IN_FILE
 from untrigger.settings.runs import METHODS, CommonConfig, SweepConfig
 from untrigger.settings.scans import ReferencesConfig
 
@@ -124,9 +124,9 @@ def config_for(profile: str, changes: Mapping[str, Any], kind: type[Config]) -> 
     if changes.get("weights") and not changes.get("dataset"):
         raise UserError("--weights needs --dataset: the data that the given classifier is for")
     swept = SWEPT.get(profile, {}) if issubclass(kind, SweepConfig) else {}
-    ready_made = {"classifier": {"architecture": RECOGNISED}} if changes.get("weights") else {}
+    ready_made = {"classifier": {"architecture": AS_IN_FILE}} if changes.get("weights") else {}
     config = kind.of(laid_over(laid_over(laid_over(PROFILES[profile], swept), ready_made), changes))
-    if config.weights is None or config.classifier.architecture != RECOGNISED:
+    if config.weights is None or config.classifier.architecture != AS_IN_FILE:
         check_architecture(config.classifier.architecture)
     return config
 

@@ -13,7 +13,7 @@ from untrigger.checkpoints.foreign import read_foreign
 from untrigger.classifiers import load_classifier
 from untrigger.datasets.images import ImageData, save_images
 from untrigger.errors import UserError
-from untrigger.settings.methods import RECOGNISED, ClassifierSettings, CleanTrainingSettings
+from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings, CleanTrainingSettings
 from untrigger.settings.normalisations import NORMALISATIONS
 from untrigger.stages import clean_training
 
@@ -84,7 +84,7 @@ def test_candidates_are_ranked_by_what_they_recognise(file: Path, data: ImageDat
 def test_clean_training_takes_the_best_and_says_by_how_much(
     file: Path, data: ImageData, network: nn.Module, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    taken = load_classifier(take(file, data, ClassifierSettings(architecture=RECOGNISED, precision="fp32")))
+    taken = load_classifier(take(file, data, ClassifierSettings(architecture=AS_IN_FILE, precision="fp32")))
     told = capsys.readouterr().out
     assert "resnet18_7x7 normalised by imagenet, 100.0 % of the images right; next resnet18_7x7 normalised by" in told
     with torch.inference_mode():
@@ -93,7 +93,7 @@ def test_clean_training_takes_the_best_and_says_by_how_much(
 
 
 def test_a_stated_normalisation_is_taken_whatever_it_recognises(file: Path, data: ImageData) -> None:
-    stated = ClassifierSettings(architecture=RECOGNISED, normalisation="0.1,0.2,0.3,0.4,0.5,0.6")
+    stated = ClassifierSettings(architecture=AS_IN_FILE, normalisation="0.1,0.2,0.3,0.4,0.5,0.6")
     taken = load_classifier(take(file, data, stated))
     assert torch.equal(torch.cat([taken.mean, taken.std]), torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from untrigger.checkpoints.unwrapping import COUNTERS, without_prefixes
 from untrigger.networks.architectures import build_network
 from untrigger.networks.graph_network import NetworkGraph
-from untrigger.settings.methods import RECOGNISED, ClassifierSettings
+from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings
 
 Renaming = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 """Patterns and what takes their place, one after the other."""
@@ -78,7 +78,7 @@ def recognised(state: Mapping[str, Tensor], given: ClassifierSettings | None = N
     classes, by that network's own names.
     """
     plain = without_prefixes(state)
-    named = given if given is not None and given.architecture != RECOGNISED else None
+    named = given if given is not None and given.architecture != AS_IN_FILE else None
     for dialect, renaming in DIALECTS.items():
         origins = {_renamed(name, renaming): whole for name, whole in plain.items()}
         renamed = {name: state[whole] for name, whole in origins.items()}

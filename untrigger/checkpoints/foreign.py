@@ -17,7 +17,7 @@ from untrigger.classifiers import Classifier, normalisation
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
 from untrigger.metrics import predict
-from untrigger.settings.methods import RECOGNISED, ClassifierSettings
+from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings
 from untrigger.settings.normalisations import DATA, NORMALISATIONS
 
 COMPARED_IMAGES = 500
@@ -137,7 +137,7 @@ def _recognised(path: Path, state: dict[str, Tensor], given: ClassifierSettings 
     match = recognised(state, given, classes)
     if match is not None:
         return match
-    if given is not None and given.architecture != RECOGNISED and (other := recognised(state)) is not None:
+    if given is not None and given.architecture != AS_IN_FILE and (other := recognised(state)) is not None:
         raise UserError(
             f"{path} holds no {given.architecture}, which --classifier.architecture names, but a "
             f"{' or '.join(other.architectures)} as {other.dialect} names it: leave the option out"

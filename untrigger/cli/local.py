@@ -209,10 +209,10 @@ def inspect(
     from untrigger.checkpoints.inspection import inspected
     from untrigger.datasets.sources import read_split
     from untrigger.seeding import derived_rng, derived_seed
-    from untrigger.settings.methods import RECOGNISED, ClassifierSettings, DataSettings
+    from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings, DataSettings
     from untrigger.storage.sources import model_place
 
-    told = {"architecture": architecture or RECOGNISED, "normalisation": normalisation}
+    told = {"architecture": architecture or AS_IN_FILE, "normalisation": normalisation}
     images = None if dataset is None else read_split(dataset, DataSettings(), seed=derived_seed(0, "split")).defender
     settings = ClassifierSettings.of(told)
     found = inspected(model_place(model), images, settings, derived_rng(0, "normalisation"))

@@ -14,7 +14,7 @@ from untrigger.settings.base import Settings, Share
 from untrigger.settings.normalisations import stated_normalisation
 from untrigger.settings.trigger_names import BINARY_PATTERNS, expanded_triggers, is_pattern
 
-RECOGNISED = "auto"
+AS_IN_FILE = "auto"
 """The architecture that a model file holds."""
 
 SearchImages = Literal["other_classes", "all"]

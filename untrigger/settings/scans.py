@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from untrigger.settings.base import Settings, SourceName
-from untrigger.settings.methods import RECOGNISED, ClassifierSettings, CleanTrainingSettings, DataSettings
+from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings, CleanTrainingSettings, DataSettings
 
 BUDGETS = {"quick": 0.5, "standard": 1.0, "thorough": 4.0}
 """How many times the stated steps a search takes, by name."""
@@ -66,7 +66,7 @@ class SuspectClassifierSettings(ClassifierSettings):
     """How a model file is read."""
 
     architecture: str = Field(
-        RECOGNISED, description="auto: what the file holds; else the only one that is taken, yours among them"
+        AS_IN_FILE, description="auto: what the file holds; else the only one that is taken, yours among them"
     )
 
 
