@@ -13,12 +13,12 @@ from rich.table import Table
 from untrigger import __version__
 from untrigger.defending import Opened
 from untrigger.reports.pages import Picture, write_page
-from untrigger.settings.base import Stored
+from untrigger.reports.scans import ModelResult
 
 Outcome = Literal["closed", "still open", "nothing found", "not calibrated", "no patch"]
 
 
-class DefenceResult(Stored):
+class DefenceResult(ModelResult):
     """What was found in a model, and what was done about it.
 
     rounds: F of the strongest trigger that each round of retraining left. written: the retrained model, None where
@@ -28,13 +28,6 @@ class DefenceResult(Stored):
 
     FILE = "defence.json"
 
-    model: str
-    sha256: str
-    kind: str
-    dialect: str
-    reading: str
-    architecture: str
-    dataset: str
     outcome: Outcome
     scanned: str | None = None
     """The sentence of the scan, where there was one."""

@@ -20,10 +20,8 @@ RANKED = 5
 """Classes in the table of a terminal; the page has all."""
 
 
-class ScanResult(Stored):
-    """What a scan says of one model. Classes are told where a backdoor was found, or where there is only a ranking."""
-
-    FILE = "scan.json"
+class ModelResult(Stored):
+    """Which model a result is about: its name, what its file was taken for, and the data that it is for."""
 
     model: str
     sha256: str
@@ -32,6 +30,13 @@ class ScanResult(Stored):
     reading: str
     architecture: str
     dataset: str
+
+
+class ScanResult(ModelResult):
+    """What a scan says of one model. Classes are told where a backdoor was found, or where there is only a ranking."""
+
+    FILE = "scan.json"
+
     accuracy: float
     verdict: str
     level: float
