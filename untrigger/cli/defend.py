@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from untrigger.cli.messages import EXIT_BACKDOOR, EXIT_NOT_CALIBRATED, debug_option, tell
-from untrigger.cli.settings import DefendSettingsCommand, nested_settings
+from untrigger.cli.settings import DefendSettingsCommand, nested_settings, references_option
 from untrigger.errors import UserError
 
 STATUS = {"still open": EXIT_BACKDOOR, "no patch": EXIT_BACKDOOR, "not calibrated": EXIT_NOT_CALIBRATED}
@@ -21,12 +21,7 @@ STATUS = {"still open": EXIT_BACKDOOR, "no patch": EXIT_BACKDOOR, "not calibrate
 @click.option(
     "--scan", "scanned", type=click.Path(path_type=Path), help="Close what this scan found: its scan.json or --json."
 )
-@click.option(
-    "--references",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Clean models that the scan compares with, as `untrigger references` trains them.",
-)
+@references_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),

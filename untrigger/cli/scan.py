@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from untrigger.cli.messages import EXIT_BACKDOOR, EXIT_NOT_CALIBRATED, debug_option, tell
-from untrigger.cli.settings import ReferencesSettingsCommand, ScanSettingsCommand, nested_settings
+from untrigger.cli.settings import ReferencesSettingsCommand, ScanSettingsCommand, nested_settings, references_option
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=ScanSettingsCommand)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option(
-    "--references",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Clean models to compare with, as `untrigger references` trains them.",
-)
+@references_option
 @click.option("--budget", metavar="NAME|NUMBER", help="Effort: quick, standard, thorough, or so many times the steps.")
 @click.option(
     "--output",

@@ -161,3 +161,12 @@ def read_config(path: Path | None) -> dict[str, Any]:
     kind = SweepConfig if content.keys() & {"triggers", "panels"} else DefenseConfig
     kind.check_part(content, source)
     return content
+
+
+references_option = click.option(
+    "--references",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Clean models to compare with, as `untrigger references` trains them.",
+)
+"""The folder of references, of the commands that scan."""
