@@ -81,13 +81,18 @@ def measure_run(
         on_level=lambda repeat, level, volume: say(f"truth, repeat {repeat}: F >= {level:.3f}, {volume:.1f} nats"),
     )
 
+    if left_out := betas[len(truths) :]:
+        say(f"out of reach, left out: {', '.join(map(str, left_out))}")
+    betas = betas[: len(truths)]
+
     def flows() -> Sequence[Sampler]:
         parts = find_parts(judge, rng=derived_rng(seed, "parts"))
         rngs = [derived_rng(seed, "flow", beta) for beta in betas]
         return train_flows(judge, betas, settings, rngs=rngs, parts=parts)
 
     def mine() -> Sequence[Sampler]:
-        return list(mine_stairs(classifier, data, config, seed).values())
+        found = mine_stairs(classifier, data, config, seed)
+        return [found[beta] for beta in betas]
 
     rows, shown = [], {"truth": truths[-1].samples.view(-1, 3, *size)}
     for family, train in (("flow", flows), ("mine", mine)):
