@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,11 +61,18 @@ def tiny_classifier(tiny_images: ImageData) -> Classifier:
 
 
 @pytest.fixture(scope="session")
-def backdoored(tiny_images: ImageData) -> Classifier:
-    """A small network for the tiny images with a planted backdoor; it is shared, and no test changes it."""
+def clean(tiny_images: ImageData) -> Classifier:
+    """A small network for the tiny images; it is shared, and no test changes it."""
     settings = ClassifierSettings(architecture="small_resnet", width=8, precision="fp32")
     classifier = new_classifier(settings, 3, tiny_images.images, seeded(2))
     train(classifier, tiny_images.images, tiny_images.labels, CLEAN, rng=seeded())
+    return classifier
+
+
+@pytest.fixture(scope="session")
+def backdoored(clean: Classifier, tiny_images: ImageData) -> Classifier:
+    """The same with a planted backdoor; it is shared, and no test changes it."""
+    classifier = copy.deepcopy(clean)
     plant_backdoor(classifier, tiny_images.images, tiny_images.labels, checkerboard(), 0, ATTACK, rng=seeded(1))
     return classifier
 

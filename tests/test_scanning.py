@@ -5,27 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.support.training import CLEAN, seeded
-from untrigger.classifiers import Classifier, new_classifier
+from tests.support.training import seeded
+from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
 from untrigger.metrics import predict
 from untrigger.scanning import MASK, Scan, scan_classifier
-from untrigger.settings.methods import ClassifierSettings
 from untrigger.settings.scans import ScanSettings
-from untrigger.training import train
 
 pytestmark = pytest.mark.slow
 
 SETTINGS = ScanSettings(sizes=(2, 3), restarts=4, rounds=3, steps=8, mask_steps=40, mask_images_per_step=8)
-
-
-@pytest.fixture(scope="module")
-def clean(tiny_images: ImageData) -> Classifier:
-    settings = ClassifierSettings(architecture="small_resnet", width=8, precision="fp32")
-    classifier = new_classifier(settings, 3, tiny_images.images, seeded(2))
-    train(classifier, tiny_images.images, tiny_images.labels, CLEAN, rng=seeded())
-    return classifier
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.support.training import CLEAN, seeded
 from untrigger.checkpoints.reading import read_checkpoint
-from untrigger.classifiers import Classifier, ClassifierDescription, new_classifier, save_classifier
+from untrigger.classifiers import Classifier, ClassifierDescription, save_classifier
 from untrigger.cli import main
 from untrigger.datasets.images import ImageData
 from untrigger.networks.architectures import build_network
-from untrigger.settings.methods import ClassifierSettings
-from untrigger.training import train
 
 pytestmark = pytest.mark.slow
 
@@ -60,14 +57,6 @@ def dataset(tiny_images: ImageData, tmp_path_factory: pytest.TempPathFactory) ->
         place.mkdir(exist_ok=True)
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(place / f"{number}.png")
     return f"folder:{folder}"
-
-
-@pytest.fixture(scope="module")
-def clean(tiny_images: ImageData) -> Classifier:
-    settings = ClassifierSettings(architecture="small_resnet", width=8, precision="fp32")
-    classifier = new_classifier(settings, 3, tiny_images.images, seeded(2))
-    train(classifier, tiny_images.images, tiny_images.labels, CLEAN, rng=seeded())
-    return classifier
 
 
 def attack_result(classifier: Classifier, path: Path) -> Path:
