@@ -240,7 +240,7 @@ class _FlowTraining:
     def _beyond(self, points: Tensor) -> Tensor:
         """How far the samples of each flow, (stairs * parts, n, d), lie outside of its part on average."""
         stairs = points.unflatten(0, (-1, self.parts))
-        each = [_beyond(stairs[:, own].flatten(0, 1), self.middles, own) for own in range(self.parts)]
+        each = [_distance_beyond(stairs[:, own].flatten(0, 1), self.middles, own) for own in range(self.parts)]
         return torch.stack([part.view(len(stairs), -1).mean(1) for part in each], 1)
 
     def _uniform(self, count: int) -> Tensor:
@@ -256,7 +256,7 @@ class _FlowTraining:
             gradient *= (LARGEST_GRADIENT / norms).clamp(max=1).view(-1, *[1] * (gradient.ndim - 1))
 
 
-def _beyond(points: Tensor, middles: Tensor, own: int) -> Tensor:
+def _distance_beyond(points: Tensor, middles: Tensor, own: int) -> Tensor:
     """How far points, float (n, d), lie outside of the cell of part `own`, float (n,): 0 within it.
 
     The distance to the plane half way between its middle and that of another part, the largest over the parts.

@@ -194,6 +194,7 @@ def claim(model: Any, dimensions: Sequence[int]) -> None:
         (lambda model: set_attribute(node(model, "Conv"), "pads", [0, 0, 1, 1]), "padding that differs"),
         (lambda model: set_attribute(node(model, "Conv"), "group", 0), "groups must be a positive integer"),
         (lambda model: set_attribute(node(model, "Conv"), "strides", [2**40, 1]), "options"),
+        (lambda model: set_attribute(node(model, "Conv"), "pads", [30_000] * 4), "numbers for one image"),
         (lambda model: set_attribute(node(model, "Gemm"), "alpha", 2.0), "no linear layer"),
         (lambda model: set_attribute(node(model, "Relu"), "backdoor", 1), "a Relu with backdoor"),
         (lambda model: node(model, "Relu").input.__setitem__(0, "nothing"), "which no layer before it gives"),

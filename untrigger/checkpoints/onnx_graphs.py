@@ -81,8 +81,10 @@ def write_onnx(source: Path, state: Mapping[str, Tensor], target: Path) -> Path:
 
 
 def _classes(made: _Translation, graph: NetworkGraph) -> int:
-    """How many logits the network gives, tried on two images of noise."""
+    """How many logits the network gives, tried on two images, at first on a device that only counts."""
     try:
+        with torch.device("meta"):
+            GraphNetwork(graph).eval()(torch.empty(2, 3, *made.size))
         network = GraphNetwork(graph)
     except UserError as error:
         raise UserError(f"{made.path}: {error}") from error

@@ -144,9 +144,9 @@ def _run_pipeline(config: DefenseConfig | SweepConfig, output: Path, options: Ma
 def compare(runs: tuple[str, ...], html: Path | None) -> None:
     """Compare finished RUNS: output folders, or addresses in an object store (s3://bucket/prefix/runs/ID).
 
-    Differences are against the first one, and marked where their 95 % interval leaves out 0: in
-    runs of one trigger by Welch's t over the retraining seeds; in sweeps, which are compared over the triggers that all
-    of them have, by Student's t over those.
+    Differences are against the first one, and marked where their 95 % interval leaves out 0: in runs of one trigger by
+    Welch's t over the retraining seeds; in sweeps, which are compared over the triggers that all of them have, by
+    Student's t over those.
     """
     from rich.console import Console
 

@@ -16,7 +16,7 @@ IMAGES = "images"
 """What the first layers take."""
 
 MOST_NUMBERS = 2**28
-"""Parameters of the largest network that is built: 1 GB."""
+"""Parameters of the largest network that is built, and what a layer may give for one image: 1 GB."""
 
 Kind = Literal[
     "convolution", "norm", "relu", "max_pool", "average_pool", "global_pool", "flatten", "linear", "add", "affine"
@@ -88,7 +88,7 @@ assert set(_BUILDS) == set(get_args(Kind))
 class GraphNetwork(nn.Module):
     """Normalised images, float (n, 3, h, w), to logits, float (n, classes), as a graph says.
 
-    UserError when a layer is told what its kind does not take, or when all would be too large.
+    UserError when a layer is told what its kind does not take, or when all, or what a layer gives, is too large.
     """
 
     def __init__(self, graph: NetworkGraph) -> None:
@@ -107,6 +107,8 @@ class GraphNetwork(nn.Module):
         values = {IMAGES: images}
         for layer, done_with in zip(self._layers, self._done_with, strict=True):
             result: Tensor = self.get_submodule(layer.name)(*(values[name] for name in layer.inputs))
+            if result.numel() > MOST_NUMBERS * len(images):
+                raise UserError(f"the layer {layer.name} gives {tuple(result.shape[1:])} numbers for one image")
             for name in done_with:
                 del values[name]
             values[layer.name] = result
