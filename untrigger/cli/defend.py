@@ -64,7 +64,7 @@ def defend(
     from rich.console import Console
 
     from untrigger.profiles import defence_config
-    from untrigger.reports.defences import defence_table
+    from untrigger.reports.model_tables import defence_table
     from untrigger.runs.defences import Defending, defend_model
     from untrigger.tracking.watching import showing_work
 

@@ -53,7 +53,7 @@ def scan(
     """
     from rich.console import Console
 
-    from untrigger.reports.scans import classes_table, verdicts_table
+    from untrigger.reports.model_tables import classes_table, verdicts_table
     from untrigger.runs.scans import scan_models
     from untrigger.settings.scans import ScanConfig
     from untrigger.tracking.watching import showing_work

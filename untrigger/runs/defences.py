@@ -23,7 +23,7 @@ from untrigger.defending import Defence, Opened, Task, defend, opened_by
 from untrigger.errors import UserError
 from untrigger.metrics import predict
 from untrigger.networks.devices import device
-from untrigger.references import check_alike, reference_places
+from untrigger.references import NetworkKind, check_alike, reference_places
 from untrigger.reports.defences import DefenceResult, Outcome, write_defence_report
 from untrigger.reports.pages import Picture
 from untrigger.reports.scans import ScanResult
@@ -127,10 +127,10 @@ def _scanned(name: str, opened: OpenedModel, told: Defending) -> ScanResult | No
 
 def _usual(references: Path, suspect: Classifier, task: Task, on_work: OnWork | None) -> Opened:
     """The median of what the same search finds in some clean references: networks that hold no backdoor open, too."""
-    places, found = reference_places(references)[:COMPARED], []
+    places, found, kind = reference_places(references)[:COMPARED], [], NetworkKind.of_classifier(suspect)
     for number, place in enumerate(places, 1):
         reference = load_classifier(place, task.data.images.device)
-        check_alike(place, reference, suspect)
+        check_alike(f"{place}", NetworkKind.of_classifier(reference), kind)
         left = task.search(reference, derived_rng(task.seed, "strongest before"))
         found.append(opened_by(reference, left, task))
         if on_work is not None:

@@ -16,7 +16,8 @@ from untrigger.runs.inputs import check_input
 from untrigger.runs.output_folder import REPORTED, OutputFolder
 from untrigger.settings.base import home_expanded
 from untrigger.settings.methods import DataSettings
-from untrigger.storage.bundles import FOLDERS, OnFile, dated, put_content, put_files, put_manifest, quiet
+from untrigger.storage.bundles import OnFile, dated, put_content, put_files, put_manifest, quiet
+from untrigger.storage.files import FOLDERS
 from untrigger.storage.objects import Address, ObjectStore
 from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, TRIGGER_SUFFIXES, Kind, Source, is_address
 from untrigger.storage.tracked_models import is_tracked
