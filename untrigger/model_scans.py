@@ -126,20 +126,20 @@ def judge_scan(
     )
 
 
-def write_scan(output: Path, result: ScanResult, scan: Scan, data: ImageData) -> None:
-    """Write what was found in one model, and the verdict, into a folder of its own below `output`."""
-    folder = output / result.folder
+def write_scan(folders: Path, result: ScanResult, scan: Scan, data: ImageData) -> None:
+    """Write what was found in one model, and the verdict, into a folder of its own below `folders`."""
+    folder = folders / result.folder
     result.save(folder)
     _write_found(folder, scan)
     _write_trigger(folder, result, scan)
     _draw(folder, result, scan, data)
 
 
-def write_scans(output: Path, results: Sequence[ScanResult]) -> None:
-    """Write the table and the page over all models, after `write_scan` of each."""
+def write_scans(output: Path, results: Sequence[ScanResult], folders: Path) -> None:
+    """Write the verdicts and the page over all models into `output`, after `write_scan` of each into `folders`."""
     ScanReport(results=tuple(results)).save(output)
     if results:
-        write_scan_report(output / "report.html", results, [_pictures(output / each.folder) for each in results])
+        write_scan_report(output / "report.html", results, [_pictures(folders / each.folder) for each in results])
 
 
 def _leading(result: ScanResult) -> tuple[str, int]:

@@ -67,6 +67,15 @@ class Recipe(Stored):
         return cls.of({"dataset": dataset, "class_names": class_names, "config": settled})
 
 
+class GatheredReferences(Stored):
+    """How many references a pipeline trained, and their address in the store of its cluster, where it has one."""
+
+    FILE = "gathered.json"
+
+    count: int
+    address: str | None = None
+
+
 def train_references(folder: Path, config: ReferencesConfig, training: ImageData, on_work: OnWork | None = None) -> int:
     """Train what is missing of `config.count` clean models, each from an initialisation and a stream of its own.
 

@@ -14,12 +14,12 @@ from untrigger.datasets.sources import source_of
 from untrigger.errors import UserError
 from untrigger.runs.inputs import check_input
 from untrigger.runs.output_folder import REPORTED, OutputFolder
-from untrigger.settings.base import home_expanded
+from untrigger.settings.base import Kind, home_expanded
 from untrigger.settings.methods import DataSettings
 from untrigger.storage.bundles import OnFile, dated, put_content, put_files, put_manifest, quiet
 from untrigger.storage.files import FOLDERS
 from untrigger.storage.objects import Address, ObjectStore
-from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, TRIGGER_SUFFIXES, Kind, Source, is_address
+from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, TRIGGER_SUFFIXES, Source, is_address
 from untrigger.storage.tracked_models import is_tracked
 from untrigger.tracking.progress import Reporter
 from untrigger.triggers import TRIGGER_TENSOR, read_trigger

@@ -46,7 +46,7 @@ def scan_models(
     models = models_in(names)
     scanning = Scanning(config, defender_images(config), references, output, say, on_work)
     results = [_scan_model(name, scanning) for name in models]
-    write_scans(output, results)
+    write_scans(output, results, output)
     return results
 
 

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from pydantic import Field
 
-from untrigger.settings.base import SourceName
+from untrigger.settings.base import Inputs, SourceName
 from untrigger.settings.defences import DefendConfig
 from untrigger.settings.plans import batched
 from untrigger.settings.scans import ReferencesConfig, ScanConfig, ScanSettings
@@ -26,14 +26,19 @@ class ScanRunConfig(ScanConfig):
     models_per_task: int = Field(1, ge=1, description="models that one task scans one after the other")
     references_per_task: int = _REFERENCES_PER_TASK
 
-    def inputs(self) -> list[tuple[str, str]]:
-        """Kind and name of what it reads beside the data."""
+    def inputs(self) -> Inputs:
+        """What it reads beside the data."""
         return [*(("model", name) for name in self.models), *_given(self.references)]
 
     @property
     def subject(self) -> str:
         """What it is about."""
         return f"scan of {_short(self.models[0]) if len(self.models) == 1 else f'{len(self.models)} models'}"
+
+    @property
+    def scans(self) -> bool:
+        """It always does."""
+        return True
 
     def model_plan(self) -> list[tuple[str, ...]]:
         """The models of each task."""
@@ -46,7 +51,7 @@ class ReferencesRunConfig(ReferencesConfig):
     scan: ScanSettings = ScanSettings()
     references_per_task: int = _REFERENCES_PER_TASK
 
-    def inputs(self) -> list[tuple[str, str]]:
+    def inputs(self) -> Inputs:
         """Nothing but the data."""
         return []
 
@@ -63,8 +68,8 @@ class DefendRunConfig(DefendConfig):
     references: SourceName | None = _REFERENCES
     references_per_task: int = _REFERENCES_PER_TASK
 
-    def inputs(self) -> list[tuple[str, str]]:
-        """Kind and name of what it reads beside the data."""
+    def inputs(self) -> Inputs:
+        """What it reads beside the data."""
         return [("model", self.model), *_given(self.references)]
 
     @property
@@ -72,12 +77,17 @@ class DefendRunConfig(DefendConfig):
         """What it is about."""
         return f"defence of {_short(self.model)}"
 
+    @property
+    def scans(self) -> bool:
+        """Unless it is told what to close."""
+        return self.target_class is None
+
     def model_plan(self) -> list[tuple[str, ...]]:
-        """The model, if it is to be scanned."""
-        return [(self.model,)] if self.target_class is None else [()]
+        """The model, if it is to be scanned; else a task that has nothing to do, as KFP's loops want an item."""
+        return [(self.model,) if self.scans else ()]
 
 
-def _given(references: str | None) -> list[tuple[str, str]]:
+def _given(references: str | None) -> Inputs:
     return [] if references is None else [("references", references)]
 
 

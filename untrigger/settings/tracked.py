@@ -7,7 +7,7 @@ import time
 from pydantic import Field
 
 from untrigger.settings.base import Settings
-from untrigger.settings.runs import DefenseConfig, SweepConfig
+from untrigger.settings.pipelines import RunConfig
 
 RUN_ID = "{run_id}"
 """Stands in a link for the id that the run gets when it starts."""
@@ -39,7 +39,6 @@ class TrackedAs(Settings):
     sweep: SweepPart | None = None
 
 
-def run_name(config: DefenseConfig | SweepConfig) -> str:
+def run_name(config: RunConfig) -> str:
     """What a run is called unless it is given a name: what runs, and when it was started."""
-    what = f"{len(config.triggers)} triggers" if isinstance(config, SweepConfig) else config.trigger
-    return f"{what} seed {config.seed} {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    return f"{config.subject} seed {config.seed} {time.strftime('%Y-%m-%d %H:%M:%S')}"

@@ -7,16 +7,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from untrigger.artifacts import read_json
 from untrigger.errors import UserError
-from untrigger.settings.base import home_expanded
+from untrigger.settings.base import Kind, home_expanded
 from untrigger.storage.downloads import fetched, kept_copy
 from untrigger.storage.files import digest_of, files_below, sha256
 from untrigger.storage.tracked_models import fetched_from_mlflow, is_tracked
-
-Kind = Literal["dataset", "model", "references", "trigger"]
 
 TRIGGER_SUFFIXES = (".png", ".safetensors")
 CLASSIFIER_FILES = ("classifier.json", "classifier.safetensors")
