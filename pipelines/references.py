@@ -3,10 +3,10 @@
 from kfp import dsl
 
 from untrigger.components.close_run.component import close_run
+from untrigger.components.gathered_references.component import gathered_references
 from untrigger.components.open_run.component import open_run
 from untrigger.components.prepare_data.component import prepare_data
 from untrigger.components.reference_training.component import reference_training
-from untrigger.components.references.component import references as gathered
 from untrigger.pipelines.resources import placed
 
 
@@ -32,4 +32,5 @@ def references(
                     task=reference_training_task,
                 )
             )
-        placed(gathered(trained=dsl.Collected(trained.outputs["trained"]), defender_data=defender_data, config=config))
+        collected = dsl.Collected(trained.outputs["trained"])
+        placed(gathered_references(trained=collected, defender_data=defender_data, config=config))

@@ -9,8 +9,7 @@ from untrigger.errors import UserError
 from untrigger.pipelines.cluster.states import GOING_ON
 from untrigger.pipelines.cluster.whole import ClusterRun, WholeRun
 from untrigger.pipelines.cluster.workflow import Stage
-from untrigger.reports.results import Results
-from untrigger.reports.sweep import SweepResults
+from untrigger.runs.reading import RunResults
 from untrigger.runs.stored_reports import fetch_report, fetch_triggers, find_report, find_run
 from untrigger.storage.bundles import OnFile, quiet
 from untrigger.storage.objects import Address, ObjectStore
@@ -42,7 +41,7 @@ def fetch_results(store: ObjectStore, run: WholeRun, folder: Path, on_file: OnFi
     return [name for name in config.triggers if name not in there]
 
 
-def read_results(store: ObjectStore, run: WholeRun) -> Results | SweepResults:
+def read_results(store: ObjectStore, run: WholeRun) -> RunResults:
     """What a run that has succeeded found; UserError when its report is not there."""
     artifacts, config = [run_artifacts(store, part) for part in run.parts], run.sweep()
     if config is not None and len(artifacts) > 1:

@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from untrigger.errors import UserError
+from untrigger.references import GatheredReferences
 from untrigger.reports.comparison import ComparedRun
+from untrigger.reports.defences import DefenceResult
 from untrigger.reports.results import Results
+from untrigger.reports.scans import ScanReport
 from untrigger.reports.sweep import SweepResults
 from untrigger.settings.base import home_expanded
 from untrigger.storage.sources import is_address
+
+RunResults = Results | SweepResults | ScanReport | GatheredReferences | DefenceResult
+"""What a run found, of whatever pipeline."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The stage whose report is the result of a run, and what kind of results that holds."""
+
+    stage: str
+    results: type[RunResults]
+
+
+ENDINGS = {
+    "defense": Ending("evaluation", Results),
+    "paper": Ending("aggregation", SweepResults),
+    "scan": Ending("verdicts", ScanReport),
+    "references": Ending("gathered_references", GatheredReferences),
+    "defend": Ending("defence", DefenceResult),
+}
+"""How the runs of each pipeline end, by its name."""
 
 
 def read_runs(names: Sequence[str]) -> list[ComparedRun]:
@@ -53,6 +78,7 @@ def _stored_results(name: str) -> Results | SweepResults:
     for kind in (SweepResults, Results):
         if text := store.read(address / kind.FILE):
             return kind.parse(text, str(address / kind.FILE))
-    if report := find_report(store, address):
-        return report.read(store)
+    report = find_report(store, address)
+    if report and isinstance(found := report.read(store), Results | SweepResults):
+        return found
     raise UserError(f"{name} holds no results.json: `untrigger store ls` lists the runs of a bucket")

@@ -18,7 +18,9 @@ from untrigger.errors import UserError
 from untrigger.reports.results import Results
 from untrigger.reports.sweep import SweepResults
 from untrigger.reports.sweep_report import bring_together
+from untrigger.runs.reading import ENDINGS, RunResults
 from untrigger.settings.runs import SweepConfig
+from untrigger.stages.identities import STAGES
 from untrigger.storage.bundles import OnFile, quiet
 from untrigger.storage.objects import Address, ObjectStore
 
@@ -26,8 +28,6 @@ PIPELINE_ROOT = "pipelines"
 """Below the store's address: where the artifacts of submitted runs go."""
 
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-SWEEP = "paper"
-"""How the name of the DAG ends that sweeps over triggers."""
 
 FETCHED = "fetched.json"
 """Says in a folder with a fetched report where it comes from."""
@@ -38,9 +38,9 @@ class StoredReport:
     """The report of a run that has ended: where its files are, and what kind of results is among them."""
 
     address: Address
-    results: type[Results | SweepResults]
+    results: type[RunResults]
 
-    def read(self, store: ObjectStore) -> Results | SweepResults:
+    def read(self, store: ObjectStore) -> RunResults:
         """What the run found; UserError when that is no longer there."""
         file = self.address / self.results.FILE
         return self.results.parse(store.read(file) or b"{}", str(file))
@@ -60,9 +60,10 @@ def find_run(store: ObjectStore, root: Address, run_id: str, depth: int = 4) -> 
 
 def find_report(store: ObjectStore, run: Address) -> StoredReport | None:
     """The report of the run whose artifacts lie at `run`; None when it has none (yet)."""
-    sweep = run.prefix.rpartition("/")[0].endswith(SWEEP)
-    task, results = ("aggregation", SweepResults) if sweep else ("evaluation", Results)
-    reports = [run / task / attempt.rstrip("/") / "report" for attempt in store.names(run / task)]
+    pipeline = run.prefix.rpartition("/")[0]
+    ending = next((each for name, each in ENDINGS.items() if pipeline.endswith(name)), ENDINGS["defense"])
+    task, results = run / STAGES[ending.stage].task, ending.results
+    reports = [task / attempt.rstrip("/") / "report" for attempt in store.names(task)]
     finished = [StoredReport(report, results) for report in reports if results.FILE in store.names(report)]
     return finished[-1] if finished else None
 

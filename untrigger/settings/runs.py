@@ -217,4 +217,5 @@ class SweepConfig(CommonConfig):
 
 
 def _inputs(weights: str | None, triggers: tuple[str, ...]) -> Inputs:
-    return [*([] if weights is None else [("model", weights)]), *(("trigger", name) for name in triggers)]
+    given: Inputs = [] if weights is None else [("model", weights)]
+    return [*given, *(("trigger", name) for name in triggers)]

@@ -77,7 +77,7 @@ _ALL = (
     StageIdentity("evaluation", "evaluation", replace(_GPU, hours=4, cached=False), per_trigger=True),
     StageIdentity("aggregation", "aggregation", replace(_GATHERING, cached=False)),
     StageIdentity("reference_training", "reference training", _TRAIN, "references {numbers}"),
-    StageIdentity("references", "references", replace(_GATHERING, cached=False, uses_store=True)),
+    StageIdentity("gathered_references", "gathered references", replace(_GATHERING, cached=False, uses_store=True)),
     StageIdentity("reference_scan", "reference scan", _TRAIN, target="model-scan"),
     StageIdentity("model_scan", "model scan", _TRAIN),
     StageIdentity("verdicts", "verdicts", replace(_GATHERING, cached=False)),

@@ -1,4 +1,4 @@
-"""The component of the stage `references`."""
+"""The component of the stage `gathered_references`."""
 
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
@@ -6,7 +6,7 @@ from untrigger.components.stage_component import stage_component
 
 
 @stage_component
-def references(
+def gathered_references(
     trained: Input[list[Model]], defender_data: Input[Dataset], report: Output[Artifact], config: dict
 ) -> None:
     """Gather the references of the fan-out into one folder, which scans take.
@@ -17,9 +17,9 @@ def references(
         report: The folder of references, and its address in the cluster's store.
         config: The whole configuration (ReferencesRunConfig).
     """
-    from untrigger.stages import references
+    from untrigger.stages import gathered_references
 
-    references.run(
+    gathered_references.run(
         trained=[part.path for part in trained],
         defender_data=defender_data.path,
         report=report.path,

@@ -1,4 +1,4 @@
-"""References: those of the fan-out become one folder, which scans take."""
+"""Gathered references: those of the fan-out become one folder, which scans take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = "references"
 """The folder below the report that `--references` takes."""
 
 
-@stage("references")
+@stage("gathered_references")
 def run(log: Log, *, trained: InFolders, defender_data: InFolder, report: OutFolder, config: dict[str, Any]) -> None:
     """Write `references/`, as `untrigger references` does, and how many there are.
 
