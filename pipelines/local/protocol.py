@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from untrigger.errors import UserError
+from untrigger.pipelines.arguments import compiled_for
+from untrigger.pipelines.images import images_in
 from untrigger.pipelines.local.containers import ContainerOptions, check_engine
 from untrigger.pipelines.local.processes import StageProcesses, stage_processes
 from untrigger.pipelines.local.run import check_tracking, run_locally
@@ -95,7 +99,7 @@ def local_run(config: RunConfig, options: RunOptions) -> Iterator[LocalRun]:
         folder = OutputFolder(options.output)
         _ensure_home(folder.workspace)
         if containers is not None:
-            check_engine()
+            check_engine(images_in(list(yaml.safe_load_all(compiled_for(config).read_text()))))
         check_tracking()
         base = check_store(options.store) if options.store else None
         folder.open(config.record(), inputs.contents, resume=options.resume, overwrite=options.overwrite)
