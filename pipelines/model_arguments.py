@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from untrigger.references import reference_places, references_folder
+from untrigger.references import reference_names
 from untrigger.settings.base import Settings
 from untrigger.settings.defences import DefendConfig
 from untrigger.settings.model_runs import DefendRunConfig, ReferencesRunConfig, ScanRunConfig
@@ -48,8 +48,7 @@ def _reference_plan(config: ScanRunConfig | DefendRunConfig) -> list[str]:
     """The references of each task by name; of none a task that has nothing to do, as KFP's loops want an item."""
     if config.references is None:
         return [""]
-    names = [place.name for place in reference_places(references_folder(config.references))]
-    return [lines(each) for each in batched(names, config.references_per_task)]
+    return [lines(each) for each in batched(reference_names(config.references), config.references_per_task)]
 
 
 def _part(config: Settings, kind: type[Settings]) -> dict[str, Any]:

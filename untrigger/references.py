@@ -169,6 +169,18 @@ def scan_reference(reference: Classifier, data: ImageData, config: ScanConfig) -
     return scan_classifier(reference, data, config.scan, rng=derived_rng(config.seed, "scan")).measured
 
 
+def reference_names(name: str) -> list[str]:
+    """The names of those in `references_folder(name)`, which are not fetched for it; UserError when there are none."""
+    source = Source.of("references", name)
+    if not source.stored:
+        return [place.name for place in reference_places(references_folder(name))]
+    from untrigger.storage.bundles import read_manifest
+    from untrigger.storage.objects import Address, ObjectStore
+
+    files = read_manifest(ObjectStore(), Address.parse(name)).files
+    return sorted(Path(file).parent.name for file in files if Path(file).name == ClassifierDescription.FILE)
+
+
 def references_folder(name: str) -> Path:
     """The folder of references that is called `name`, fetched where that is an address in a store."""
     folder = Source.of("references", name).local()

@@ -103,7 +103,7 @@ def test_a_sweep_that_argo_may_not_keep_is_divided(kubeflow: Kubeflow) -> None:
     assert fitting.exit_code == 0 and fitting.output.count("workflow:  ") == 1
     betas = ",".join(f"0.{number:03}" for number in range(100, 180))
     warned = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0", "--betas", betas)
-    assert "nodes for one trigger may outgrow what Argo keeps of one workflow, 1000 fit" in warned.stderr
+    assert "nodes may outgrow what Argo keeps of one workflow, 1000 fit: raise --betas-per-task or" in warned.stderr
     assert "workflow:  106 nodes, 30 pods" in invoke(*PACKED, "--allow-unpinned", "--dry-run").output
 
 

@@ -24,7 +24,7 @@ from untrigger.seeding import derived_seed
 from untrigger.settings.defences import DefendConfig
 from untrigger.settings.model_runs import DefendRunConfig, ReferencesRunConfig, ScanRunConfig
 from untrigger.settings.pipelines import RunConfig
-from untrigger.settings.scans import ScanConfig
+from untrigger.settings.scans import ReferencesConfig, ScanConfig
 
 pytestmark = pytest.mark.pipeline
 
@@ -37,7 +37,7 @@ QUICK: dict[str, Any] = {
     "heldout_images": 80,
     "mask_steps": 20,
 }
-RECIPE = references_config("tiny", {"count": 2})
+RECIPE = references_config("tiny", {"count": 2}, ReferencesConfig)
 SCAN: dict[str, Any] = {"dataset": "digits", "scan": QUICK, "level": 0.5, "data": RECIPE.data.record()}
 CLOSED: dict[str, Any] = {
     "target_class": 3,
