@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from untrigger import __version__
-from untrigger.runs.reading import ENDINGS
+from untrigger.reports.endings import ENDINGS
 from untrigger.stages.identities import STAGES
 from untrigger.tracking.records import LAST_STAGES
 

@@ -452,7 +452,8 @@ def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, nam
     output = output or folder or Path("runs") / found.id
     if missing := fetch_results(ObjectStore(tell), found, output, show_file):
         tell(f"warning: the run {found.id} is {found.state}, these triggers left no results: {', '.join(missing)}")
-    click.echo(f"report: {(output / 'report.html').resolve()}")
+    report = output / "report.html"
+    click.echo(f"report: {(report if report.exists() else output).resolve()}")
 
 
 @click.command()
@@ -530,10 +531,13 @@ def _show_results(store: ObjectStore, run: WholeRun) -> None:
     from rich.console import Console
 
     from untrigger.pipelines.cluster.artifacts import read_results, run_artifacts
-    from untrigger.reports.tables import final_tables
+    from untrigger.reports.tables import final_lines, final_tables
 
-    for table in final_tables(read_results(store, run)):
+    found = read_results(store, run)
+    for table in final_tables(found):
         Console(file=sys.stdout).print(table)
+    for line in final_lines(found):
+        click.echo(line)
     for part in run.parts:
         click.echo(f"artifacts: {run_artifacts(store, part)}")
     click.echo(f"fetch it:  untrigger fetch {run.id}")

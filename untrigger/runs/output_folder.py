@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
+from untrigger.reports.endings import ENDINGS
 from untrigger.reports.results import Results, RunTruth
-from untrigger.runs.reading import ENDINGS
 from untrigger.settings.base import home_expanded
 from untrigger.stages.reuse import kept_outputs
 from untrigger.storage.files import take_lock

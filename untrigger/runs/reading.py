@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from untrigger.errors import UserError
-from untrigger.references import GatheredReferences
 from untrigger.reports.comparison import ComparedRun
-from untrigger.reports.defences import DefenceResult
 from untrigger.reports.results import Results
-from untrigger.reports.scans import ScanReport
 from untrigger.reports.sweep import SweepResults
 from untrigger.settings.base import home_expanded
 from untrigger.storage.sources import is_address
-
-RunResults = Results | SweepResults | ScanReport | GatheredReferences | DefenceResult
-"""What a run found, of whatever pipeline."""
-
-
-@dataclass(frozen=True)
-class Ending:
-    """The stage whose report is the result of a run, and what kind of results that holds."""
-
-    stage: str
-    results: type[RunResults]
-
-
-ENDINGS = {
-    "defense": Ending("evaluation", Results),
-    "paper": Ending("aggregation", SweepResults),
-    "scan": Ending("verdicts", ScanReport),
-    "references": Ending("gathered_references", GatheredReferences),
-    "defend": Ending("defence", DefenceResult),
-}
-"""How the runs of each pipeline end, by its name."""
 
 
 def read_runs(names: Sequence[str]) -> list[ComparedRun]:

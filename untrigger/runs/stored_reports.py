@@ -15,12 +15,15 @@ from pathlib import Path
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
+from untrigger.model_scans import write_scans
+from untrigger.reports.endings import ENDINGS, RunResults
 from untrigger.reports.results import Results
+from untrigger.reports.scans import ScanReport, ScanResult
 from untrigger.reports.sweep import SweepResults
 from untrigger.reports.sweep_report import bring_together
-from untrigger.runs.reading import ENDINGS, RunResults
 from untrigger.settings.runs import SweepConfig
 from untrigger.stages.identities import STAGES
+from untrigger.stages.verdicts import MODELS
 from untrigger.storage.bundles import OnFile, quiet
 from untrigger.storage.objects import Address, ObjectStore
 
@@ -104,6 +107,23 @@ def fetch_triggers(
         results = bring_together([reports[name] for name in swept["triggers"]], whole, config.model_copy(update=swept))
         shutil.copytree(whole, folder, dirs_exist_ok=True)
     return results
+
+
+def fetch_scans(store: ObjectStore, runs: Sequence[Address], folder: Path, on_file: OnFile = quiet) -> ScanReport:
+    """Bring together in `folder` what the parts of a divided scan found; runs: where the artifacts of each lie.
+
+    UserError when one has no report, or when the folder holds something else.
+    """
+    _mark(folder, ", ".join(map(str, runs)))
+    results: list[ScanResult] = []
+    for run in runs:
+        with tempfile.TemporaryDirectory() as temporary:
+            part = Path(temporary) / "part"
+            fetch_report(store, run, part, on_file)
+            shutil.copytree(part / MODELS, folder / MODELS, dirs_exist_ok=True)
+            results += ScanReport.load(part).results
+    write_scans(folder, results, folder / MODELS)
+    return ScanReport(results=tuple(results))
 
 
 def trigger_reports(store: ObjectStore, run: Address) -> list[StoredReport]:
