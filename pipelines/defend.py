@@ -33,6 +33,7 @@ def defend(
             reference_plan=reference_plan,
             reference_scan_task=reference_scan_task,
             scan_config=scan_config,
+            tracking=tracking,
             label="scan",
         )
         placed(
@@ -41,5 +42,6 @@ def defend(
                 evaluation_data=prepared.outputs["evaluation_data"],
                 scans=scanned.outputs["report"],
                 task=defence_task,
+                tracking=tracking,
             )
         )

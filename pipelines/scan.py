@@ -21,6 +21,7 @@ def judged(
     reference_plan: Any,
     reference_scan_task: Any,
     scan_config: Any,
+    tracking: Any,
     label: str = "",
 ) -> Any:
     """The part of a DAG that scans models and references side by side; the task that judges."""
@@ -34,6 +35,7 @@ def judged(
             reference_scans=dsl.Collected(references.outputs["scanned"]),
             defender_data=defender_data,
             config=scan_config,
+            tracking=tracking,
             label=label,
         )
     )
@@ -61,4 +63,5 @@ def scan(
             reference_plan=reference_plan,
             reference_scan_task=reference_scan_task,
             scan_config=scan_config,
+            tracking=tracking,
         )

@@ -13,6 +13,7 @@ def defence(
     retrained: Output[Model],
     report: Output[Artifact],
     task: dict,
+    tracking: dict,
 ) -> None:
     """Close a model of others against what a scan found in it.
 
@@ -23,6 +24,7 @@ def defence(
         retrained: The retrained model by the names that it came with; the result alone where nothing was retrained.
         report: defence.json, report.html, pictures, triggers, and the retrained model.
         task: The parameters model, references, config of the stage.
+        tracking: How the run appears in MLflow (TrackedAs): what a model in a store was called before.
     """
     from untrigger.stages import defence
 
@@ -33,4 +35,5 @@ def defence(
         retrained=retrained.path,
         report=report.path,
         **task,
+        tracking=tracking,
     )

@@ -12,6 +12,7 @@ def verdicts(
     defender_data: Input[Dataset],
     report: Output[Artifact],
     config: dict,
+    tracking: dict,
     label: str = "",
 ) -> None:
     """Judge each scanned model by its rank among the references.
@@ -22,6 +23,7 @@ def verdicts(
         defender_data: Clean images that the defender has.
         report: scans.json, report.html, and a folder per model.
         config: What the scan is told (ScanConfig).
+        tracking: How the run appears in MLflow (TrackedAs): what models in a store were called before.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import verdicts
@@ -32,5 +34,6 @@ def verdicts(
         defender_data=defender_data.path,
         report=report.path,
         config=config,
+        tracking=tracking,
         label=label,
     )

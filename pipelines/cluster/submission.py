@@ -141,11 +141,17 @@ def submit(
     What is there already is not uploaded again. `experiment` is the id of KFP's, `tracked_in` the name of MLflow's (""
     for its default).
     """
-    config = _with_stored_inputs(submission, tell, on_file)
+    stored = _store_inputs(submission, tell, on_file)
+    config = _with_addresses(submission.config, stored)
     package = submission.package()
     digest = hashlib.sha256(package.encode()).hexdigest()[:12]
     uploaded = cluster.pipeline_version(submission.pipeline, f"{__version__}-{digest}", package)
-    tracking = TrackedAs(name=name, experiment=tracked_in, links=_links(submission, cluster))
+    tracking = TrackedAs(
+        name=name,
+        experiment=tracked_in,
+        links=_links(submission, cluster),
+        names={address: source for source, address in stored.items()},
+    )
     parts = divided(config, submission.documents[0])
     appearances = [tracking] if len(parts) == 1 else _of_parts(tracking, len(parts))
     return [
@@ -175,14 +181,19 @@ def _check_inputs(config: RunConfig) -> None:
         check_input(source, config.data)
 
 
-def _with_stored_inputs(submission: Submission, tell: Callable[[str], None], on_file: OnFile) -> RunConfig:
-    """The configuration with every input of this machine replaced by its address in the store."""
+def _store_inputs(submission: Submission, tell: Callable[[str], None], on_file: OnFile) -> dict[str, str]:
+    """Put the inputs of this machine into the store; their addresses by their names."""
     from untrigger.runs.publishing import publish
 
-    config, stored = submission.config, {}
+    stored = {}
     for source in submission.inputs_to_store():
-        stored[source] = str(publish(source, str(submission.at), on_file, config.data))
+        stored[source] = str(publish(source, str(submission.at), on_file, submission.config.data))
         tell(f"{source} is {stored[source]}")
+    return stored
+
+
+def _with_addresses(config: RunConfig, stored: Mapping[str, str]) -> RunConfig:
+    """The configuration with every input that is stored named by its address."""
 
     def named(value: Any) -> Any:
         return tuple(map(named, value)) if isinstance(value, tuple) else stored.get(value, value)

@@ -99,7 +99,7 @@ def test_models_and_references_are_packed_as_asked_for(references: str) -> None:
     assert told["model_plan"] == ["models/0.pth\nmodels/1.pth", "models/2.pth"]
     assert [len(names.splitlines()) for names in told["reference_plan"]] == [50, 49]
     trained = pipeline_arguments(ReferencesRunConfig(count=12))
-    assert trained["reference_plan"] == ["1,2,3,4,5,6,7,8,9,10", "11,12"]
+    assert trained["reference_plan"] == ["1,2,3,4,5", "6,7,8,9,10", "11,12"]
 
 
 def test_what_is_given_is_not_scanned_and_loops_have_an_item_all_the_same(references: str) -> None:
@@ -112,7 +112,7 @@ def test_what_is_given_is_not_scanned_and_loops_have_an_item_all_the_same(refere
 
 def test_usual_runs_fit_into_a_workflow(references: str) -> None:
     fitting: list[RunConfig] = [
-        scan(60, references=references),
+        scan(50, references=references),
         ReferencesRunConfig(count=99),
         DefendRunConfig.of({"model": "m.pth", "references": references}),
     ]
@@ -121,7 +121,7 @@ def test_usual_runs_fit_into_a_workflow(references: str) -> None:
         assert divided(config, SPECS[name]) == [config]
 
 
-@pytest.mark.parametrize(("models", "per_task", "parts"), [(200, 1, 3), (200, 4, 1)])
+@pytest.mark.parametrize(("models", "per_task", "parts"), [(200, 1, 4), (200, 4, 1)])
 def test_many_models_are_divided_into_workflows_that_argo_keeps(
     models: int, per_task: int, parts: int, references: str
 ) -> None:

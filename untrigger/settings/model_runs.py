@@ -15,7 +15,7 @@ _REFERENCES = Field(
     None,
     description="clean models to compare with: a folder as `untrigger references` fills it, or its address in a store",
 )
-_REFERENCES_PER_TASK = Field(10, ge=1, description="references that one task takes one after the other")
+_REFERENCES_PER_TASK = Field(5, ge=1, description="references that one task takes one after the other")
 
 
 class ScanRunConfig(ScanConfig):

@@ -30,13 +30,15 @@ class SweepPart(Settings):
 class TrackedAs(Settings):
     """The name of a run, MLflow's experiment (that of the environment when "") and links by what they lead to.
 
-    A name of "" leaves it to the stage that opens the run.
+    A name of "" leaves it to the stage that opens the run. `names`: what inputs in a store were called where they came
+    from, by their addresses.
     """
 
     name: str = ""
     experiment: str = ""
     links: dict[str, str] = {}
     sweep: SweepPart | None = None
+    names: dict[str, str] = {}
 
 
 def run_name(config: RunConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from untrigger.reports.defences import DefenceResult
 from untrigger.reports.scans import ScanReport
 from untrigger.seeding import derived_rng
 from untrigger.settings.defences import DefendConfig
+from untrigger.settings.tracked import TrackedAs
 from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
 from untrigger.stages.reuse import ModelName, ReferencesName
@@ -39,6 +41,7 @@ def run(
     model: ModelName,
     references: ReferencesName,
     config: dict[str, Any],
+    tracking: TrackedAs,
     snapshots: Snapshots,
 ) -> None:
     """Write what `untrigger defend` writes, and the retrained model by itself, with the result beside it.
@@ -49,6 +52,7 @@ def run(
     data, heldout = (load_images(folder).to(device()) for folder in (defender_data, evaluation_data))
     with log.run() as tracked:
         opened = open_model(model, settings.classifier, data, rng=derived_rng(settings.seed, "normalisation"))
+        opened = replace(opened, name=tracking.names.get(model, model))
         scanned = next(iter(ScanReport.load(scans).results), None)
         folder = references_folder(references) if references else None
         closing = Closing(opened, settings, data, heldout, scanned, folder, report / FOLDER, began, within=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from untrigger.references import ScannedReference, check_alike
 from untrigger.reports.scans import ModelResult, ScanReport, ScanResult
 from untrigger.settings.base import Stored
 from untrigger.settings.scans import ScanConfig
+from untrigger.settings.tracked import TrackedAs
 from untrigger.stages.log import Log
 from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
 from untrigger.tracking.records import TrackedRun
@@ -28,8 +30,11 @@ def run(
     defender_data: InFolder,
     report: OutFolder,
     config: dict[str, Any],
+    tracking: TrackedAs,
 ) -> None:
     """Write what `untrigger scan` writes: `scans.json`, `report.html`, and a folder per model below `models/`.
+
+    Models from a store are called as they were before they were put there.
 
     Raises UserError when a reference is of another architecture or class count than a model.
     """
@@ -41,6 +46,8 @@ def run(
             found = ModelScan.load(file.parent)
             for each in references:
                 check_alike(each.name, each.network, found.model.network)
+            model = found.model.model_copy(update={"model": tracking.names.get(found.model.model, found.model.model)})
+            found = replace(found, model=model)
             result = judge_scan(found, [each.measured for each in references], settings, data.class_names)
             write_scan(report / MODELS, result, found.scan, data)
             results.append(result)

@@ -716,7 +716,8 @@ def test_models_and_references_go_into_the_store_and_the_verdicts_come_back(
     assert address.startswith("s3://untrigger/references/") and told["config"]["references"] == address
     assert told["reference_plan"] == ["001\n002"]
     (model,) = told["model_plan"]
-    assert model.startswith("s3://untrigger/models/") and run.display_name.startswith("scan of ")
+    assert model.startswith("s3://untrigger/models/") and told["tracking"]["names"][model] == str(suspect)
+    assert run.display_name.startswith("scan of ")
     assert "not calibrated" in ended.output
     fetched = invoke("fetch", run.run_id, "--output", "fetched")
     assert fetched.exit_code == 0 and len(ScanReport.load(Path("fetched")).results) == 1, fetched.output
