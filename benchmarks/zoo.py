@@ -59,7 +59,7 @@ def measure_zoo(
     address: where the data lie, when that is not the dataset's own place.
     """
     changes = {"dataset": address} if address else {}
-    config = references_config(PROFILES[dataset], changes)
+    config = references_config(PROFILES[dataset], changes, ReferencesConfig)
     settings = ScanSettings.of({"budget": budget})
     wanted: dict[Kind, int | None] = {kind: counts.get(kind) for kind in get_args(Kind)}
     numbers = {kind: COUNTS[dataset].get(kind, OTHERS) if count is None else count for kind, count in wanted.items()}

@@ -30,7 +30,8 @@ source=$(git config --get remote.origin.url 2>/dev/null | grep -E '^(https?://|g
 
 targets=$*
 [ -n "$targets" ] || targets="open-run close-run prepare-data clean-training poison-training pixel-sgd generator-training
-    staircase visualisation retraining evaluation aggregation mlflow-server seaweedfs"
+    staircase visualisation retraining evaluation aggregation reference-training gathered-references model-scan verdicts
+    defence mlflow-server seaweedfs"
 
 if [ -n "${PIP_CONF:-}" ]; then set -- --secret "id=pip,src=$PIP_CONF"; else set --; fi
 for target in $targets; do

@@ -5,27 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from untrigger.pipelines.model_arguments import of_models
 from untrigger.settings.methods import ElsewhereSearch
+from untrigger.settings.pipelines import CONFIGS, RunConfig, pipeline_of
 from untrigger.settings.plans import ELSEWHERE, joined
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
 from untrigger.settings.tracked import TrackedAs
 
-COMPILED = {name: Path(__file__).with_name(f"{name}.yaml") for name in ("defense", "paper")}
+COMPILED = {name: Path(__file__).with_name(f"{name}.yaml") for name in CONFIGS}
 """The compiled DAGs by name, which is what runs: locally, in containers, on a cluster."""
 
+LOOPS = {
+    "beta_plan": ("generator_training",),
+    "retraining_plan": ("retraining",),
+    "model_plan": ("model_scan",),
+    "reference_plan": ("reference_scan", "reference_training"),
+}
+"""The parameters that loops run over, and the stages inside."""
 
-def compiled_for(config: CommonConfig) -> Path:
+
+def compiled_for(config: RunConfig) -> Path:
     """The compiled DAG that takes `pipeline_arguments(config)`."""
-    return COMPILED["paper" if isinstance(config, SweepConfig) else "defense"]
+    return COMPILED[pipeline_of(config)]
 
 
-def last_stage(config: CommonConfig) -> str:
-    """The stage whose report is the result of the run."""
-    return "aggregation" if isinstance(config, SweepConfig) else "evaluation"
-
-
-def pipeline_arguments(config: DefenseConfig | SweepConfig, tracking: TrackedAs | None = None) -> dict[str, Any]:
+def pipeline_arguments(config: RunConfig, tracking: TrackedAs | None = None) -> dict[str, Any]:
     """The parameters of the DAG: each stage is told what it uses, so that a change of anything else spares it."""
+    told = _of_planted(config) if isinstance(config, DefenseConfig | SweepConfig) else of_models(config)
+    return {"config": config.record(), "tracking": (tracking or TrackedAs()).record(), **told}
+
+
+def _of_planted(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
+    """The parameters of a run that plants triggers."""
     values = config.record()
     seeds = range(config.retraining_seeds)
     settings = {
@@ -44,8 +55,6 @@ def pipeline_arguments(config: DefenseConfig | SweepConfig, tracking: TrackedAs 
         return {name: settings[name] for name in names}
 
     arguments = {
-        "config": values,
-        "tracking": (tracking or TrackedAs()).record(),
         "prepare_data_task": told(
             "dataset", "data", "patch_sizes", "target_class", "search_images", "generator_batch_size", "seed"
         ),

@@ -23,6 +23,7 @@ FLOORS = (
     ("elsewhere", "retraining", "trigger_parts", "scanning"),
     ("references", "defending"),
     ("reports",),
+    ("model_scans", "model_defences"),
     ("stages",),
     ("runs",),
     ("components",),

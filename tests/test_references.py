@@ -34,7 +34,7 @@ TINY = {"training": {"epochs": 1}, "data": {"heldout_share": 0.7}}
 
 
 def config(**changes: object) -> ReferencesConfig:
-    return references_config("tiny", {**TINY, **changes})
+    return references_config("tiny", {**TINY, **changes}, ReferencesConfig)
 
 
 @pytest.fixture(scope="module")

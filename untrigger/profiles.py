@@ -27,6 +27,8 @@ _SMALL: dict[str, dict[str, Any]] = {
 }
 
 Config = TypeVar("Config", bound=CommonConfig)
+References = TypeVar("References", bound=ReferencesConfig)
+Defence = TypeVar("Defence", bound=DefendConfig)
 
 PROFILES: dict[str, dict[str, Any]] = {
     "demo": {
@@ -131,19 +133,19 @@ def config_for(profile: str, changes: Mapping[str, Any], kind: type[Config]) -> 
     return config
 
 
-def references_config(profile: str | None, changes: Mapping[str, Any]) -> ReferencesConfig:
+def references_config(profile: str | None, changes: Mapping[str, Any], kind: type[References]) -> References:
     """What of `profile`, where there is one, concerns data, classifier and clean training, with `changes` laid over it.
 
     Raises UserError as `config_for` does.
     """
-    config = ReferencesConfig.of(laid_over(_part_of(profile, set(ReferencesConfig.model_fields)), changes))
+    config = kind.of(laid_over(_part_of(profile, set(ReferencesConfig.model_fields)), changes))
     check_architecture(config.classifier.architecture)
     return config
 
 
-def defence_config(profile: str | None, changes: Mapping[str, Any]) -> DefendConfig:
+def defence_config(profile: str | None, changes: Mapping[str, Any], kind: type[Defence]) -> Defence:
     """The same for a defence: what concerns data, flows, retraining and search; what it is the model says itself."""
-    return DefendConfig.of(laid_over(_part_of(profile, set(DefendConfig.model_fields) - {"classifier"}), changes))
+    return kind.of(laid_over(_part_of(profile, set(DefendConfig.model_fields) - {"classifier"}), changes))
 
 
 def _part_of(profile: str | None, names: set[str]) -> dict[str, Any]:

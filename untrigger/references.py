@@ -16,10 +16,36 @@ from untrigger.datasets.sources import dataset_source
 from untrigger.errors import UserError
 from untrigger.scanning import Measured, OnWork, scan_classifier
 from untrigger.seeding import derived_rng, derived_seed
-from untrigger.settings.base import Stored, flattened
+from untrigger.settings.base import Frozen, Stored, flattened
 from untrigger.settings.scans import ReferencesConfig, ScanConfig
+from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.storage.files import entries, sha256
+from untrigger.storage.sources import Source
 from untrigger.training import train
+
+
+class NetworkKind(Frozen):
+    """What a reference and a suspect must have in common."""
+
+    classes: int
+    architecture: str
+
+    @classmethod
+    def of_classifier(cls, classifier: Classifier) -> NetworkKind:
+        """With the number of its parameters, in which networks of one name may differ."""
+        parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
+        architecture = f"{classifier.settings.architecture} of {parameters:,} parameters"
+        return cls(classes=classifier.classes, architecture=architecture)
+
+
+class ScannedReference(Stored):
+    """What a scan found in the reference of this name."""
+
+    FILE = "reference.json"
+
+    name: str
+    network: NetworkKind
+    measured: Measured
 
 
 class Recipe(Stored):
@@ -33,6 +59,22 @@ class Recipe(Stored):
     config: dict[str, Any]
     version: str = __version__
 
+    @classmethod
+    def of_training(cls, config: ReferencesConfig, dataset: str, class_names: tuple[str, ...]) -> Recipe:
+        """That of references trained as `config` says on the data that `dataset` stands for."""
+        told = ReferencesConfig.model_fields.keys() - {"count", "dataset"}
+        settled = {name: value for name, value in config.record().items() if name in told}
+        return cls.of({"dataset": dataset, "class_names": class_names, "config": settled})
+
+
+class GatheredReferences(Stored):
+    """How many references a pipeline trained, and their address in the store of its cluster, where it has one."""
+
+    FILE = "gathered.json"
+
+    count: int
+    address: str | None = None
+
 
 def train_references(folder: Path, config: ReferencesConfig, training: ImageData, on_work: OnWork | None = None) -> int:
     """Train what is missing of `config.count` clean models, each from an initialisation and a stream of its own.
@@ -40,28 +82,35 @@ def train_references(folder: Path, config: ReferencesConfig, training: ImageData
     Finished ones are kept. Returns how many were trained. Raises UserError where the folder holds models of another
     recipe.
     """
-    settled = {name: value for name, value in config.record().items() if name not in ("count", "dataset")}
-    identity = dataset_source(config.dataset).identity()
-    recipe = Recipe.of({"dataset": identity, "class_names": training.class_names, "config": settled})
+    recipe = Recipe.of_training(config, dataset_source(config.dataset).identity(), training.class_names)
     _check_recipe(folder, recipe)
     recipe.save(folder)
     trained = 0
     for number in range(1, config.count + 1):
-        place = folder / f"{number:03d}"
+        place = folder / reference_name(number)
         if not (place / ClassifierDescription.FILE).exists():
-            save_classifier(clean_model(config, training, derived_seed(config.seed, "reference", number)), place)
+            save_classifier(train_reference(config, training, number), place)
             trained += 1
         if on_work is not None:
             on_work("references", number, config.count)
     return trained
 
 
-def clean_model(config: ReferencesConfig, training: ImageData, seed: int) -> Classifier:
-    """A clean classifier of this seed, trained as a run's clean training does it."""
+def reference_name(number: int) -> str:
+    """The folder of the reference with this number, from 1."""
+    return f"{number:03d}"
+
+
+def train_reference(
+    config: ReferencesConfig, training: ImageData, number: int, snapshot: Snapshot = UNKEPT
+) -> Classifier:
+    """The reference with this number, trained as a run's clean training does it: the same whatever is beside it."""
+    seed = derived_seed(config.seed, "reference", number)
     model = new_classifier(
         config.classifier, len(training.class_names), training.images, derived_rng(seed, "classifier")
     )
-    train(model, training.images, training.labels, config.training, rng=derived_rng(seed, "clean training"))
+    rng = derived_rng(seed, "clean training")
+    train(model, training.images, training.labels, config.training, rng=rng, snapshot=snapshot)
     return model
 
 
@@ -89,20 +138,54 @@ def scan_references(
     another architecture, class count or dataset than the suspect.
     """
     places = reference_places(folder)
-    _check_data(folder, config, data)
-    found = []
+    check_data(folder, config.dataset, dataset_source(config.dataset).identity(), data)
+    kind, found = NetworkKind.of_classifier(suspect), []
     for number, place in enumerate(places, 1):
-        kept = place / "scans" / _fingerprint(place, data, config)
-        if not (kept / Measured.FILE).exists():
-            reference = load_classifier(place, data.images.device)
-            check_alike(place, reference, suspect)
-            scan_classifier(reference, data, config.scan, rng=derived_rng(config.seed, "scan")).measured.save(kept)
-        else:
-            check_alike(place, load_classifier(place), suspect)
-        found.append(Measured.load(kept))
+        reference = load_classifier(place, data.images.device)
+        check_alike(f"{place}", NetworkKind.of_classifier(reference), kind)
+        found.append(scan_kept(place, reference, data, config))
         if on_work is not None:
             on_work("references", number, len(places))
     return found
+
+
+def scan_kept(place: Path, reference: Classifier, data: ImageData, config: ScanConfig) -> Measured:
+    """What the scan finds in the reference at `place`, beside which it is kept."""
+    found = found_before(place, data, config)
+    if found is None:
+        found = scan_reference(reference, data, config)
+        found.save(_kept(place, data, config))
+    return found
+
+
+def found_before(place: Path, data: ImageData, config: ScanConfig) -> Measured | None:
+    """What is kept of an earlier scan with the same settings, images and weights."""
+    kept = _kept(place, data, config)
+    return Measured.load(kept) if (kept / Measured.FILE).exists() else None
+
+
+def scan_reference(reference: Classifier, data: ImageData, config: ScanConfig) -> Measured:
+    """What the scan of a suspect finds in a reference."""
+    return scan_classifier(reference, data, config.scan, rng=derived_rng(config.seed, "scan")).measured
+
+
+def reference_names(name: str) -> list[str]:
+    """The names of those in `references_folder(name)`, which are not fetched for it; UserError when there are none."""
+    source = Source.of("references", name)
+    if not source.stored:
+        return [place.name for place in reference_places(references_folder(name))]
+    from untrigger.storage.bundles import read_manifest
+    from untrigger.storage.objects import Address, ObjectStore
+
+    files = read_manifest(ObjectStore(), Address.parse(name)).files
+    return sorted(Path(file).parent.name for file in files if Path(file).name == ClassifierDescription.FILE)
+
+
+def references_folder(name: str) -> Path:
+    """The folder of references that is called `name`, fetched where that is an address in a store."""
+    folder = Source.of("references", name).local()
+    assert folder is not None, "they are never built in"
+    return folder
 
 
 def reference_places(folder: Path) -> list[Path]:
@@ -113,23 +196,25 @@ def reference_places(folder: Path) -> list[Path]:
     return places
 
 
-def _check_data(folder: Path, config: ScanConfig, data: ImageData) -> None:
+def check_data(folder: Path, dataset: str, identity: str, data: ImageData) -> None:
+    """UserError when the references in `folder` were trained on other data than `dataset`, which `identity` stands for.
+
+    Folders that do not say how their models came about are taken.
+    """
     if not (folder / Recipe.FILE).exists():
         return
     recipe = Recipe.load(folder)
-    if recipe.dataset != dataset_source(config.dataset).identity() or recipe.class_names != data.class_names:
+    if recipe.dataset != identity or recipe.class_names != data.class_names:
         raise UserError(
-            f"the references in {folder} were trained on other data than {config.dataset}: train some on these, with "
+            f"the references in {folder} were trained on other data than {dataset}: train some on these, with "
             "`untrigger references`"
         )
 
 
-def check_alike(place: Path, reference: Classifier, suspect: Classifier) -> None:
-    """UserError when a reference is of another architecture or class count than the suspect."""
-    for what, theirs, its in (
-        ("classes", f"{reference.classes}", f"{suspect.classes}"),
-        ("architecture", _architecture(reference), _architecture(suspect)),
-    ):
+def check_alike(place: str, reference: NetworkKind, suspect: NetworkKind) -> None:
+    """UserError when the reference at `place` is of another architecture or class count than the suspect."""
+    for what in NetworkKind.model_fields:
+        theirs, its = getattr(reference, what), getattr(suspect, what)
         if theirs != its:
             raise UserError(
                 f"the reference {place} is of another kind than the model ({what} {theirs}, not {its}): train "
@@ -137,9 +222,9 @@ def check_alike(place: Path, reference: Classifier, suspect: Classifier) -> None
             )
 
 
-def _architecture(classifier: Classifier) -> str:
-    parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
-    return f"{classifier.settings.architecture} of {parameters:,} parameters"
+def _kept(place: Path, data: ImageData, config: ScanConfig) -> Path:
+    """Where the scan of a reference is kept."""
+    return place / "scans" / _fingerprint(place, data, config)
 
 
 def _fingerprint(place: Path, data: ImageData, config: ScanConfig) -> str:

@@ -9,9 +9,8 @@ from untrigger.errors import UserError
 from untrigger.pipelines.cluster.states import GOING_ON
 from untrigger.pipelines.cluster.whole import ClusterRun, WholeRun
 from untrigger.pipelines.cluster.workflow import Stage
-from untrigger.reports.results import Results
-from untrigger.reports.sweep import SweepResults
-from untrigger.runs.stored_reports import fetch_report, fetch_triggers, find_report, find_run
+from untrigger.reports.endings import RunResults
+from untrigger.runs.stored_reports import fetch_report, fetch_scans, fetch_triggers, find_report, find_run
 from untrigger.storage.bundles import OnFile, quiet
 from untrigger.storage.objects import Address, ObjectStore
 
@@ -27,27 +26,36 @@ def run_artifacts(store: ObjectStore, run: ClusterRun) -> Address:
 
 
 def fetch_results(store: ObjectStore, run: WholeRun, folder: Path, on_file: OnFile = quiet) -> list[str]:
-    """Bring the report of a run into `folder`; which triggers of a sweep left no results.
+    """Bring the report of a run, whole or in parts, into `folder`; which triggers of a sweep left no results.
 
     UserError when the run goes on, or when it has failed and is no sweep.
     """
-    config = run.sweep()
+    config, several = run.sweep(), len(run.parts) > 1
     if run.state != "SUCCEEDED" and (config is None or run.state in GOING_ON):
         raise UserError(f"the run {run.id} is {run.state}: its report is there when it has succeeded")
-    if config is None or (run.state == "SUCCEEDED" and len(run.parts) == 1):
+    if run.state == "SUCCEEDED" and not several:
         fetch_report(store, run_artifacts(store, run.parts[0]), folder, on_file)
         return []
-    found = fetch_triggers(store, [run_artifacts(store, part) for part in run.parts], config, folder, on_file)
+    parts = [run_artifacts(store, part) for part in run.parts]
+    if config is None:
+        fetch_scans(store, parts, folder, on_file)
+        return []
+    found = fetch_triggers(store, parts, config, folder, on_file)
     there = {row.name for row in found.triggers}
     return [name for name in config.triggers if name not in there]
 
 
-def read_results(store: ObjectStore, run: WholeRun) -> Results | SweepResults:
+def read_results(store: ObjectStore, run: WholeRun) -> RunResults:
     """What a run that has succeeded found; UserError when its report is not there."""
     artifacts, config = [run_artifacts(store, part) for part in run.parts], run.sweep()
-    if config is not None and len(artifacts) > 1:
+    if len(artifacts) > 1:
         with tempfile.TemporaryDirectory() as folder:
-            return fetch_triggers(store, artifacts, config, Path(folder))
+            here = Path(folder)
+            return (
+                fetch_scans(store, artifacts, here)
+                if config is None
+                else fetch_triggers(store, artifacts, config, here)
+            )
     report = find_report(store, artifacts[0])
     if report is None:
         raise UserError(f"{artifacts[0]} holds no report")

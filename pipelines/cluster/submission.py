@@ -21,7 +21,7 @@ from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
 from untrigger.plugins import refuse_plugins
 from untrigger.runs.inputs import check_input, input_sources
 from untrigger.runs.stored_reports import PIPELINE_ROOT
-from untrigger.settings.runs import DefenseConfig, SweepConfig
+from untrigger.settings.pipelines import RunConfig
 from untrigger.settings.tracked import RUN_ID, SweepPart, TrackedAs
 from untrigger.stages.reuse import IMAGE
 from untrigger.storage.bundles import OnFile, quiet, read_manifest
@@ -30,7 +30,7 @@ from untrigger.storage.objects import Address, ObjectStore
 DEFAULT_STORE = Address("untrigger")
 """Where the cluster cannot be asked."""
 
-INPUT_SETTINGS = ("dataset", "weights", "trigger", "triggers", "panels")
+INPUT_SETTINGS = ("dataset", "weights", "trigger", "triggers", "panels", "model", "models", "references")
 """The settings that may name something on this machine."""
 
 
@@ -38,7 +38,7 @@ INPUT_SETTINGS = ("dataset", "weights", "trigger", "triggers", "panels")
 class Submission:
     """What is to run, checked as far as that needs neither cluster nor store."""
 
-    config: DefenseConfig | SweepConfig
+    config: RunConfig
     documents: list[dict[str, Any]]
     store: Address | None
     """Below it inputs and artifacts go; None until the cluster has been asked."""
@@ -46,7 +46,7 @@ class Submission:
     @classmethod
     def of(
         cls,
-        config: DefenseConfig | SweepConfig,
+        config: RunConfig,
         store: str | None,
         placement: Placement,
         pins: Mapping[str, str],
@@ -141,11 +141,17 @@ def submit(
     What is there already is not uploaded again. `experiment` is the id of KFP's, `tracked_in` the name of MLflow's (""
     for its default).
     """
-    config = _with_stored_inputs(submission, tell, on_file)
+    stored = _store_inputs(submission, tell, on_file)
+    config = _with_addresses(submission.config, stored)
     package = submission.package()
     digest = hashlib.sha256(package.encode()).hexdigest()[:12]
     uploaded = cluster.pipeline_version(submission.pipeline, f"{__version__}-{digest}", package)
-    tracking = TrackedAs(name=name, experiment=tracked_in, links=_links(submission, cluster))
+    tracking = TrackedAs(
+        name=name,
+        experiment=tracked_in,
+        links=_links(submission, cluster),
+        names={address: source for source, address in stored.items()},
+    )
     parts = divided(config, submission.documents[0])
     appearances = [tracking] if len(parts) == 1 else _of_parts(tracking, len(parts))
     return [
@@ -167,7 +173,7 @@ def _links(submission: Submission, cluster: Cluster) -> dict[str, str]:
     return {"kfp": cluster.link(RUN_ID), "report": f"{submission.root}/{pipeline}/{RUN_ID}"}
 
 
-def _check_inputs(config: DefenseConfig | SweepConfig) -> None:
+def _check_inputs(config: RunConfig) -> None:
     here = [source for source in input_sources(config) if not source.stored]
     if config.data.download and any(source.kind == "dataset" for source in here):
         raise UserError("--download is for this machine: `untrigger store put` the dataset, and give its address")
@@ -175,16 +181,19 @@ def _check_inputs(config: DefenseConfig | SweepConfig) -> None:
         check_input(source, config.data)
 
 
-def _with_stored_inputs(
-    submission: Submission, tell: Callable[[str], None], on_file: OnFile
-) -> DefenseConfig | SweepConfig:
-    """The configuration with every input of this machine replaced by its address in the store."""
+def _store_inputs(submission: Submission, tell: Callable[[str], None], on_file: OnFile) -> dict[str, str]:
+    """Put the inputs of this machine into the store; their addresses by their names."""
     from untrigger.runs.publishing import publish
 
-    config, stored = submission.config, {}
+    stored = {}
     for source in submission.inputs_to_store():
-        stored[source] = str(publish(source, str(submission.at), on_file, config.data))
+        stored[source] = str(publish(source, str(submission.at), on_file, submission.config.data))
         tell(f"{source} is {stored[source]}")
+    return stored
+
+
+def _with_addresses(config: RunConfig, stored: Mapping[str, str]) -> RunConfig:
+    """The configuration with every input that is stored named by its address."""
 
     def named(value: Any) -> Any:
         return tuple(map(named, value)) if isinstance(value, tuple) else stored.get(value, value)

@@ -30,6 +30,8 @@ _NAMES = {
     "triggers": "{item} {title}",
     "beta_plan": "generator beta={item}",
     "retraining_plan": "{title} {item[method]}",
+    "model_plan": "{title} {item}",
+    "reference_plan": "{title} {item}",
 }
 """What a stage is called inside a loop over this parameter of the DAG."""
 
@@ -188,7 +190,8 @@ class Workflow:
         items = json.loads(_input(driver, "task") or "{}").get("parameterIterator", {}).get("items", {})
         parameter = items.get("inputParameter", "").removeprefix("pipelinechannel--")
         try:
-            return _NAMES[parameter].format(title=name, item=parameters[parameter][index])
+            # Several models or references stand one a line.
+            return " ".join(_NAMES[parameter].format(title=name, item=parameters[parameter][index]).split())
         except (KeyError, IndexError, TypeError):
             return f"{name} ({index + 1})"
 

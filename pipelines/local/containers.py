@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,6 @@ import docker
 from untrigger.errors import UserError
 from untrigger.pipelines.local.endings import LAST_LINES, StageEnd, stopping_first
 from untrigger.runs.output_folder import OutputFolder
-from untrigger.stages.identities import STAGES
 
 RUN_LABEL = "untrigger.run"
 UNPRIVILEGED = 10001
@@ -46,8 +45,8 @@ class ContainerOptions:
             raise UserError(f"--memory must be a number with b, k, m or g behind it, such as 8g, got {self.memory!r}")
 
 
-def check_engine() -> None:
-    """UserError when no engine answers, or when an image of the pipeline is missing."""
+def check_engine(images: Iterable[str]) -> None:
+    """UserError when no engine answers, or when one of the pipeline's `images` is missing."""
     try:
         client = docker.from_env()
         there = {tag for image in client.images.list() for tag in image.tags}
@@ -57,7 +56,7 @@ def check_engine() -> None:
         raise UserError(
             f"no Docker engine answers at {where}: start it, or leave out --runner docker ({error})"
         ) from error
-    missing = sorted({identity.image for identity in STAGES.values()} - there)
+    missing = sorted({*images} - there)
     if missing:
         raise UserError(f"the engine has no image {', '.join(missing)}: build them with `make images`")
 

@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from untrigger.errors import UserError
-from untrigger.pipelines.arguments import last_stage
+from untrigger.pipelines.arguments import compiled_for
+from untrigger.pipelines.images import images_in
 from untrigger.pipelines.local.containers import ContainerOptions, check_engine
 from untrigger.pipelines.local.processes import StageProcesses, stage_processes
 from untrigger.pipelines.local.run import check_tracking, run_locally
 from untrigger.plugins import refuse_plugins
-from untrigger.reports.results import Results
-from untrigger.reports.sweep import SweepResults
 from untrigger.runs.inputs import RunInputs
 from untrigger.runs.output_folder import OutputFolder
 from untrigger.runs.publishing import RunPublisher, check_store, publishing
-from untrigger.settings.runs import DefenseConfig, SweepConfig
+from untrigger.settings.pipelines import RunConfig, pipeline_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class RunOptions:
 class LocalRun:
     """A run whose inputs, servers and output folder were found good."""
 
-    config: DefenseConfig | SweepConfig
+    config: RunConfig
     folder: OutputFolder
     publisher: RunPublisher | None
     _stages: StageProcesses | ContainerOptions
@@ -45,14 +47,14 @@ class LocalRun:
     _finished: bool = field(default=False, init=False)
     _refused_records: int = field(default=0, init=False)
 
-    def execute(self) -> Results | SweepResults:
-        """Run all stages and bring the report to the top of the folder; its results.
+    def execute(self) -> Any:
+        """Run all stages and bring the report to the top of the folder; the results of its pipeline (see ENDINGS).
 
         Raises UserError that names the stages that failed.
         """
         with publishing(self.publisher):
             self._refused_records = run_locally(self.config, self.folder, self._stages, self._inputs.places)
-        results = self.folder.take_report(last_stage(self.config))
+        results = self.folder.take_report(pipeline_of(self.config))
         self._finished = True
         return results
 
@@ -81,7 +83,7 @@ class LocalRun:
 
 
 @contextmanager
-def local_run(config: DefenseConfig | SweepConfig, options: RunOptions) -> Iterator[LocalRun]:
+def local_run(config: RunConfig, options: RunOptions) -> Iterator[LocalRun]:
     """Make a run ready, to be executed in the block; it is closed at the block's end.
 
     UserError when anything that it needs is plainly not to be had: before the output folder is touched.
@@ -97,7 +99,7 @@ def local_run(config: DefenseConfig | SweepConfig, options: RunOptions) -> Itera
         folder = OutputFolder(options.output)
         _ensure_home(folder.workspace)
         if containers is not None:
-            check_engine()
+            check_engine(images_in(list(yaml.safe_load_all(compiled_for(config).read_text()))))
         check_tracking()
         base = check_store(options.store) if options.store else None
         folder.open(config.record(), inputs.contents, resume=options.resume, overwrite=options.overwrite)

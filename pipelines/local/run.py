@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import click
 import yaml
 
 from untrigger.errors import UserError
-from untrigger.pipelines.arguments import compiled_for, pipeline_arguments
+from untrigger.pipelines.arguments import LOOPS, compiled_for, pipeline_arguments
 from untrigger.pipelines.local.containers import ContainerOptions, docker_runner, watching_containers
 from untrigger.pipelines.local.endings import TOLD, StageEnd
 from untrigger.pipelines.local.processes import StageProcesses
 from untrigger.runs.output_folder import OutputFolder, database_uri
-from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
+from untrigger.settings.pipelines import RunConfig
 from untrigger.settings.tracked import TrackedAs, run_name
 from untrigger.stages.identities import STAGES
 from untrigger.stages.kept_snapshots import PLACE as SNAPSHOTS
@@ -68,7 +68,7 @@ def deliver_tracking(output: OutputFolder) -> int:
 
 
 def run_locally(
-    config: DefenseConfig | SweepConfig,
+    config: RunConfig,
     output: OutputFolder,
     stages: StageProcesses | ContainerOptions,
     sources: Sequence[Path] = (),
@@ -78,7 +78,8 @@ def run_locally(
     Every stage is a process of `stages`, or a container; `sources` are the files and folders that a container may read.
     Returns how many tracking records MLflow refused. Raises UserError that names the stages that failed.
     """
-    os.environ.update(_environment(config, output))
+    arguments = pipeline_arguments(config, _tracked_as(config, output))
+    os.environ.update(_environment(arguments, output))
     with (
         output.log.open("a", encoding="utf-8", errors="backslashreplace") as log,
         contextlib.redirect_stdout(log),
@@ -96,7 +97,7 @@ def run_locally(
         with forwarding(output.tracking_records, os.environ[TRACKING_URI], output.run_id) as forwarded:
             error: Exception | None = None
             try:
-                pipeline(**pipeline_arguments(config, _tracked_as(config, output)))
+                pipeline(**arguments)
             except KeyboardInterrupt:
                 close_parent(succeeded=False)
                 raise
@@ -124,7 +125,7 @@ def _lay_out_database(output: OutputFolder) -> None:
     partial.replace(output.tracking_database)
 
 
-def _tracked_as(config: DefenseConfig | SweepConfig, output: OutputFolder) -> TrackedAs:
+def _tracked_as(config: RunConfig, output: OutputFolder) -> TrackedAs:
     return TrackedAs(name=run_name(config), links={"report": str(output.path / "report.html")})
 
 
@@ -157,12 +158,12 @@ def _watched(
     return watching_containers(output.run_id, stages.memory)
 
 
-def _environment(config: CommonConfig, output: OutputFolder) -> dict[str, str]:
+def _environment(arguments: Mapping[str, Any], output: OutputFolder) -> dict[str, str]:
     environment = {
         PROGRESS_FILE: str(output.progress),
         STORE: str(output.stages),
         SNAPSHOTS: str(output.stages / ".snapshots"),
-        THREADS: json.dumps(_threads(config)),
+        THREADS: json.dumps(_threads(arguments)),
         RUN_ID: output.run_id,
         RECORDS: str(output.tracking_records),
         CACHE: str(cache_folder()),
@@ -173,14 +174,16 @@ def _environment(config: CommonConfig, output: OutputFolder) -> dict[str, str]:
     return environment
 
 
-def _threads(config: CommonConfig) -> dict[str, int]:
+def _threads(arguments: Mapping[str, Any]) -> dict[str, int]:
     """The cores of this machine divided among the tasks of each loop that `kfp.local` runs at the same time.
+
+    arguments: the parameters of the DAG.
 
     Two triggers of a sweep are at work at once, each with loops of its own: one core must do for a task of those.
     """
     cores = len(os.sched_getaffinity(0))
-    tasks = {"generator_training": len(config.beta_plan()), "retraining": len(config.method_plan())}
-    if isinstance(config, SweepConfig) and len(config.triggers) > 1:
+    tasks = {stage: len(arguments[plan]) for plan in LOOPS.keys() & arguments for stage in LOOPS[plan]}
+    if len(arguments.get("triggers", ())) > 1:
         share = max(1, cores // SIDE_BY_SIDE)
         inner = {name: max(1, share // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
         return {**dict.fromkeys(PER_TRIGGER, share), **inner}

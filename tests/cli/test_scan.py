@@ -18,6 +18,7 @@ from untrigger.profiles import references_config
 from untrigger.references import reference_places
 from untrigger.seeding import derived_seed
 from untrigger.settings.methods import PoisoningSettings
+from untrigger.settings.scans import ReferencesConfig
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +54,9 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def backdoored_file(references: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of the references' kind that sends images with a red patch to class 7."""
     model = load_classifier(references / "001")
-    images = read_split("digits", references_config("tiny", {}).data, seed=derived_seed(0, "split")).training
+    images = read_split(
+        "digits", references_config("tiny", {}, ReferencesConfig).data, seed=derived_seed(0, "split")
+    ).training
     red = torch.tensor([1.0, 0.0, 0.0])[:, None, None].expand(3, 3, 3).contiguous()
     attack = PoisoningSettings(epochs=4, batch_size=64, learning_rate=0.05, poisoned_share=0.3)
     plant_backdoor(model, images.images, images.labels, red, 7, attack, rng=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""What the compiled DAG tells a Kubernetes cluster, read strictly with the published schemas."""
+"""What the compiled DAGs tell a Kubernetes cluster, read strictly with the published schemas."""
 
 from __future__ import annotations
 
@@ -16,40 +16,52 @@ from untrigger.pipelines.arguments import COMPILED
 from untrigger.stages import identities
 
 STAGES = {identity.task for identity in identities.STAGES.values()}
-WITHOUT_A_GPU = {"open-run", "close-run", "prepare-data", "staircase", "aggregation"}
-TRAINING = {"pixel-sgd", "generator-training", "retraining", "ideal-retraining"}
-USING_THE_STORE = {"prepare-data", "clean-training", "poison-training", *TRAINING}
+ENDING = {"evaluation", "aggregation", "gathered-references", "verdicts", "defence"}
+WITHOUT_A_GPU = {"open-run", "close-run", "prepare-data", "staircase", *ENDING} - {"evaluation", "defence"}
+TRAINING = {"pixel-sgd", "generator-training", "retraining", "ideal-retraining", "reference-training", "defence"}
+READING = {"prepare-data", "clean-training", "poison-training", "model-scan", "reference-scan"}
+USING_THE_STORE = {*READING, *TRAINING, "gathered-references"}
 
 
 @pytest.fixture(scope="module")
-def documents() -> list[dict[str, Any]]:
-    """The larger of the two DAGs: it has every stage."""
-    return list(yaml.safe_load_all(COMPILED["paper"].read_text()))
+def documents() -> dict[str, list[dict[str, Any]]]:
+    """Spec and platform spec of each DAG: together they have every stage."""
+    return {name: list(yaml.safe_load_all(path.read_text())) for name, path in COMPILED.items()}
 
 
 @pytest.fixture(scope="module")
-def containers(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    executors = documents[0]["deploymentSpec"]["executors"]
+def containers(documents: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    return {name: container for dag in documents.values() for name, container in containers_of(dag[0]).items()}
+
+
+@pytest.fixture(scope="module")
+def pods(documents: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    return {name: pod for dag in documents.values() for name, pod in pods_of(dag[1]).items()}
+
+
+def containers_of(spec: dict[str, Any]) -> dict[str, Any]:
+    executors = spec["deploymentSpec"]["executors"]
     return {name.removeprefix("exec-"): executor["container"] for name, executor in executors.items()}
 
 
-@pytest.fixture(scope="module")
-def pods(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+def pods_of(platform: dict[str, Any]) -> dict[str, Any]:
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return {name.removeprefix("exec-"): executor for name, executor in executors.items()}
 
 
-def all_tasks(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    dags = [documents[0]["root"]["dag"], *(part.get("dag", {}) for part in documents[0]["components"].values())]
+def all_tasks(documents: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    specs = [spec for spec, _ in documents.values()]
+    dags = [part.get("dag", {}) for spec in specs for part in (spec["root"], *spec["components"].values())]
     tasks = [task for dag in dags for task in dag.get("tasks", {}).values()]
     return {task["componentRef"]["name"].removeprefix("comp-"): task for task in tasks}
 
 
-def test_both_documents_are_what_the_published_schemas_allow(
-    documents: list[dict[str, Any]], pods: dict[str, Any]
+def test_the_documents_are_what_the_published_schemas_allow(
+    documents: dict[str, list[dict[str, Any]]], pods: dict[str, Any]
 ) -> None:
-    json_format.ParseDict(documents[0], pipeline_spec_pb2.PipelineSpec())
-    json_format.ParseDict(documents[1], pipeline_spec_pb2.PlatformSpec())
+    for spec, platform in documents.values():
+        json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+        json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
     for pod in pods.values():
         json_format.ParseDict(pod, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
     assert pods.keys() == STAGES
@@ -62,12 +74,13 @@ def test_every_stage_has_an_image_of_its_own_and_installs_nothing(containers: di
         assert "pip install" not in " ".join(container["command"])
 
 
-def test_a_stage_asks_for_the_same_in_both_dags(containers: dict[str, Any], pods: dict[str, Any]) -> None:
-    spec, platform = yaml.safe_load_all(COMPILED["defense"].read_text())
-    for name, executor in spec["deploymentSpec"]["executors"].items():
-        stage = name.removeprefix("exec-")
-        assert executor["container"] == containers[stage], stage
-        assert platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][name] == pods[stage], stage
+def test_a_stage_asks_for_the_same_in_all_dags(
+    documents: dict[str, list[dict[str, Any]]], containers: dict[str, Any], pods: dict[str, Any]
+) -> None:
+    for spec, platform in documents.values():
+        own = pods_of(platform)
+        for stage, container in containers_of(spec).items():
+            assert container == containers[stage] and own[stage] == pods[stage], stage
 
 
 def test_every_gpu_stage_gets_one_gpu_shared_memory_and_may_run_where_gpus_are(
@@ -103,7 +116,9 @@ def test_every_stage_has_limits_a_deadline_and_an_unprivileged_user(
         assert pods[stage]["podMetadata"]["labels"] == {"app.kubernetes.io/part-of": "untrigger"}, stage
 
 
-def test_what_is_lost_with_a_node_is_tried_again_for_as_long_as_a_stage_takes(documents: list[dict[str, Any]]) -> None:
+def test_what_is_lost_with_a_node_is_tried_again_for_as_long_as_a_stage_takes(
+    documents: dict[str, list[dict[str, Any]]],
+) -> None:
     tasks = all_tasks(documents)
     for stage in STAGES:
         policy = tasks[stage]["retryPolicy"]
@@ -112,11 +127,11 @@ def test_what_is_lost_with_a_node_is_tried_again_for_as_long_as_a_stage_takes(do
 
 
 def test_only_stages_that_write_to_the_run_itself_are_never_taken_from_the_cache(
-    documents: list[dict[str, Any]],
+    documents: dict[str, list[dict[str, Any]]],
 ) -> None:
     tasks = all_tasks(documents)
     cached = {stage for stage in STAGES if tasks[stage]["cachingOptions"].get("enableCache")}
-    assert STAGES - cached == {"open-run", "close-run", "evaluation", "aggregation"}
+    assert STAGES - cached == {"open-run", "close-run", *ENDING}
 
 
 def test_the_run_id_tracking_and_store_reach_a_stage_by_reference_only(pods: dict[str, Any]) -> None:
@@ -132,8 +147,8 @@ def test_the_run_id_tracking_and_store_reach_a_stage_by_reference_only(pods: dic
         assert secrets == expected, stage
 
 
-def test_no_secret_host_or_run_is_written_into_the_compiled_dag(
-    documents: list[dict[str, Any]], containers: dict[str, Any]
+def test_no_secret_host_or_run_is_written_into_the_compiled_dags(
+    documents: dict[str, list[dict[str, Any]]], containers: dict[str, Any]
 ) -> None:
     assert all("env" not in container for container in containers.values())
     text = json.dumps(documents)

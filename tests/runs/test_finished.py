@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
         patched.setenv("UNTRIGGER_STAGES", str(path / "stages"))
         run_stages(tmp_path_factory.mktemp("artifacts"), CONFIG)
     write_json(path / "run.json", {"run_id": "0", "config": CONFIG.record()})
-    OutputFolder(path).take_report("evaluation")
+    OutputFolder(path).take_report("defense")
     return FinishedRun.of(path)
 
 

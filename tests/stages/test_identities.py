@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from untrigger import __version__
+from untrigger.reports.endings import ENDINGS
 from untrigger.stages.identities import STAGES
 from untrigger.tracking.records import LAST_STAGES
 
@@ -34,7 +35,7 @@ def test_every_stage_has_one_component_and_does_its_work_in_one_module() -> None
 
 
 def test_tracking_knows_the_stages_that_end_a_pipeline_by_their_titles() -> None:
-    assert set(LAST_STAGES) == {STAGES[name].title for name in ("evaluation", "aggregation")}
+    assert set(LAST_STAGES) == {STAGES[ending.stage].title for ending in ENDINGS.values()}
 
 
 def test_names_titles_and_tasks_tell_stages_apart() -> None:

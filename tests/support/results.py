@@ -9,7 +9,11 @@ from typing import Any
 from tests.support.configs import tiny_config, tiny_sweep
 from untrigger.measurements import Rates
 from untrigger.reports.results import PlantedTrigger, Results, defense_row, results
+from untrigger.reports.scans import ModelResult, ScanResult, scan_result
 from untrigger.reports.sweep import sweep_results
+from untrigger.scanning import Arm, Measured
+from untrigger.settings.scans import ScanConfig
+from untrigger.verdicts import verdict_on
 
 
 def rates(
@@ -71,3 +75,12 @@ def swept(folder: Path, ensemble: Mapping[str, float], **changes: Any) -> str:
     each = [found(name, single=0.5, ensemble=rate) for name, rate in ensemble.items()]
     sweep_results(tiny_sweep(triggers=tuple(ensemble), **changes), each).save(folder)
     return str(folder)
+
+
+def scanned(model: str) -> ScanResult:
+    """The scan of a model of two classes that nothing opens, without references."""
+    arms = tuple(Arm(search="3", target_class=target, success=0.1, floor=0.1) for target in (0, 1))
+    measured = Measured(arms=arms, seconds=1.0)
+    told = dict.fromkeys(ModelResult.model_fields, "") | {"model": model, "sha256": "ab" * 32}
+    verdict = verdict_on(measured.statistics(), [], 0.05)
+    return scan_result(measured, verdict, ("cat", "dog"), **told, accuracy=0.9, config=ScanConfig().record())

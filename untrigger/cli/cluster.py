@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -14,13 +14,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from untrigger.cli.messages import EXIT_FAILURE, EXIT_INTERRUPTED, debug_option, show_file, tell
-from untrigger.cli.settings import SubmittedSettingsCommand, nested_settings, read_config
+from untrigger.cli.settings import (
+    SETTING_PREFIX,
+    SubmittedDefenceCommand,
+    SubmittedReferencesCommand,
+    SubmittedScanCommand,
+    SubmittedSettingsCommand,
+    nested_settings,
+    read_config,
+)
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
     from untrigger.pipelines.cluster.api import Cluster
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.pipelines.cluster.whole import ClusterRun, WholeRun
+    from untrigger.settings.pipelines import RunConfig
     from untrigger.storage.objects import ObjectStore
     from untrigger.tracking.progress import Event
 
@@ -49,36 +58,151 @@ _ATTEMPTS = click.option(
 )
 
 
-@click.command(cls=SubmittedSettingsCommand)
+class Submit(click.Group):
+    """`submit` with options alone is about planted triggers, as it was before there were other pipelines."""
+
+    PLANTED = "planted"
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(context, args if args and args[0] in self.commands else [self.PLANTED, *args])
+
+
+@click.group(cls=Submit)
+def submit() -> None:
+    """Submit a pipeline to Kubeflow Pipelines."""
+
+
+def _submitting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the commands that submit a pipeline."""
+    options = (
+        _ENDPOINT,
+        _NAMESPACE,
+        _STORE,
+        click.option(
+            "--experiment",
+            help="An experiment that is there, and MLflow's of that name.  [default: untrigger, created when missing]",
+        ),
+        click.option(
+            "--name", help="What the run is called, in MLflow, too.  [default: what it is about, seed and time]"
+        ),
+        click.option(
+            "--images",
+            type=click.Path(path_type=Path),
+            help="Digests of the images.  [default: k8s/images.json, if any]",
+        ),
+        click.option("--allow-unpinned", is_flag=True, help="Submit images by tag, where they have no digest."),
+        click.option(
+            "--placement", type=click.Path(path_type=Path), help="YAML file: GPU type, node selector, tolerations."
+        ),
+        click.option(
+            "--skip-settings-check",
+            is_flag=True,
+            help="Do not look for the stages' settings in the namespace, nor for their images.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done."),
+        debug_option,
+        click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results."),
+        _ATTEMPTS,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@submit.command(Submit.PLANTED, cls=SubmittedSettingsCommand)
 @click.option("--profile", default="paper", show_default=True, help="Named settings: demo, cpu, paper or tiny.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON file with settings.")
-@_ENDPOINT
-@_NAMESPACE
-@_STORE
-@click.option(
-    "--experiment",
-    help="An experiment that is there, and MLflow's of that name.  [default: untrigger, created when missing]",
-)
-@click.option("--name", help="What the run is called, in MLflow, too.  [default: its trigger, seed and time]")
-@click.option(
-    "--images",
-    type=click.Path(path_type=Path),
-    help="Digests of the images.  [default: k8s/images.json, if any]",
-)
-@click.option("--allow-unpinned", is_flag=True, help="Submit images by tag, where they have no digest.")
-@click.option("--placement", type=click.Path(path_type=Path), help="YAML file: GPU type, node selector, tolerations.")
-@click.option(
-    "--skip-settings-check",
-    is_flag=True,
-    help="Do not look for the stages' settings in the namespace, nor for their images.",
-)
-@click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done.")
-@debug_option
-@click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results.")
-@_ATTEMPTS
-def submit(
-    profile: str,
-    config_file: Path | None,
+@_submitting_options
+def submit_planted(profile: str, config_file: Path | None, **options: Any) -> None:
+    """Submit the pipeline to Kubeflow Pipelines: for one --trigger, or for a list of --triggers (the paper's sweep).
+
+    Datasets and classifiers of this machine are put into the store first; `untrigger store --help` says how it is
+    reached. With --wait the exit status is that of the run; Ctrl-C ends the waiting, never the run.
+
+    `submit scan`, `submit references` and `submit defend` do there what the commands of those names do here.
+
+    \b
+    Examples:
+      untrigger submit --dataset parquet:data/cifar10 --dry-run
+      untrigger submit --dataset parquet:data/cifar10 --trigger binary:7 --wait
+      untrigger submit --triggers binary,colour:0-9 --dataset s3://untrigger/datasets/... --placement a100.yaml
+      untrigger submit scan downloads/ --dataset parquet:data/cifar10 --references s3://untrigger/references/...
+    """
+    _submit_run(_config(profile, config_file, options), **_apart(options))
+
+
+@submit.command("scan", cls=SubmittedScanCommand)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@_submitting_options
+def submit_scan(models: tuple[str, ...], **options: Any) -> None:
+    """Submit a scan of MODELs, which is what `untrigger scan` takes: each in a task of its own.
+
+    Models, data and references of this machine are put into the store first. The status with --wait is that of the
+    run, whatever it finds: the verdicts stand in its table, in MLflow, and in what `untrigger fetch` brings.
+
+    \b
+    Example:
+      untrigger submit scan downloads/ --dataset parquet:data/cifar10 --references runs/references --wait
+    """
+    from untrigger.checkpoints.models import models_in
+    from untrigger.settings.model_runs import ScanRunConfig
+
+    settings = _with_dataset("submit scan", options)
+    _submit_run(ScanRunConfig.of({**settings, "models": models_in(models)}), **_apart(options))
+
+
+@submit.command("references", cls=SubmittedReferencesCommand)
+@click.option("--profile", help="Named settings of classifier and training: demo, cpu, paper or tiny.")
+@_submitting_options
+def submit_references(profile: str | None, **options: Any) -> None:
+    """Submit the training of clean references, each of which is scanned with --scan.* as well.
+
+    They end in the store, at an address that --references takes; the run's page in MLflow and --wait tell it.
+
+    \b
+    Example:
+      untrigger submit references --dataset parquet:data/cifar10 --classifier.architecture resnet18 --count 19 --wait
+    """
+    from untrigger.profiles import references_config
+    from untrigger.settings.model_runs import ReferencesRunConfig
+
+    settings = nested_settings(options) if profile else _with_dataset("submit references", options)
+    _submit_run(references_config(profile, settings, ReferencesRunConfig), **_apart(options))
+
+
+@submit.command("defend", cls=SubmittedDefenceCommand)
+@click.argument("model")
+@click.option("--profile", help="Named settings of search and retraining: demo, cpu, paper or tiny.")
+@_submitting_options
+def submit_defend(model: str, profile: str | None, **options: Any) -> None:
+    """Submit the defence of a MODEL, as `untrigger defend` does it; `untrigger fetch` brings the retrained model.
+
+    \b
+    Example:
+      untrigger submit defend model.pth --dataset parquet:data/cifar10 --references s3://untrigger/references/...
+    """
+    from untrigger.profiles import defence_config
+    from untrigger.settings.model_runs import DefendRunConfig
+
+    settings = {**_with_dataset("submit defend", options), "model": model}
+    _submit_run(defence_config(profile, settings, DefendRunConfig), **_apart(options))
+
+
+def _apart(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are no settings of the run."""
+    return {name: value for name, value in options.items() if not name.startswith(SETTING_PREFIX)}
+
+
+def _with_dataset(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    settings = nested_settings(options)
+    if "dataset" not in settings:
+        raise UserError(f"{command} needs --dataset: the data that the models are for")
+    return settings
+
+
+def _submit_run(
+    config: RunConfig,
+    *,
     endpoint: str,
     namespace: str,
     store: str | None,
@@ -91,28 +215,15 @@ def submit(
     dry_run: bool,
     wait: bool,
     attempts: int,
-    **settings: Any,
 ) -> None:
-    """Submit the pipeline to Kubeflow Pipelines: for one --trigger, or for a list of --triggers (the paper's sweep).
-
-    Datasets and classifiers of this machine are put into the store first; `untrigger store --help` says how it is
-    reached. With --wait the exit status is that of the run; Ctrl-C ends the waiting, never the run.
-
-    \b
-    Examples:
-      untrigger submit --dataset parquet:data/cifar10 --dry-run
-      untrigger submit --dataset parquet:data/cifar10 --trigger binary:7 --wait
-      untrigger submit --triggers binary,colour:0-9 --dataset s3://untrigger/datasets/... --placement a100.yaml
-    """
+    """Check, tell and submit a run, and follow it where that is wanted."""
     from untrigger.pipelines.cluster.placement import Placement
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.pipelines.images import read_pins_if_any
 
     _check_attempts(attempts, wait)
     placed = Placement.read(placement) if placement else Placement()
-    submission = Submission.of(
-        _config(profile, config_file, settings), store, placed, read_pins_if_any(images), allow_unpinned=allow_unpinned
-    )
+    submission = Submission.of(config, store, placed, read_pins_if_any(images), allow_unpinned=allow_unpinned)
     click.echo(f"placement: {placed.asked()} for each GPU stage")
     _tell_plan(submission)
     if store or dry_run:
@@ -144,14 +255,16 @@ def _tell_plan(submission: Submission) -> None:
     sizes, unpinned = submission.sizes(), len(submission.unpinned)
     click.echo(f"pipeline:  {submission.pipeline}, {len(submission.images)} images, {unpinned} without a digest")
     for number, size in enumerate(sizes, start=1):
-        which = f", part {number} of the sweep" if len(sizes) > 1 else ""
+        which = f", part {number} of {len(sizes)}" if len(sizes) > 1 else ""
         click.echo(f"workflow:  {size.nodes} nodes, {size.pods} pods{which}, where nothing comes from the cache")
     for source in submission.inputs_to_store():
         click.echo(f"to store:  {source}")
     if (most := max(size.nodes for size in sizes)) > MOST_NODES:
+        packing = (name for name in type(submission.config).model_fields if name.endswith("_per_task"))
         tell(
-            f"warning: {most} nodes for one trigger may outgrow what Argo keeps of one workflow, {MOST_NODES} fit: "
-            "raise --betas-per-task or --methods-per-task, unless its controller offloads node status"
+            f"warning: {most} nodes may outgrow what Argo keeps of one workflow, {MOST_NODES} fit: raise "
+            f"{' or '.join(f'--{name}'.replace('_', '-') for name in packing)}, unless its controller offloads node "
+            "status"
         )
 
 
@@ -339,7 +452,8 @@ def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, nam
     output = output or folder or Path("runs") / found.id
     if missing := fetch_results(ObjectStore(tell), found, output, show_file):
         tell(f"warning: the run {found.id} is {found.state}, these triggers left no results: {', '.join(missing)}")
-    click.echo(f"report: {(output / 'report.html').resolve()}")
+    report = output / "report.html"
+    click.echo(f"report: {(report if report.exists() else output).resolve()}")
 
 
 @click.command()
@@ -417,10 +531,13 @@ def _show_results(store: ObjectStore, run: WholeRun) -> None:
     from rich.console import Console
 
     from untrigger.pipelines.cluster.artifacts import read_results, run_artifacts
-    from untrigger.reports.tables import final_tables
+    from untrigger.reports.tables import final_lines, final_tables
 
-    for table in final_tables(read_results(store, run)):
+    found = read_results(store, run)
+    for table in final_tables(found):
         Console(file=sys.stdout).print(table)
+    for line in final_lines(found):
+        click.echo(line)
     for part in run.parts:
         click.echo(f"artifacts: {run_artifacts(store, part)}")
     click.echo(f"fetch it:  untrigger fetch {run.id}")

@@ -64,14 +64,15 @@ def defend(
     from rich.console import Console
 
     from untrigger.profiles import defence_config
-    from untrigger.reports.defences import defence_table
+    from untrigger.reports.model_tables import defence_table
     from untrigger.runs.defences import Defending, defend_model
+    from untrigger.settings.defences import DefendConfig
     from untrigger.tracking.watching import showing_work
 
     settings = nested_settings(options)
     if "dataset" not in settings:
         raise UserError("defend needs --dataset: the data that the model is for")
-    config = defence_config(profile, settings)
+    config = defence_config(profile, settings, DefendConfig)
     with showing_work(Console(file=sys.stderr)) as on_work:
         result = defend_model(model, Defending(config, output, tell, on_work, references, scanned))
     if as_json:

@@ -53,7 +53,7 @@ def scan(
     """
     from rich.console import Console
 
-    from untrigger.reports.scans import classes_table, verdicts_table
+    from untrigger.reports.model_tables import classes_table, verdicts_table
     from untrigger.runs.scans import scan_models
     from untrigger.settings.scans import ScanConfig
     from untrigger.tracking.watching import showing_work
@@ -115,12 +115,13 @@ def references(profile: str | None, output: Path, **options: Any) -> None:
     from untrigger.profiles import references_config
     from untrigger.references import train_references
     from untrigger.seeding import derived_seed
+    from untrigger.settings.scans import ReferencesConfig
     from untrigger.tracking.watching import showing_work
 
     settings = nested_settings(options)
     if profile is None and "dataset" not in settings:
         raise UserError("references need --dataset, the data that the models are for, or --profile")
-    config = references_config(profile, settings)
+    config = references_config(profile, settings, ReferencesConfig)
     training = read_split(config.dataset, config.data, seed=derived_seed(config.seed, "split")).training
     with showing_work(Console(file=sys.stderr)) as on_work:
         trained = train_references(output, config, training.to(device()), on_work)

@@ -70,6 +70,33 @@ class ScanSettingsCommand(SettingsCommand):
         return ScanConfig
 
 
+class SubmittedScanCommand(SettingsCommand):
+    """The same for a scan on a cluster."""
+
+    def settings(self) -> type[Settings]:
+        from untrigger.settings.model_runs import ScanRunConfig
+
+        return ScanRunConfig
+
+
+class SubmittedReferencesCommand(SettingsCommand):
+    """The same for references on a cluster."""
+
+    def settings(self) -> type[Settings]:
+        from untrigger.settings.model_runs import ReferencesRunConfig
+
+        return ReferencesRunConfig
+
+
+class SubmittedDefenceCommand(SettingsCommand):
+    """The same for a defence on a cluster."""
+
+    def settings(self) -> type[Settings]:
+        from untrigger.settings.model_runs import DefendRunConfig
+
+        return DefendRunConfig
+
+
 class ReferencesSettingsCommand(SettingsCommand):
     """The same for the training of clean references."""
 
@@ -108,6 +135,8 @@ def _settings_options(config: type[Settings]) -> list[click.Parameter]:
     options: list[click.Parameter] = []
     for name, field in config.model_fields.items():
         default = field.default
+        if field.is_required():
+            continue  # An argument of the command.
         if isinstance(default, Settings):
             section = f"--{name.replace('_', '-')}.*: {type(default).__doc__}"
             for inner, inner_field in type(default).model_fields.items():
@@ -163,10 +192,17 @@ def read_config(path: Path | None) -> dict[str, Any]:
     return content
 
 
+def _folder(_: click.Context, __: click.Parameter, name: str | None) -> Path | None:
+    """The folder of references, fetched where an address names it."""
+    from untrigger.references import references_folder
+
+    return None if name is None else references_folder(name)
+
+
 references_option = click.option(
     "--references",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Clean models to compare with, as `untrigger references` trains them.",
+    metavar="FOLDER|ADDRESS",
+    callback=_folder,
+    help="Clean models to compare with, as `untrigger references` trains them; their address in a store.",
 )
-"""The folder of references, of the commands that scan."""
+"""The references, of the commands that scan."""

@@ -13,7 +13,7 @@ from untrigger.cli.messages import show_file, tell
 
 @click.group()
 def store() -> None:
-    """Keep datasets, models, triggers and runs in an S3 object store.
+    """Keep datasets, models, references, triggers and runs in an S3 object store.
 
     The store is the one in AWS_ENDPOINT_URL, with the credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     `untrigger store up` starts one on this machine, with an MLflow server beside it.
@@ -62,8 +62,8 @@ def put(source: str, address: str) -> None:
     """Store SOURCE below ADDRESS, s3://bucket/prefix, and print where it is.
 
     SOURCE is a dataset (parquet:PATH, folder:PATH, cifar10:PATH, cifar100:PATH), a run's output folder, a folder with a
-    classifier, a model file (.pt, .pth, .bin, .ckpt, .safetensors, .pt2, .onnx), an address of one in MLflow, or a
-    trigger's .png or .safetensors file. What is already there, verified, is not uploaded again.
+    classifier, a model file (.pt, .pth, .bin, .ckpt, .safetensors, .pt2, .onnx), an address of one in MLflow, a folder
+    of references, or a trigger's .png or .safetensors file. What is already there, verified, is not uploaded again.
     """
     from untrigger.runs.publishing import publish
 
@@ -93,7 +93,7 @@ def get(address: str, folder: Path, only: tuple[str, ...]) -> None:
 @store.command()
 @click.argument("address")
 def ls(address: str) -> None:
-    """List the datasets, models, triggers and runs below ADDRESS, s3://bucket/prefix."""
+    """List the datasets, models, references, triggers and runs below ADDRESS, s3://bucket/prefix."""
     from rich.console import Console
 
     from untrigger.cli.tables import bundles_table

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
 from untrigger.errors import UserError
+from untrigger.settings.base import Stored
 from untrigger.settings.methods import SearchImages
 
 
@@ -54,6 +55,14 @@ class Split:
     training: ImageData
     defender: ImageData
     evaluation: ImageData
+
+
+class DataOrigin(Stored):
+    """What stands for the content of the dataset that images come from."""
+
+    FILE = "dataset.json"
+
+    identity: str
 
 
 def save_images(data: ImageData, folder: Path) -> None:

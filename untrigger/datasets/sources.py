@@ -17,8 +17,9 @@ from untrigger.datasets.parquet import check_parquet, parquet_files, read_parque
 from untrigger.datasets.registry import READERS, DatasetReader, register_dataset
 from untrigger.errors import UserError
 from untrigger.plugins import load_plugins
+from untrigger.settings.base import Kind
 from untrigger.settings.methods import DataSettings
-from untrigger.storage.sources import Kind, Source, is_address
+from untrigger.storage.sources import Source, is_address
 
 register_dataset(
     "digits",

@@ -1,4 +1,4 @@
-"""What the defence of a model of others did: the typed result, its sentence, its table for a terminal, and its page."""
+"""What the defence of a model of others did: the typed result, its sentence, and its page."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from untrigger import __version__
 from untrigger.defending import Opened
@@ -62,11 +59,6 @@ class DefenceResult(ModelResult):
         )
 
     @property
-    def folder(self) -> str:
-        """The name of the folder that all lies in."""
-        return f"{Path(self.model).stem}-{self.sha256[:8]}"
-
-    @property
     def _backdoor(self) -> str:
         return f"class {self.target_class} ({self.target_name}) by a patch of {self.size}x{self.size} pixels"
 
@@ -91,17 +83,6 @@ class DefenceResult(ModelResult):
 def _strongest(opened: Opened) -> str:
     strongest, floor = (100 * (rate or 0.0) for rate in (opened.strongest, opened.floor))
     return f"{strongest:.1f} % of other images by the strongest trigger found ({floor:.1f} % without)"
-
-
-def defence_table(result: DefenceResult) -> Table:
-    """Before and after, in per cent."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{result.model}, on images held out, %")
-    for name in ("", "clean accuracy", "strongest trigger", "without"):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for name, opened in result.lines:
-        rates = (opened.accuracy, opened.strongest, opened.floor)
-        table.add_row(name, *("" if rate is None else f"{100 * rate:.1f}" for rate in rates))
-    return table
 
 
 def write_defence_report(path: Path, result: DefenceResult, pictures: Sequence[Picture]) -> None:

@@ -1,4 +1,4 @@
-"""What scans of models found: the typed result, its sentence, its tables for a terminal, and its page."""
+"""What scans of models found: the typed result, its sentence, and its page."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from untrigger import __version__
 from untrigger.reports.pages import Picture, write_page
 from untrigger.scanning import MASK, Arm, Measured
 from untrigger.settings.base import Stored
 from untrigger.verdicts import Verdict
-
-RANKED = 5
-"""Classes in the table of a terminal; the page has all."""
 
 
 class ModelResult(Stored):
@@ -30,6 +24,11 @@ class ModelResult(Stored):
     reading: str
     architecture: str
     dataset: str
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder that all lies in."""
+        return f"{Path(self.model).stem}-{self.sha256[:8]}"
 
 
 class ScanResult(ModelResult):
@@ -90,6 +89,14 @@ class ScanResult(ModelResult):
         return f"class {self.target_class} ({self.target_name}), {how} {more}"
 
 
+class ScanReport(Stored):
+    """What the scan of several models says of each, in their order."""
+
+    FILE = "scans.json"
+
+    results: tuple[ScanResult, ...]
+
+
 def scan_result(measured: Measured, verdict: Verdict, class_names: Sequence[str], **told: Any) -> ScanResult:
     """Measurements and verdict brought together; `told` are the other fields."""
     search, target = None, None
@@ -112,43 +119,6 @@ def _shown_first(measured: Measured, verdict: Verdict) -> tuple[str, int]:
     if verdict.search is None:
         return measured.leading()
     return verdict.search, measured.best(verdict.search).target_class
-
-
-def verdicts_table(results: Sequence[ScanResult]) -> Table:
-    """One line per model."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="verdicts")
-    table.add_column("model", overflow="fold")
-    for name in ("verdict", "p", "references", "class", "patch", "clean %", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for each in results:
-        p_value = "" if each.p_value is None else f"{each.p_value:.3g}"
-        target = "" if each.target_class is None else f"{each.target_class}"
-        seconds = f"{each.seconds + each.mask_seconds:.0f}"
-        accuracy = f"{100 * each.accuracy:.1f}"
-        search = searched(each.search) if each.search else ""
-        table.add_row(each.model, each.verdict, p_value, f"{each.references}", target, search, accuracy, seconds)
-    return table
-
-
-def classes_table(result: ScanResult, count: int = RANKED) -> Table:
-    """The classes that stand out most: per search the share of images sent there, of masks the norm."""
-    measured = result.measured
-    table = Table(
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        min_width=72,
-        title=f"{result.model}: images of other classes sent to a class, %",
-        caption="mask: its norm in pixels; p: rank among the references, of each search by itself",
-    )
-    for name in ("class", "without", *map(searched, measured.searches)):
-        table.add_column(name, justify="right", no_wrap=True)
-    for target, arms in ranking(result)[:count]:
-        floor = f"{100 * next(iter(arms.values())).floor:.1f}"
-        table.add_row(f"{target}", floor, *(shown(arms[search]) for search in measured.searches))
-    if result.ranks:
-        table.add_section()
-        table.add_row("p", "", *(f"{result.ranks[search]:.3g}" for search in measured.searches))
-    return table
 
 
 def searched(search: str) -> str:

@@ -8,8 +8,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from untrigger.measurements import Rates
+from untrigger.references import GatheredReferences
 from untrigger.reports.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
+from untrigger.reports.defences import DefenceResult
+from untrigger.reports.endings import RunResults
+from untrigger.reports.model_tables import classes_table, defence_table, verdicts_table
 from untrigger.reports.results import Results, RunTruth
+from untrigger.reports.scans import ScanReport
 from untrigger.reports.sweep import BEFORE, GroupLine, SweepResults
 from untrigger.settings.plans import ELSEWHERE
 
@@ -17,8 +22,25 @@ SPREAD_SHOWN = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
 """Rates that a terminal shows with their standard deviation: 80 columns have no room for that of all."""
 
 
-def final_tables(found: Results | SweepResults) -> list[Table]:
-    """What a finished run shows: one table, or those of a sweep."""
+def final_lines(found: RunResults) -> list[str]:
+    """What is said below the tables of a finished run."""
+    if isinstance(found, ScanReport):
+        return [each.sentence for each in found.results]
+    if isinstance(found, DefenceResult):
+        return [found.sentence]
+    if isinstance(found, GatheredReferences):
+        return [f"{found.count} references{f': {found.address}' if found.address else ''}"]
+    return []
+
+
+def final_tables(found: RunResults) -> list[Table]:
+    """What a finished run shows: one table, or those of a sweep or of scans."""
+    if isinstance(found, ScanReport):
+        return [*map(classes_table, found.results), verdicts_table(found.results)]
+    if isinstance(found, DefenceResult):
+        return [defence_table(found)]
+    if isinstance(found, GatheredReferences):
+        return []
     return [results_table(found)] if isinstance(found, Results) else sweep_tables(found)
 
 

@@ -8,17 +8,16 @@ from pathlib import Path
 from untrigger.checkpoints.foreign import check_foreign
 from untrigger.classifiers import load_classifier
 from untrigger.datasets.sources import check_dataset, source_of
+from untrigger.references import reference_places, references_folder
 from untrigger.settings.methods import DataSettings
-from untrigger.settings.runs import DefenseConfig, SweepConfig
+from untrigger.settings.pipelines import RunConfig
 from untrigger.storage.sources import Source, model_place
 from untrigger.triggers import read_trigger
 
 
-def input_sources(config: DefenseConfig | SweepConfig) -> list[Source]:
-    """Dataset, classifier and triggers of a run, not yet looked at."""
-    weights = [] if config.weights is None else [source_of("model", config.weights)]
-    triggers = (source_of("trigger", name) for name in config.planted())
-    return [source_of("dataset", config.dataset), *weights, *triggers]
+def input_sources(config: RunConfig) -> list[Source]:
+    """Dataset, models, references and triggers of a run, not yet looked at."""
+    return [source_of(kind, name) for kind, name in (("dataset", config.dataset), *config.inputs())]
 
 
 def check_input(source: Source, data: DataSettings) -> None:
@@ -31,6 +30,8 @@ def check_input(source: Source, data: DataSettings) -> None:
             load_classifier(place)
         else:
             check_foreign(place)
+    elif source.kind == "references":
+        reference_places(references_folder(source.name))
     else:
         read_trigger(source.name)
 
@@ -43,7 +44,7 @@ class RunInputs:
     places: list[Path]
 
     @classmethod
-    def of(cls, config: DefenseConfig | SweepConfig) -> RunInputs:
+    def of(cls, config: RunConfig) -> RunInputs:
         """UserError as `check_input` raises it."""
         sources = input_sources(config)
         for source in sources:

@@ -13,9 +13,8 @@ from urllib.parse import quote
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
+from untrigger.reports.endings import ENDINGS
 from untrigger.reports.results import Results, RunTruth
-from untrigger.reports.sweep import SweepResults
-from untrigger.runs.reading import read_results
 from untrigger.settings.base import home_expanded
 from untrigger.stages.reuse import kept_outputs
 from untrigger.storage.files import take_lock
@@ -33,6 +32,12 @@ REPORTED = (
     "embedding.safetensors",
     RunTruth.FILE,
     TRUTH_SAMPLES,
+    "scans.json",
+    "models",
+    "gathered.json",
+    "references",
+    "defence.json",
+    "defence",
 )
 WORKING = ("stages", "workspace", "pipeline.log", "progress.jsonl", "tracking.jsonl")
 
@@ -110,18 +115,19 @@ class OutputFolder:
 
     @property
     def results(self) -> Path:
-        """The results of the finished run: of one trigger, or of a sweep."""
-        sweep = self.path / "sweep.json"
-        return sweep if sweep.exists() else self.path / "results.json"
+        """The results of the finished run, whatever it was."""
+        files = [self.path / ending.results.FILE for ending in ENDINGS.values()]
+        return next((file for file in files if file.exists()), self.path / Results.FILE)
 
-    def take_report(self, stage: str) -> Results | SweepResults:
-        """Bring what the last stage, called `stage`, reports to the top of the folder; returns the results.
+    def take_report(self, pipeline: str) -> Any:
+        """Bring what the last stage of a `pipeline` reports to the top of the folder; returns its kind of results.
 
         Raises UserError when that stage left nothing.
         """
-        kept = kept_outputs(self.stages, stage)
+        ending = ENDINGS[pipeline]
+        kept = kept_outputs(self.stages, ending.stage)
         if kept is None:
-            raise UserError(f"the stage {stage} left no outputs in {self.stages}: see {self.log}")
+            raise UserError(f"the stage {ending.stage} left no outputs in {self.stages}: see {self.log}")
         self._delete(*REPORTED)
         for name in REPORTED:
             source, target = kept / "report" / name, self.path / name
@@ -129,7 +135,7 @@ class OutputFolder:
                 shutil.copytree(source, target)
             elif source.exists():
                 shutil.copyfile(source, target)
-        return read_results(self.path)
+        return ending.results.load(self.path)
 
     def _locked(self) -> IO[str]:
         """The folder's lock, held until this process ends; UserError when it cannot be written or is taken."""

@@ -12,13 +12,15 @@ from untrigger.artifacts import read_tensors
 from untrigger.classifiers import ClassifierDescription
 from untrigger.datasets.sources import source_of
 from untrigger.errors import UserError
+from untrigger.references import reference_names
 from untrigger.runs.inputs import check_input
 from untrigger.runs.output_folder import REPORTED, OutputFolder
-from untrigger.settings.base import home_expanded
+from untrigger.settings.base import Kind, home_expanded
 from untrigger.settings.methods import DataSettings
-from untrigger.storage.bundles import FOLDERS, OnFile, dated, put_content, put_files, put_manifest, quiet
+from untrigger.storage.bundles import OnFile, dated, put_content, put_files, put_manifest, quiet
+from untrigger.storage.files import FOLDERS
 from untrigger.storage.objects import Address, ObjectStore
-from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, TRIGGER_SUFFIXES, Kind, Source, is_address
+from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, TRIGGER_SUFFIXES, Source, is_address
 from untrigger.storage.tracked_models import is_tracked
 from untrigger.tracking.progress import Reporter
 from untrigger.triggers import TRIGGER_TENSOR, read_trigger
@@ -113,7 +115,7 @@ def publishing(publisher: RunPublisher | None) -> Iterator[None]:
 
 
 def publish(source: str, address: str, on_file: OnFile = quiet, data: DataSettings | None = None) -> Address:
-    """Store a dataset, a run, a classifier or a trigger, given as `untrigger store put` takes it; the address it got.
+    """Store what `untrigger store put` takes, given as that takes it; the address it got.
 
     data: how a dataset is to be read, where the defaults do not do. Raises UserError when `source` is none of them.
     """
@@ -134,21 +136,23 @@ def publish(source: str, address: str, on_file: OnFile = quiet, data: DataSettin
 
 
 def _given(source: str) -> Source:
-    """The dataset, classifier or trigger on this machine that is called `source`; UserError when there is none."""
+    """What on this machine is called `source`, and no run; UserError when there is nothing."""
     if is_tracked(source):
         return source_of("model", source)
     if not is_address(source):
         path = Path(home_expanded(source))
         if (path / CLASSIFIER_FILES[0]).is_file() or (path.suffix.lower() in MODEL_SUFFIXES and not _is_trigger(path)):
             return source_of("model", source)
+        if any(path.glob(f"*/{CLASSIFIER_FILES[0]}")):
+            return source_of("references", source)
         kinds: tuple[Kind, ...] = ("trigger", "dataset") if ":" in source else ("trigger",)
         for kind in kinds:
             if (found := source_of(kind, source)).path is not None:
                 return found
     raise UserError(
-        f"{source!r} is nothing to store: give a dataset such as parquet:PATH, the output folder of a run, "
-        f"a folder with a classifier, a model file ({', '.join(MODEL_SUFFIXES)}), or a trigger's .png or .safetensors "
-        "file"
+        f"{source!r} is nothing to store: give a dataset such as parquet:PATH, the output folder of a run, a folder "
+        f"with a classifier or with references, a model file ({', '.join(MODEL_SUFFIXES)}), or a trigger's .png or "
+        ".safetensors file"
     )
 
 
@@ -165,6 +169,8 @@ def _about(given: Source) -> dict[str, str]:
         if len(given.files()) == 1:
             return {"file": given.files()[0].name}
         return {"architecture": ClassifierDescription.read(given.files()[0]).settings.architecture}
+    if given.kind == "references":
+        return {"count": f"{len(reference_names(given.name))}"}
     _, height, width = read_trigger(given.name).shape
     return {"size": f"{height}x{width}"}
 

@@ -53,6 +53,7 @@ def _stored_results(name: str) -> Results | SweepResults:
     for kind in (SweepResults, Results):
         if text := store.read(address / kind.FILE):
             return kind.parse(text, str(address / kind.FILE))
-    if report := find_report(store, address):
-        return report.read(store)
+    report = find_report(store, address)
+    if report and isinstance(found := report.read(store), Results | SweepResults):
+        return found
     raise UserError(f"{name} holds no results.json: `untrigger store ls` lists the runs of a bucket")

@@ -15,10 +15,15 @@ from pathlib import Path
 
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
+from untrigger.model_scans import write_scans
+from untrigger.reports.endings import ENDINGS, RunResults
 from untrigger.reports.results import Results
+from untrigger.reports.scans import ScanReport, ScanResult
 from untrigger.reports.sweep import SweepResults
 from untrigger.reports.sweep_report import bring_together
 from untrigger.settings.runs import SweepConfig
+from untrigger.stages.identities import STAGES
+from untrigger.stages.verdicts import MODELS
 from untrigger.storage.bundles import OnFile, quiet
 from untrigger.storage.objects import Address, ObjectStore
 
@@ -26,8 +31,6 @@ PIPELINE_ROOT = "pipelines"
 """Below the store's address: where the artifacts of submitted runs go."""
 
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-SWEEP = "paper"
-"""How the name of the DAG ends that sweeps over triggers."""
 
 FETCHED = "fetched.json"
 """Says in a folder with a fetched report where it comes from."""
@@ -38,9 +41,9 @@ class StoredReport:
     """The report of a run that has ended: where its files are, and what kind of results is among them."""
 
     address: Address
-    results: type[Results | SweepResults]
+    results: type[RunResults]
 
-    def read(self, store: ObjectStore) -> Results | SweepResults:
+    def read(self, store: ObjectStore) -> RunResults:
         """What the run found; UserError when that is no longer there."""
         file = self.address / self.results.FILE
         return self.results.parse(store.read(file) or b"{}", str(file))
@@ -60,9 +63,10 @@ def find_run(store: ObjectStore, root: Address, run_id: str, depth: int = 4) -> 
 
 def find_report(store: ObjectStore, run: Address) -> StoredReport | None:
     """The report of the run whose artifacts lie at `run`; None when it has none (yet)."""
-    sweep = run.prefix.rpartition("/")[0].endswith(SWEEP)
-    task, results = ("aggregation", SweepResults) if sweep else ("evaluation", Results)
-    reports = [run / task / attempt.rstrip("/") / "report" for attempt in store.names(run / task)]
+    pipeline = run.prefix.rpartition("/")[0]
+    ending = next((each for name, each in ENDINGS.items() if pipeline.endswith(name)), ENDINGS["defense"])
+    task, results = run / STAGES[ending.stage].task, ending.results
+    reports = [task / attempt.rstrip("/") / "report" for attempt in store.names(task)]
     finished = [StoredReport(report, results) for report in reports if results.FILE in store.names(report)]
     return finished[-1] if finished else None
 
@@ -103,6 +107,23 @@ def fetch_triggers(
         results = bring_together([reports[name] for name in swept["triggers"]], whole, config.model_copy(update=swept))
         shutil.copytree(whole, folder, dirs_exist_ok=True)
     return results
+
+
+def fetch_scans(store: ObjectStore, runs: Sequence[Address], folder: Path, on_file: OnFile = quiet) -> ScanReport:
+    """Bring together in `folder` what the parts of a divided scan found; runs: where the artifacts of each lie.
+
+    UserError when one has no report, or when the folder holds something else.
+    """
+    _mark(folder, ", ".join(map(str, runs)))
+    results: list[ScanResult] = []
+    for run in runs:
+        with tempfile.TemporaryDirectory() as temporary:
+            part = Path(temporary) / "part"
+            fetch_report(store, run, part, on_file)
+            shutil.copytree(part / MODELS, folder / MODELS, dirs_exist_ok=True)
+            results += ScanReport.load(part).results
+    write_scans(folder, results, folder / MODELS)
+    return ScanReport(results=tuple(results))
 
 
 def trigger_reports(store: ObjectStore, run: Address) -> list[StoredReport]:

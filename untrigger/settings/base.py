@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -39,6 +39,12 @@ def seconds_from(variable: str, default: float) -> float:
         raise UserError(f"{variable} must be a number of seconds, got {value!r}")
     return seconds
 
+
+Kind = Literal["dataset", "model", "references", "trigger"]
+"""What can be given by name."""
+
+Inputs = list[tuple[Kind, str]]
+"""Kind and name of what a run reads beside its data."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

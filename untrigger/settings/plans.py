@@ -32,6 +32,20 @@ ELSEWHERE = "single_trigger_elsewhere"
 Methods = Annotated[tuple[str, ...], BeforeValidator(_parted), PlainSerializer(joined)]
 Betas = Annotated[tuple[float, ...], BeforeValidator(_parted), PlainSerializer(joined)]
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_parted), PlainSerializer(joined)]
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_parted), PlainSerializer(joined)]
+
+
+def lines(names: Iterable[str]) -> str:
+    """Names of files and addresses, which may hold commas: one a line."""
+    return "\n".join(names)
+
+
+def of_lines(value: Any) -> Any:
+    """The names in such lines."""
+    return value.splitlines() if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(of_lines), PlainSerializer(lines)]
 
 
 def method_of(beta: float) -> str:

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from untrigger.settings.base import Settings, SourceName
+from untrigger.settings.base import Inputs, Settings, SourceName
 from untrigger.settings.methods import (
     ClassifierSettings,
     CleanTrainingSettings,
@@ -166,6 +166,15 @@ class DefenseConfig(CommonConfig):
         """All triggers of the run."""
         return (self.trigger,)
 
+    def inputs(self) -> Inputs:
+        """What it reads beside the data."""
+        return _inputs(self.weights, self.planted())
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return self.trigger
+
 
 class SweepConfig(CommonConfig):
     """Everything one run of the `paper` pipeline is told."""
@@ -190,9 +199,23 @@ class SweepConfig(CommonConfig):
         """All triggers of the run."""
         return self.triggers
 
+    def inputs(self) -> Inputs:
+        """What it reads beside the data."""
+        return _inputs(self.weights, self.planted())
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return f"{len(self.triggers)} triggers"
+
     @model_validator(mode="after")
     def _panels_are_swept(self) -> Self:
         for name in self.panels:
             if name not in self.triggers:
                 raise ValueError(f"panels must be among the triggers of the sweep, got {name!r}")
         return self
+
+
+def _inputs(weights: str | None, triggers: tuple[str, ...]) -> Inputs:
+    given: Inputs = [] if weights is None else [("model", weights)]
+    return [*given, *(("trigger", name) for name in triggers)]

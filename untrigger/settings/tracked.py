@@ -7,7 +7,7 @@ import time
 from pydantic import Field
 
 from untrigger.settings.base import Settings
-from untrigger.settings.runs import DefenseConfig, SweepConfig
+from untrigger.settings.pipelines import RunConfig
 
 RUN_ID = "{run_id}"
 """Stands in a link for the id that the run gets when it starts."""
@@ -30,16 +30,17 @@ class SweepPart(Settings):
 class TrackedAs(Settings):
     """The name of a run, MLflow's experiment (that of the environment when "") and links by what they lead to.
 
-    A name of "" leaves it to the stage that opens the run.
+    A name of "" leaves it to the stage that opens the run. `names`: what inputs in a store were called where they came
+    from, by their addresses.
     """
 
     name: str = ""
     experiment: str = ""
     links: dict[str, str] = {}
     sweep: SweepPart | None = None
+    names: dict[str, str] = {}
 
 
-def run_name(config: DefenseConfig | SweepConfig) -> str:
+def run_name(config: RunConfig) -> str:
     """What a run is called unless it is given a name: what runs, and when it was started."""
-    what = f"{len(config.triggers)} triggers" if isinstance(config, SweepConfig) else config.trigger
-    return f"{what} seed {config.seed} {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    return f"{config.subject} seed {config.seed} {time.strftime('%Y-%m-%d %H:%M:%S')}"

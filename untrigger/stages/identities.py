@@ -59,7 +59,7 @@ class StageIdentity:
         return f"{OWN_IMAGES}{self.target or self.task}:{__version__}"
 
 
-# Evaluation and aggregation write to the tracking run of this very pipeline run, so they run every time.
+# What ends a pipeline writes to the tracking run of this very pipeline run, so it runs every time.
 _ALL = (
     StageIdentity("open_run", "open run", _BOOKKEEPING),
     StageIdentity("close_run", "close run", _BOOKKEEPING),
@@ -76,6 +76,12 @@ _ALL = (
     StageIdentity("ideal_retraining", "ideal retraining", _TRAIN, "retraining ideal", "retraining", per_trigger=True),
     StageIdentity("evaluation", "evaluation", replace(_GPU, hours=4, cached=False), per_trigger=True),
     StageIdentity("aggregation", "aggregation", replace(_GATHERING, cached=False)),
+    StageIdentity("reference_training", "reference training", _TRAIN, "references {numbers}"),
+    StageIdentity("gathered_references", "gathered references", replace(_GATHERING, cached=False, uses_store=True)),
+    StageIdentity("reference_scan", "reference scan", _TRAIN, target="model-scan"),
+    StageIdentity("model_scan", "model scan", _TRAIN),
+    StageIdentity("verdicts", "verdicts", replace(_GATHERING, cached=False)),
+    StageIdentity("defence", "defence", replace(_TRAIN, cached=False)),
 )
 
 STAGES = {identity.name: identity for identity in _ALL}

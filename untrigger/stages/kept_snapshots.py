@@ -108,13 +108,18 @@ class Snapshots:
             return None
 
 
+def own_store() -> str:
+    """The address below which a cluster's store is ours; "" where there is none."""
+    bucket = os.environ.get(BUCKET)
+    return f"s3://{bucket}/{os.environ.get(PREFIX, '').strip('/')}".rstrip("/") if bucket else ""
+
+
 def snapshots_of(call: Callable[[], str], reporter: Reporter) -> Snapshots:
     """The snapshots of a call of a stage, by its name, where the environment says that they are kept."""
     warn = partial(reporter.say, "warning")
     place = os.environ.get(PLACE, "")
-    if not place and (bucket := os.environ.get(BUCKET)):
-        parts = (f"s3://{bucket}", os.environ.get(PREFIX, "").strip("/"), "snapshots")
-        place = "/".join(part for part in parts if part)
+    if not place and (store := own_store()):
+        place = f"{store}/snapshots"
     if place.startswith("s3://"):
         from untrigger.storage.snapshots import StoredFolders
 

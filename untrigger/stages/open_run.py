@@ -6,6 +6,8 @@ import os
 from typing import Any
 
 from untrigger.settings import tracked
+from untrigger.settings.pipelines import CONFIGS
+from untrigger.settings.plans import lines
 from untrigger.settings.runs import DefenseConfig, SweepConfig
 from untrigger.settings.tracked import TrackedAs
 from untrigger.stages.log import Log
@@ -17,16 +19,20 @@ from untrigger.tracking.records import RUN_ID, open_parent
 def run(log: Log, *, pipeline: str, config: dict[str, Any], tracking: TrackedAs) -> None:
     """Create the parent run of this pipeline run in MLflow, with the whole configuration as its parameters.
 
-    Its tags are the dataset, the triggers and, as `untrigger.NAME`, the links. A part of a divided sweep nests in one
-    run for all parts.
+    Its tags are the dataset, the triggers or models and, as `untrigger.NAME`, the links. A part of a divided run nests
+    in one run for all parts.
     """
-    settings = SweepConfig.of(config) if "triggers" in config else DefenseConfig.of(config)
+    settings = CONFIGS[pipeline].of(config)
     run_id = os.environ.get(RUN_ID, "")
     links = {f"untrigger.{name}": link.replace(tracked.RUN_ID, run_id) for name, link in tracking.links.items()}
+    if isinstance(settings, DefenseConfig | SweepConfig):
+        about = {"trigger": ",".join(settings.planted())}
+    else:
+        about = {"model": lines(name for kind, name in settings.inputs() if kind == "model")}
     open_parent(
         tracking.name or f"{pipeline} {settings.dataset} seed={settings.seed}",
         settings.record(),
-        {"dataset": settings.dataset, "trigger": ",".join(settings.planted()), **links},
+        {"dataset": settings.dataset, **about, **links},
         experiment=tracking.experiment,
         sweep=tracking.sweep.record() if tracking.sweep else None,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from untrigger.datasets.images import save_images
-from untrigger.datasets.sources import read_split
+from untrigger.datasets.images import DataOrigin, save_images
+from untrigger.datasets.sources import dataset_source, read_split
 from untrigger.errors import UserError
 from untrigger.seeding import derived_seed
 from untrigger.settings.methods import DataSettings, SearchImages
@@ -64,7 +64,9 @@ def run(
             defender_data: ("defender", split.defender),
             evaluation_data: ("evaluation", split.evaluation),
         }
+        origin = DataOrigin(identity=dataset_source(dataset).identity())
         for folder, (name, part) in parts.items():
+            origin.save(folder)
             save_images(part, folder)
             tracked.metrics({f"{name}_images": len(part)})
 

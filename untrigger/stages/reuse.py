@@ -11,17 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NewType
+from typing import Annotated, Any, NewType
+
+from pydantic import BeforeValidator, PlainSerializer
 
 from untrigger import __version__
 from untrigger.artifacts import write_json
 from untrigger.plugins import load_plugins
+from untrigger.settings.base import Kind
+from untrigger.settings.plans import lines, of_lines
 from untrigger.storage.files import digest_of, files_below, sha256
-from untrigger.storage.sources import Kind
 
 DatasetName = NewType("DatasetName", str)
 
 ModelName = NewType("ModelName", str)
+
+ModelNames = Annotated[tuple[ModelName, ...], BeforeValidator(of_lines), PlainSerializer(lines)]
+
+ReferencesName = NewType("ReferencesName", str)
 
 TriggerName = NewType("TriggerName", str)
 """Parameters of a stage that name what it reads from outside: their content counts, not their spelling."""
@@ -32,7 +39,13 @@ STORE = "UNTRIGGER_STAGES"
 IMAGE = "UNTRIGGER_IMAGE"
 """Environment variable: the image that the stage runs in, by its digest where it has one."""
 
-_KINDS: dict[Any, Kind] = {DatasetName: "dataset", ModelName: "model", TriggerName: "trigger"}
+_KINDS: dict[Any, Kind] = {
+    DatasetName: "dataset",
+    ModelName: "model",
+    ModelNames: "model",
+    ReferencesName: "references",
+    TriggerName: "trigger",
+}
 
 
 def kept_outputs(store: Path, name: str) -> Path | None:
@@ -93,6 +106,8 @@ def _content(kind: Any, value: Any) -> Any:
         return value
     from untrigger.datasets.sources import source_of
 
+    if kind is ModelNames:
+        return [source_of("model", name).identity() for name in of_lines(value)]
     return source_of(_KINDS[kind], value).identity()
 
 

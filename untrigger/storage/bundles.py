@@ -15,11 +15,10 @@ from typing import Any
 
 from untrigger.artifacts import FORMAT
 from untrigger.errors import UserError
-from untrigger.storage.files import content_digest
+from untrigger.storage.files import FOLDERS, content_digest
 from untrigger.storage.objects import Address, Checksums, ObjectStore, checksums
 
 MANIFEST = "manifest.json"
-FOLDERS = {"dataset": "datasets", "model": "models", "trigger": "triggers", "run": "runs"}
 
 OnFile = Callable[[str, int, int, bool], None]
 """Called after each file: its path in the bundle, how many are done, of how many, and whether it had to be moved."""

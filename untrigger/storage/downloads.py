@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 from untrigger.errors import UserError
+from untrigger.storage.files import FOLDERS
 
 CACHE = "UNTRIGGER_CACHE"
 """Environment variable: the folder that keeps the copies; ~/.cache/untrigger unless given."""
@@ -23,7 +24,7 @@ def cache_folder() -> Path:
 
 def kept_copy(kind: str, address: str) -> Path:
     """Where the copy of what is at `address` lies, or would lie."""
-    return cache_folder() / f"{kind}s" / address.rstrip("/").rpartition("/")[2]
+    return cache_folder() / FOLDERS[kind] / address.rstrip("/").rpartition("/")[2]
 
 
 def fetched(kind: str, address: str) -> Path:

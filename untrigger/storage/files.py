@@ -16,6 +16,15 @@ from typing import IO, Any
 from untrigger.errors import UserError
 from untrigger.settings.base import is_utf8
 
+FOLDERS = {
+    "dataset": "datasets",
+    "model": "models",
+    "references": "references",
+    "trigger": "triggers",
+    "run": "runs",
+}
+"""Where each kind lies, in a store and among the copies."""
+
 
 def entries(folder: Path) -> list[Path]:
     """What lies in `folder`, by name.

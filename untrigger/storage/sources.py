@@ -1,4 +1,4 @@
-"""What is given by name: a dataset, a classifier or a trigger that is built in, on this machine or in a store."""
+"""What is given by name: a dataset, a classifier, references or a trigger, on this machine, in a store or built in."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from untrigger.artifacts import read_json
 from untrigger.errors import UserError
-from untrigger.settings.base import home_expanded
+from untrigger.settings.base import Kind, home_expanded
 from untrigger.storage.downloads import fetched, kept_copy
 from untrigger.storage.files import digest_of, files_below, sha256
 from untrigger.storage.tracked_models import fetched_from_mlflow, is_tracked
-
-Kind = Literal["dataset", "model", "trigger"]
 
 TRIGGER_SUFFIXES = (".png", ".safetensors")
 CLASSIFIER_FILES = ("classifier.json", "classifier.safetensors")
@@ -77,7 +74,7 @@ class Source:
         if not self.stored:
             return self.path
         folder = fetched(self.kind, self.name) / "files"
-        if self.kind == "dataset" or (folder / CLASSIFIER_FILES[0]).exists():
+        if self.kind in ("dataset", "references") or (folder / CLASSIFIER_FILES[0]).exists():
             return folder
         files = files_below(folder)
         if self.kind == "model" and len(files) == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,19 +26,23 @@ from PIL import Image
 from tests.support.configs import tiny_config, tiny_sweep
 from tests.support.kubeflow import Kubeflow, running_kubeflow
 from tests.support.recordings import load, recording
-from tests.support.results import finished, found
+from tests.support.results import finished, found, scanned
 from tests.support.servers import RunningServers
 from tests.support.waiting import wait_for
 from untrigger import __version__
 from untrigger.artifacts import write_json
+from untrigger.classifiers import Classifier, save_classifier
 from untrigger.cli import main
+from untrigger.model_scans import write_scans
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.cluster import api, division
 from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.images import images_in
+from untrigger.reports.scans import ScanReport
 from untrigger.reports.sweep import SweepResults
 from untrigger.reports.tsne import REVERSED_GROUP, Embedding
 from untrigger.settings.tracked import TrackedAs
+from untrigger.stages.verdicts import MODELS
 from untrigger.tracking.mlflow import MlflowWriter
 
 DIGEST = "@sha256:" + "b" * 64
@@ -103,7 +108,7 @@ def test_a_sweep_that_argo_may_not_keep_is_divided(kubeflow: Kubeflow) -> None:
     assert fitting.exit_code == 0 and fitting.output.count("workflow:  ") == 1
     betas = ",".join(f"0.{number:03}" for number in range(100, 180))
     warned = invoke(*UNPINNED, "--dry-run", "--triggers", "binary:0", "--betas", betas)
-    assert "nodes for one trigger may outgrow what Argo keeps of one workflow, 1000 fit" in warned.stderr
+    assert "nodes may outgrow what Argo keeps of one workflow, 1000 fit: raise --betas-per-task or" in warned.stderr
     assert "workflow:  106 nodes, 30 pods" in invoke(*PACKED, "--allow-unpinned", "--dry-run").output
 
 
@@ -122,6 +127,11 @@ def test_a_sweep_that_argo_may_not_keep_is_divided(kubeflow: Kubeflow) -> None:
         ((*UNPINNED, "--dataset", "cifar10", "--download"), "--download is for this machine"),
         ((*UNPINNED, "--store", "untrigger"), "give s3://bucket"),
         (("runs", "--wait"), "--wait follows one run"),
+        (("submit", "scan", "model.pth"), "submit scan needs --dataset"),
+        (("submit", "scan", "model.pth", "--dataset", "digits"), "model.pth is no model file: there is no such file"),
+        (("submit", "defend", "model.pth", "--dataset", "digits", "--patch-size", "3"), "go together"),
+        (("submit", "references"), "submit references needs --dataset"),
+        (("submit", "references", "--profile", "tiny", "--count", "0"), "count: input should be greater than or equal"),
     ],
 )
 def test_what_cannot_be_submitted_is_refused_before_anybody_is_asked(
@@ -647,3 +657,86 @@ def test_the_imitation_answers_in_the_recorded_shape(kubeflow: Kubeflow, store: 
     (health,) = (each for each in load("exchanges") if each["path"].endswith("healthz"))
     told = requests.get(f"{kubeflow.endpoint}/apis/v2beta1/healthz", timeout=10).json()
     assert told.keys() == health["response"].keys()
+
+
+@pytest.fixture
+def models(tiny_classifier: Classifier, tmp_path: Path) -> tuple[Path, Path]:
+    """A classifier of a run, and a folder of two references."""
+    for name in ("suspect", "references/001", "references/002"):
+        save_classifier(tiny_classifier, tmp_path / name)
+    return tmp_path / "suspect", tmp_path / "references"
+
+
+def test_what_a_scan_takes_is_checked_and_told_before_anything_is_sent(
+    kubeflow: Kubeflow, models: tuple[Path, Path]
+) -> None:
+    suspect, references = models
+    words = ("--dataset", "digits", "--references", references, "--allow-unpinned", "--dry-run")
+    for pipeline in ("scan", "defend"):
+        told = invoke("submit", pipeline, suspect, *words)
+        assert told.exit_code == 0, told.output
+        assert f"untrigger-{pipeline}, " in told.output and "workflow:  " in told.output
+        assert f"to store:  {suspect}" in told.output and f"to store:  {references}" in told.output
+    told = invoke("submit", "references", "--profile", "tiny", "--allow-unpinned", "--dry-run")
+    assert told.exit_code == 0 and "untrigger-references, 5 images" in told.output, told.output
+    empty = invoke("submit", "scan", suspect, "--dataset", "digits", "--references", suspect, "--allow-unpinned")
+    assert empty.exit_code == 2 and "holds no references" in empty.stderr
+    assert kubeflow.requests == []
+
+
+def leave_scan(store: Minio, run: V2beta1Run, folder: Path) -> None:
+    """What the verdicts of a scan leave in the store, a clean model each."""
+    parameters = run.runtime_config.parameters
+    found = [scanned(name) for names in parameters["model_plan"] for name in names.splitlines()]
+    for each in found:
+        for name in ("attack.png", "patches.png"):
+            (folder / MODELS / each.folder).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (4, 4)).save(folder / MODELS / each.folder / name)
+    write_scans(folder, found, folder / MODELS)
+    root = run.runtime_config.pipeline_root.removeprefix("s3://untrigger/")
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        name = f"{root}/scan/{run.run_id}/verdicts/{uuid.uuid5(uuid.NAMESPACE_URL, run.run_id)}/report"
+        store.fput_object("untrigger", f"{name}/{path.relative_to(folder)}", str(path))
+    shutil.rmtree(folder)
+
+
+@pytest.mark.server
+def test_models_and_references_go_into_the_store_and_the_verdicts_come_back(
+    kubeflow: Kubeflow, store: Minio, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    kubeflow.course = [("SUCCEEDED", {"verdicts": "SUCCEEDED"})]
+    kubeflow.on_start = lambda run: leave_scan(store, run, tmp_path / "report")
+    suspect, references = models
+    words = ("submit", "scan", suspect, "--dataset", "digits", "--allow-unpinned", "--wait")
+    ended = invoke(*words, "--references", references)
+    assert ended.exit_code == 0, ended.output
+    (run,) = kubeflow.runs.values()
+    told = run.runtime_config.parameters
+    address = told["reference_scan_task"]["references"]
+    assert address.startswith("s3://untrigger/references/") and told["config"]["references"] == address
+    assert told["reference_plan"] == ["001\n002"]
+    (model,) = told["model_plan"]
+    assert model.startswith("s3://untrigger/models/") and told["tracking"]["names"][model] == str(suspect)
+    assert run.display_name.startswith("scan of ")
+    assert "not calibrated" in ended.output
+    fetched = invoke("fetch", run.run_id, "--output", "fetched")
+    assert fetched.exit_code == 0 and len(ScanReport.load(Path("fetched")).results) == 1, fetched.output
+    again = invoke(*words, "--references", address)
+    assert again.exit_code == 0, again.output
+    assert list(kubeflow.runs.values())[1].runtime_config.parameters["reference_plan"] == ["001\n002"]
+
+
+@pytest.mark.server
+def test_the_parts_of_a_divided_scan_are_one_run(
+    kubeflow: Kubeflow, store: Minio, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(division, "MOST_NODES", 62)
+    kubeflow.course = [("SUCCEEDED", {"verdicts": "SUCCEEDED"})]
+    kubeflow.on_start = lambda run: leave_scan(store, run, tmp_path / "report")
+    words = ("submit", "scan", *models, "--dataset", "digits", "--allow-unpinned", "--name", "all", "--wait")
+    ended = invoke(*words)
+    assert ended.exit_code == 0, ended.output
+    assert [run.display_name for run in kubeflow.runs.values()] == [f"all part {number} of 3" for number in (1, 2, 3)]
+    fetched = invoke("fetch", "all", "--output", "whole")
+    assert fetched.exit_code == 0 and len(ScanReport.load(Path("whole")).results) == 3, fetched.output
+    assert "3 models scanned" in Path("whole/report.html").read_text()

@@ -1,0 +1,32 @@
+"""How the runs of each pipeline end: with which stage, and with what kind of results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from untrigger.references import GatheredReferences
+from untrigger.reports.defences import DefenceResult
+from untrigger.reports.results import Results
+from untrigger.reports.scans import ScanReport
+from untrigger.reports.sweep import SweepResults
+
+RunResults = Results | SweepResults | ScanReport | GatheredReferences | DefenceResult
+"""What a run found, of whatever pipeline."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The stage whose report is the result of a run, and what kind of results that holds."""
+
+    stage: str
+    results: type[RunResults]
+
+
+ENDINGS = {
+    "defense": Ending("evaluation", Results),
+    "paper": Ending("aggregation", SweepResults),
+    "scan": Ending("verdicts", ScanReport),
+    "references": Ending("gathered_references", GatheredReferences),
+    "defend": Ending("defence", DefenceResult),
+}
+"""How the runs of each pipeline end, by its name."""
