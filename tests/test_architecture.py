@@ -20,7 +20,7 @@ FLOORS = (
     ("classifiers",),
     ("training", "metrics", "generators", "pixel_sgd", "judge", "neural_cleanse"),
     ("checkpoints", "poisoning", "staircase", "flow_training", "fidelity", "strongest_triggers"),
-    ("elsewhere", "retraining", "trigger_parts", "scanning"),
+    ("elsewhere", "retraining", "trigger_parts", "scanning", "defences"),
     ("references", "defending"),
     ("reports",),
     ("stages",),

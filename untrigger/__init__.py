@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from untrigger.datasets.images import ImageData
     from untrigger.datasets.registry import register_dataset
     from untrigger.datasets.sources import read_split
+    from untrigger.defences.registry import register_defence
     from untrigger.errors import UserError
     from untrigger.flow_training import train_flows
     from untrigger.generators import train_generators
@@ -45,6 +46,7 @@ __all__ = [
     "read_trigger",
     "register_architecture",
     "register_dataset",
+    "register_defence",
     "retrain",
     "reverse_triggers",
     "save_classifier",
@@ -68,6 +70,7 @@ _HOMES = {
     "read_trigger": "triggers",
     "register_architecture": "networks.architectures",
     "register_dataset": "datasets.registry",
+    "register_defence": "defences.registry",
     "retrain": "retraining",
     "reverse_triggers": "pixel_sgd",
     "save_classifier": "classifiers",
