@@ -17,6 +17,7 @@ from untrigger.errors import UserError
 from untrigger.scanning import Measured, OnWork, scan_classifier
 from untrigger.seeding import derived_rng, derived_seed
 from untrigger.settings.base import Stored, flattened
+from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
 from untrigger.settings.scans import ReferencesConfig, ScanConfig
 from untrigger.storage.files import entries, sha256
 from untrigger.training import train
@@ -49,19 +50,23 @@ def train_references(folder: Path, config: ReferencesConfig, training: ImageData
     for number in range(1, config.count + 1):
         place = folder / f"{number:03d}"
         if not (place / ClassifierDescription.FILE).exists():
-            save_classifier(clean_model(config, training, derived_seed(config.seed, "reference", number)), place)
+            save_classifier(_reference(config, training, number), place)
             trained += 1
         if on_work is not None:
             on_work("references", number, config.count)
     return trained
 
 
-def clean_model(config: ReferencesConfig, training: ImageData, seed: int) -> Classifier:
+def _reference(config: ReferencesConfig, training: ImageData, number: int) -> Classifier:
+    return clean_model(config.classifier, config.training, training, derived_seed(config.seed, "reference", number))
+
+
+def clean_model(
+    classifier: ClassifierSettings, settings: CleanTrainingSettings, training: ImageData, seed: int
+) -> Classifier:
     """A clean classifier of this seed, trained as a run's clean training does it."""
-    model = new_classifier(
-        config.classifier, len(training.class_names), training.images, derived_rng(seed, "classifier")
-    )
-    train(model, training.images, training.labels, config.training, rng=derived_rng(seed, "clean training"))
+    model = new_classifier(classifier, len(training.class_names), training.images, derived_rng(seed, "classifier"))
+    train(model, training.images, training.labels, settings, rng=derived_rng(seed, "clean training"))
     return model
 
 

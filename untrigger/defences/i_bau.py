@@ -43,10 +43,10 @@ def defend(
     for number, round_rng in enumerate(forked(rng, *map(str, range(settings.rounds))), start=1):
         delta, losses = worst_perturbation(tuned, data, settings, rng=round_rng), []
         for images, labels in _batches(data, settings.batch_size, round_rng):
-            harm = partial(_loss, tuned, images, labels)
+            harm = partial(_penalised, partial(_loss, tuned, images, labels), settings.penalty)
             loss, gradients = implicit_gradient(
-                partial(_penalised, harm, settings.penalty),
                 harm,
+                partial(_loss, tuned, images, labels, share=settings.perturbed_share),
                 delta,
                 weights,
                 rate=settings.fixed_point_rate,
@@ -99,8 +99,10 @@ def implicit_gradient(
     return loss.detach(), [here + there for here, there in zip(direct, through, strict=True)]
 
 
-def _loss(classifier: Classifier, images: Tensor, labels: Tensor, delta: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(classifier(images + delta), labels)
+def _loss(classifier: Classifier, images: Tensor, labels: Tensor, delta: Tensor, share: float = 1.0) -> Tensor:
+    """The cross-entropy with the first so large a share of the images perturbed, at least one."""
+    perturbed = torch.arange(len(images), device=images.device) < max(1, round(share * len(images)))
+    return nn.functional.cross_entropy(classifier(images + perturbed[:, None, None, None] * delta), labels)
 
 
 def _penalised(harm: Objective, penalty: float, delta: Tensor) -> Tensor:

@@ -47,8 +47,11 @@ class IBauSettings(Settings):
     rounds: int = Field(5, ge=1, description="turns of search and unlearning")
     batch_size: int = Field(64, ge=2, description="images per step")
     learning_rate: float = Field(1e-3, gt=0, description="Adam learning rate of unlearning, one pass over the images")
+    perturbed_share: Share = Field(0.1, description="share of every batch that is perturbed in unlearning")
     ascent_rate: float = Field(10.0, gt=0, description="step size of the search, one pass over the images a round")
-    radius: float = Field(10.0, gt=0, description="largest L2 norm of the perturbation, of pixels in [0, 1]")
+    radius: float = Field(3.0, gt=0, description="largest L2 norm of the perturbation, of pixels in [0, 1]")
     penalty: float = Field(1e-3, ge=0, description="weight of its squared norm against the loss, in the search")
-    fixed_point_rate: float = Field(0.1, gt=0, description="step size of the map whose fixed point is the perturbation")
+    fixed_point_rate: float = Field(
+        0.01, gt=0, description="step size of the map whose fixed point the perturbation is taken for"
+    )
     fixed_point_iterations: int = Field(5, ge=0, description="terms of the implicit gradient; 0: none of it")

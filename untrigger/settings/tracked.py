@@ -42,4 +42,9 @@ class TrackedAs(Settings):
 def run_name(config: DefenseConfig | SweepConfig) -> str:
     """What a run is called unless it is given a name: what runs, and when it was started."""
     what = f"{len(config.triggers)} triggers" if isinstance(config, SweepConfig) else config.trigger
-    return f"{what} seed {config.seed} {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    return started_now(f"{what} seed {config.seed}")
+
+
+def started_now(name: str) -> str:
+    """The name of something, and that it was started now."""
+    return f"{name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
