@@ -116,7 +116,7 @@ _PAPERS: dict[str, dict[str, Any]] = {
 
 GRIDS: dict[str, dict[str, Any]] = {
     # Two stairs, briefly trained: a grid trains them for every attack and seed.
-    "demo": {"betas": (0.9, TOP), "samples": 500, "flow": {"steps": 400}},
+    "demo": {"betas": (0.9, TOP), "samples": 300, "flow": {"steps": 300}},
     "paper": _PAPERS,
     "tiny": {
         "seeds": 1,

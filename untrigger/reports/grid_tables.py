@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,42 +23,41 @@ EXPLAINED = {
 """What the notes say that need more words."""
 
 
+Cells = Mapping[tuple[str, str], str]
+"""What stands in a table, by attack and method."""
+
+
 def grid_tables(found: GridResult) -> list[Table]:
     """Attack success, clean accuracy and cost, a line per method and a column per attack; and the differences."""
     measured = f"{found.dataset}, {found.classifier}"
-    success, accuracy = (partial(shown_rate, rate=rate) for rate in ("asr", "accuracy"))
-    return [
-        _by_attack(found, f"{measured}: attack success %", success, "; ".join(notes(found))),
-        _by_attack(found, f"{measured}: clean accuracy %", accuracy, ""),
-        _by_attack(found, "seconds / thousand images through the network", shown_cost, "of one seed, search included"),
-        _differences(found),
+    rows = {(row.attack, row.method): row for row in found.rows}
+
+    def shown(show: Callable[[GridRow], str]) -> Cells:
+        return {pair: show(row) for pair, row in rows.items()}
+
+    success, accuracy = (shown(partial(shown_rate, rate=rate)) for rate in ("asr", "accuracy"))
+    differences = {(each.attack, each.b): shown_difference(each) for each in found.paired}
+    tables = [
+        _by_attack(found.attacks, success, f"{measured}: attack success %", "; ".join(notes(found))),
+        _by_attack(found.attacks, accuracy, f"{measured}: clean accuracy %"),
+        _by_attack(found.attacks, shown(shown_cost), "seconds / thousand images through the network, a seed"),
     ]
+    if not differences:
+        return tables
+    title = f"attack success left by {ENSEMBLE} less that of another, points"
+    return [*tables, _by_attack(found.attacks, differences, title, "in brackets the 95 % interval of the paired mean")]
 
 
-def _by_attack(found: GridResult, title: str, shown: Callable[[GridRow], str], caption: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title, caption=caption)
-    table.add_column("method", no_wrap=True)
-    for attack in found.attacks:
-        table.add_column(attack, justify="right")
-    for method in found.methods:
-        table.add_row(method, *(shown(found.row(attack, method)) for attack in found.attacks))
-    return table
-
-
-def _differences(found: GridResult) -> Table:
+def _by_attack(attacks: Sequence[str], cells: Cells, title: str, caption: str = "") -> Table:
+    """A line per method and a column per attack."""
     table = Table(
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-        title=f"attack success left by {ENSEMBLE} less that of another, points",
-        caption="in brackets the 95 % interval of the paired mean",
+        box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title, caption=caption, min_width=len(title)
     )
     table.add_column("method", no_wrap=True)
-    for attack in found.attacks:
+    for attack in attacks:
         table.add_column(attack, justify="right")
-    by_pair = {(each.attack, each.b): shown_difference(each) for each in found.paired}
-    for method in dict.fromkeys(each.b for each in found.paired):
-        table.add_row(method, *(by_pair.get((attack, method), "-") for attack in found.attacks))
+    for method in dict.fromkeys(method for _, method in cells):
+        table.add_row(method, *(cells.get((attack, method), "-") for attack in attacks))
     return table
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def _opened(output: Path, config: GridConfig) -> OutputFolder:
     return folder
 
 
-@contextmanager
+@contextlib.contextmanager
 def _tracked(folder: OutputFolder, config: GridConfig) -> Iterator[None]:
     """A run in MLflow for the grid, in which one for each cell nests."""
     from untrigger.tracking.forwarding import forwarding
@@ -72,7 +72,8 @@ def _tracked(folder: OutputFolder, config: GridConfig) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(tracking_environment(folder))
     try:
-        lay_out_database(folder)
+        with folder.log.open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
+            lay_out_database(folder)
         with forwarding(folder.tracking_records, os.environ[TRACKING_URI], folder.run_id):
             tags = {"dataset": config.dataset, "attacks": ",".join(config.attacks)}
             open_parent(started_now(f"grid {config.dataset} seed {config.seed}"), config.record(), tags)
