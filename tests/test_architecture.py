@@ -17,7 +17,7 @@ FLOORS = (
     ("settings",),
     ("measurements", "intervals", "verdicts", "networks", "pictures", "storage", "tracking"),
     ("profiles", "triggers", "datasets", "mutual_information", "truth", "flows"),
-    ("classifiers",),
+    ("classifiers", "attacks"),
     ("training", "metrics", "generators", "pixel_sgd", "judge", "neural_cleanse"),
     ("checkpoints", "poisoning", "staircase", "flow_training", "fidelity", "strongest_triggers"),
     ("elsewhere", "retraining", "trigger_parts", "scanning", "defences"),
