@@ -1,7 +1,7 @@
 """A defence of your own: registered by name, and compared with plain fine-tuning on a backdoor.
 
-For `untrigger grid --methods fine_tune,ensemble,shaken` the part above the last line of names stands in a module that
-UNTRIGGER_PLUGINS names: UNTRIGGER_PLUGINS=my_defences, with my_defences.py on PYTHONPATH.
+For `untrigger grid --methods fine_tune,ensemble,shaken` the parts at the top stand in a module that UNTRIGGER_PLUGINS
+names: UNTRIGGER_PLUGINS=my_defences, with my_defences.py on PYTHONPATH.
 """
 
 import copy
@@ -13,6 +13,7 @@ import untrigger
 from untrigger.profiles import config_for
 from untrigger.settings.other_defences import FineTuningSettings
 from untrigger.settings.runs import DefenseConfig
+from untrigger.training import OnEpoch
 
 
 class ShakenSettings(FineTuningSettings):
@@ -21,7 +22,14 @@ class ShakenSettings(FineTuningSettings):
     shake: float = Field(0.3, gt=0, description="standard deviation of the noise, as a share of each weight")
 
 
-def shaken(classifier, data, settings, *, rng, on_epoch=None):
+def shaken(
+    classifier: untrigger.Classifier,
+    data: untrigger.ImageData,
+    settings: ShakenSettings,
+    *,
+    rng: torch.Generator,
+    on_epoch: OnEpoch | None = None,
+) -> untrigger.Classifier:
     """What `register_defence` wants: from a classifier and clean images to another classifier."""
     tuned = copy.deepcopy(classifier)
     with torch.no_grad():

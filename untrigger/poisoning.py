@@ -63,17 +63,19 @@ def poisoning(attack: Attack, goal: Goal, share: float) -> BatchChange:
     return change
 
 
-def stamping(source: TriggerSource, share: float) -> BatchChange:
-    """Stamp each image of a batch with the probability `share`; it keeps its label.
+def stamping(source: TriggerSource | Attack, share: float) -> BatchChange:
+    """Stamp each image of a batch with the probability `share`, by an attack's own function or with triggers anywhere.
 
-    Which images, the triggers and the places have a stream each: the same randomness stamps the same images at the same
-    places whatever `source` draws.
+    Labels are kept. Which images, the triggers and the places have a stream each: the same randomness stamps the same
+    images at the same places whatever `source` draws.
     """
 
     def change(images: Tensor, labels: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         choice_rng, trigger_rng, place_rng = forked(rng, "choice", "triggers", "places")
 
         def stamped(some: Tensor, rng: torch.Generator) -> Tensor:
+            if isinstance(source, Attack):
+                return source.stamp(some, rng)
             return stamp(some, source(len(some), trigger_rng).to(some.device), rng)
 
         chosen = torch.rand(len(images), generator=choice_rng) < share

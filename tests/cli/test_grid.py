@@ -20,7 +20,7 @@ PLANTING = {
     "training.epochs": 6,
     "training.batch-size": 16,
     "training.learning-rate": 0.05,
-    "poisoning.epochs": 100,
+    "poisoning.epochs": 60,
     "poisoning.batch-size": 16,
     "poisoning.poisoned-share": 0.4,
     "poisoning.schedule": "one_cycle",
@@ -32,7 +32,7 @@ PLANTING = {
 
 def run_grid(dataset: str, output: Path, *words: str, methods: str = "none,fine_tune,ensemble,ideal") -> Result:
     settings = [f"--{name}={value}" for name, value in PLANTING.items()]
-    place = ["--profile=tiny", "--dataset", dataset, "--output", str(output), "--methods", methods]
+    place = ["--profile=tiny", "--dataset", dataset, "--output", str(output), "--methods", methods, "--attacks=patch"]
     return CliRunner().invoke(main, ["grid", *place, *settings, *words])
 
 

@@ -50,10 +50,10 @@ def test_a_backdoor_took_where_it_succeeds_and_costs_little_accuracy(
 def test_a_row_holds_means_and_deviations_over_the_seeds(found: GridResult) -> None:
     row = found.row("patch", "ft_sam")
     assert (row.seeds, row.note) == (3, "")
-    assert (row.asr, row.asr_sd) == (pytest.approx(0.06), pytest.approx(0.036056, abs=1e-5))
-    assert (row.accuracy, row.accuracy_sd, row.robust) == (pytest.approx(0.92), pytest.approx(0), pytest.approx(0.9))
+    assert [row.asr, row.asr_sd] == pytest.approx([0.06, 0.036056], abs=1e-5)
+    assert [row.accuracy, row.accuracy_sd, row.robust] == pytest.approx([0.92, 0, 0.9])
     assert row.der == pytest.approx((0.99 - 0.06 - 0.01 + 1) / 2)
-    assert (row.seconds, row.passes) == (pytest.approx(1.5), pytest.approx(2001))
+    assert [row.seconds, row.passes] == pytest.approx([1.5, 2001])
     assert found.seconds == pytest.approx(6 * 4 + 13 * 1.5)
 
 
@@ -68,9 +68,8 @@ def test_what_was_not_planted_is_said_and_left_out(found: GridResult) -> None:
 def test_differences_are_paired_by_seed_and_their_interval_is_students(found: GridResult) -> None:
     pair = next(each for each in found.paired if (each.attack, each.b) == ("patch", "ft_sam"))
     # Differences -0.03, -0.06, 0: mean -0.03, deviation 0.03; t(2) is 4.3027.
-    assert (pair.a, pair.n, pair.difference) == ("ensemble", 3, pytest.approx(-0.03))
-    assert pair.low is not None and pair.high is not None
-    assert (pair.low, pair.high) == (pytest.approx(-0.104524, abs=1e-5), pytest.approx(0.044524, abs=1e-5))
+    assert (pair.a, pair.n) == ("ensemble", 3)
+    assert [pair.difference, pair.low, pair.high] == pytest.approx([-0.03, -0.104524, 0.044524], abs=1e-5)
     assert {(each.attack, each.b) for each in found.paired} == {
         ("patch", "none"),
         ("patch", "ft_sam"),

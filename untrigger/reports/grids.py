@@ -138,7 +138,7 @@ def grid_result(
         rows=tuple(rows),
         paired=tuple(_paired(config, cells)),
         planted=tuple(planted),
-        seconds=sum(each.seconds for each in (*planted, *cells)),
+        seconds=sum(each.seconds for each in planted) + sum(cell.seconds for cell in cells),
         config=dict(config),
     )
 

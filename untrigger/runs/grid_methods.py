@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from untrigger.attacks.attack import Attack
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
 from untrigger.defences.registry import Defend, find_defence
@@ -16,7 +17,6 @@ from untrigger.defending import learn_staircase
 from untrigger.judge import judge_of_run
 from untrigger.pixel_sgd import reverse_triggers
 from untrigger.retraining import retrain
-from untrigger.runs.grid_attacks import Attack
 from untrigger.seeding import derived_rng
 from untrigger.settings.base import Settings
 from untrigger.settings.grids import GridConfig
@@ -94,10 +94,10 @@ def _ensemble(case: Case) -> Classifier:
 
 def _ideal(case: Case) -> Classifier:
     """The control that no defender has: stamps as the attack does."""
-    return _retrained(case, always(case.attack.trigger))
+    return _retrained(case, case.attack)
 
 
-def _retrained(case: Case, triggers: TriggerSource | None) -> Classifier:
+def _retrained(case: Case, triggers: TriggerSource | Attack | None) -> Classifier:
     settings, rng = case.config.retraining, case.rng("retraining")
     return retrain(case.classifier, case.data.images, case.data.labels, triggers, settings, rng=rng)
 

@@ -11,25 +11,30 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from untrigger.attacks.goals import goal_of
+from untrigger.attacks.registry import attack_settings, build_attack
 from untrigger.classifiers import Classifier, frozen, load_classifier, save_classifier
 from untrigger.datasets.sources import dataset_source, read_split
 from untrigger.errors import UserError
 from untrigger.measurements import Rates
+from untrigger.metrics import evaluate
 from untrigger.networks.devices import device
 from untrigger.networks.passes import counted_passes
+from untrigger.poisoning import plant_backdoor
 from untrigger.references import clean_model
 from untrigger.reports.grid_tables import write_grid
 from untrigger.reports.grids import NOT_APPLICABLE, NOT_PLANTED, PATCHES_ONLY, Cell, GridResult, Planted, grid_result
-from untrigger.runs.grid_attacks import Attack, find_attack
 from untrigger.runs.grid_methods import Case, Method, find_method
 from untrigger.runs.kept_parts import kept_part
 from untrigger.runs.output_folder import OutputFolder
 from untrigger.runs.tracked_folders import lay_out_database, tracking_environment
 from untrigger.seeding import derived_rng, derived_seed
+from untrigger.settings.attacks import AttackSettings
 from untrigger.settings.grids import GridConfig
 from untrigger.settings.tracked import started_now
 from untrigger.tracking.progress import duration
 from untrigger.tracking.records import TRACKING_URI, close_parent, nested_run, open_parent, parent_run
+from untrigger.triggers import read_trigger
 
 REPORTED = ("report.html", "grid.csv", "grid.tex", GridResult.FILE)
 
@@ -41,7 +46,7 @@ def run_grid(config: GridConfig, output: Path, *, say: Callable[[str], None]) ->
     a part is made anew only where something that it depends on has changed. Raises UserError when a name is unknown,
     or when the folder holds something else.
     """
-    attacks = {name: find_attack(name, config) for name in config.attacks}
+    attacks = {name: config.attack(name) or attack_settings({"name": name}) for name in config.attacks}
     methods = {name: find_method(name, config) for name in config.methods}
     folder = _opened(output, config)
     try:
@@ -94,7 +99,7 @@ class _Grid:
     def __init__(
         self,
         config: GridConfig,
-        attacks: Mapping[str, Attack],
+        attacks: Mapping[str, AttackSettings],
         methods: Mapping[str, Method],
         folder: Path,
         say: Callable[[str], None],
@@ -104,8 +109,12 @@ class _Grid:
         split = read_split(config.dataset, config.data, seed=derived_seed(config.seed, "split"))
         parts = (split.training, split.defender, split.evaluation)
         self.training, self.defender, self.evaluation = (part.to(device()) for part in parts)
+        trigger, classes = read_trigger(config.trigger), len(split.training.class_names)
+        self.stamping = {name: build_attack(settings, trigger) for name, settings in attacks.items()}
+        self.goals = {name: goal_of(settings, config.target_class, classes) for name, settings in attacks.items()}
         self.told = {name: getattr(config, name).record() for name in ("data", "classifier", "training")}
         self.told |= {"dataset": dataset_source(config.dataset).identity(), "seed": config.seed}
+        self.told_trigger = {"target_class": config.target_class, "trigger": trigger.tolist()}
 
     def result(self) -> GridResult:
         """All backdoors and cells, made or kept."""
@@ -132,11 +141,13 @@ class _Grid:
 
     def _planted(self, clean: Classifier, name: str, number: int) -> tuple[Planted, dict[str, Any]]:
         """The backdoor of an attack and a seed, and all that it depends on."""
-        attack, seed = self.attacks[name], self._seed(name, number)
+        config, data = self.config, self.training
 
         def make(place: Path) -> None:
             began, backdoored = time.perf_counter(), copy.deepcopy(clean)
-            attack.plant(backdoored, self.training, rng=derived_rng(seed, "planting"))
+            rng = derived_rng(self._seed(name, number), "planting")
+            attack, goal = self.stamping[name], self.goals[name]
+            plant_backdoor(backdoored, data.images, data.labels, attack, goal, config.poisoning, rng=rng)
             save_classifier(backdoored, place)
             Planted(
                 attack=name,
@@ -146,7 +157,8 @@ class _Grid:
                 seconds=time.perf_counter() - began,
             ).save(place)
 
-        told = {**self.told, "attack": attack.told, "poisoning": self.config.poisoning.record(), "number": number}
+        settings = {"attack": self.attacks[name].record(), "poisoning": config.poisoning.record()}
+        told = {**self.told, **self.told_trigger, **settings, "number": number}
         place = kept_part(self._place(name, number), told, make)
         found = Planted.load(place)
         took = "planted" if found.took else NOT_PLANTED
@@ -155,11 +167,11 @@ class _Grid:
 
     def _cell(self, name: str, method: str, number: int, told: dict[str, Any]) -> Cell:
         """What a method leaves of a backdoor, which depends on what is `told` of it."""
-        way, attack = self.methods[method], self.attacks[name]
+        way = self.methods[method]
 
         def make(place: Path) -> None:
             backdoored = load_classifier(self._place(name, number), device())
-            case = Case(backdoored, self.defender, attack, self.config, self._seed(name, number))
+            case = Case(backdoored, self.defender, self.stamping[name], self.config, self._seed(name, number))
             began = time.perf_counter()
             with counted_passes(backdoored.network) as passes:
                 closed = way.close(case)
@@ -177,16 +189,17 @@ class _Grid:
 
     def _rates(self, classifier: Classifier, name: str, number: int) -> Rates:
         """On the evaluation data, triggers in the same places for all methods."""
-        fixed = frozen(classifier, self.evaluation.images)
-        rng = derived_rng(self._seed(name, number), "evaluation")
-        return self.attacks[name].rates(fixed, self.evaluation, rng)
+        data, rng = self.evaluation, derived_rng(self._seed(name, number), "evaluation")
+        fixed = frozen(classifier, data.images)
+        return evaluate(fixed, data.images, data.labels, self.stamping[name], self.goals[name], rng)
 
     def _note(self, name: str, method: str) -> str:
         """What a method that searches for a patch of one class can make of an attack."""
-        attack = self.attacks[name]
         if not self.methods[method].searches:
             return ""
-        return NOT_APPLICABLE if not attack.one_class else "" if attack.is_patch else PATCHES_ONLY
+        if self.attacks[name].goal == "all_to_all":
+            return NOT_APPLICABLE
+        return "" if self.stamping[name].is_patch else PATCHES_ONLY
 
     def _seed(self, name: str, number: int) -> int:
         return derived_seed(self.config.seed, "grid", name, number)

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
+from untrigger.settings.attacks import (
+    AttackSettings,
+    BlendedSettings,
+    PatchSettings,
+    SinusoidalSettings,
+    WarpedSettings,
+)
 from untrigger.settings.base import SourceName
 from untrigger.settings.defences import StaircaseSettings
 from untrigger.settings.methods import (
@@ -21,6 +28,9 @@ from untrigger.settings.other_defences import (
     NeuralCleanseSettings,
 )
 
+ATTACKS = ("patch", "blended", "sinusoidal", "warped")
+"""The attacks that are built in; each has its settings under its name."""
+
 OTHER_DEFENCES = ("neural_cleanse", "fine_pruning", "ft_sam", "i_bau")
 """The defences of others that are built in; each has its settings under its name."""
 
@@ -36,7 +46,14 @@ class GridConfig(StaircaseSettings):
         "(class folders)",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the split and of the clean classifier")
-    attacks: tuple[str, ...] = Field(("patch",), description="attacks, by name")
+    attacks: tuple[str, ...] = Field(
+        ATTACKS, description="attacks, by name; beside these, attacks registered in UNTRIGGER_PLUGINS"
+    )
+    trigger: SourceName = Field(
+        "checkerboard",
+        description="what patches show and what is blended in: binary:K, checkerboard, colour:SEED, a .png or "
+        ".safetensors file, or its address in a store",
+    )
     methods: tuple[str, ...] = Field(
         GRID_METHODS,
         description="methods set against each attack; beside these, defences registered in UNTRIGGER_PLUGINS",
@@ -49,6 +66,10 @@ class GridConfig(StaircaseSettings):
     classifier: ClassifierSettings = ClassifierSettings()
     training: CleanTrainingSettings = CleanTrainingSettings()
     poisoning: PoisoningSettings = PoisoningSettings()
+    patch: PatchSettings = PatchSettings()
+    blended: BlendedSettings = BlendedSettings()
+    sinusoidal: SinusoidalSettings = SinusoidalSettings()
+    warped: WarpedSettings = WarpedSettings()
     pixel_sgd: PixelSgdSettings = PixelSgdSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     neural_cleanse: NeuralCleanseSettings = NeuralCleanseSettings()
@@ -62,3 +83,7 @@ class GridConfig(StaircaseSettings):
         if not names or len(set(names)) != len(names):
             raise ValueError(f"give at least one name, and each once, got {', '.join(names) or 'none'}")
         return names
+
+    def attack(self, name: str) -> AttackSettings | None:
+        """The settings of a built-in attack; None of any other."""
+        return getattr(self, name) if name in ATTACKS else None
