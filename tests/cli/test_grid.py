@@ -115,6 +115,15 @@ def test_what_was_not_planted_is_marked_and_its_cells_are_not_made(tiny_folder: 
     assert {(row["note"], row["asr"]) for row in result(tmp_path / "out")["rows"]} == {("not planted", None)}
 
 
+def test_what_a_method_assumes_is_said_where_it_does_not_hold(tiny_folder: str, tmp_path: Path) -> None:
+    attacks = ("--attacks=patch,sinusoidal", "--patch.goal=all_to_all", "--poisoning.epochs=1")
+    done = run_grid(tiny_folder, tmp_path / "out", *attacks, methods="ensemble,ideal")
+    assert done.exit_code == 0, done.output
+    notes = {(row["attack"], row["method"]): row["note"] for row in result(tmp_path / "out")["rows"]}
+    assert notes["patch", "ensemble"] == "not applicable" and notes["patch", "ideal"] == "not planted"
+    assert notes["sinusoidal", "ensemble"] == "not planted, patches only"
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
