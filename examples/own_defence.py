@@ -34,7 +34,7 @@ def shaken(
     tuned = copy.deepcopy(classifier)
     with torch.no_grad():
         for weight in tuned.parameters():
-            weight *= 1 + settings.shake * torch.randn(weight.shape, generator=rng).to(weight.device)
+            weight.mul_(1 + settings.shake * torch.randn(weight.shape, generator=rng).to(weight.device))
     untrigger.train(tuned, data.images, data.labels, settings, rng=rng, on_epoch=on_epoch)
     return tuned
 
