@@ -154,7 +154,7 @@ def fidelity(
     "changes",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Change an attack's setting; may be given several times.",
+    help="Change a setting of an attack; may be given often.",
 )
 def attacks(names: tuple[str, ...], profile: str, changes: tuple[str, ...]) -> None:
     """Success of the attacks called NAMES, all built-in ones when none are given, and what accuracy they cost."""
