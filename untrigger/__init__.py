@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from untrigger.attacks.attack import Attack
+    from untrigger.attacks.registry import register_attack
     from untrigger.classifiers import Classifier, load_classifier, new_classifier, save_classifier
     from untrigger.datasets.images import ImageData
     from untrigger.datasets.registry import register_dataset
@@ -32,6 +34,7 @@ __version__ = "0.4.0"
 """The one place where it stands: whatever else names it is held to it by a test."""
 
 __all__ = [
+    "Attack",
     "Classifier",
     "ImageData",
     "UserError",
@@ -45,6 +48,7 @@ __all__ = [
     "read_split",
     "read_trigger",
     "register_architecture",
+    "register_attack",
     "register_dataset",
     "register_defence",
     "retrain",
@@ -56,6 +60,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Attack": "attacks.attack",
     "Classifier": "classifiers",
     "ImageData": "datasets.images",
     "UserError": "errors",
@@ -69,6 +74,7 @@ _HOMES = {
     "read_split": "datasets.sources",
     "read_trigger": "triggers",
     "register_architecture": "networks.architectures",
+    "register_attack": "attacks.registry",
     "register_dataset": "datasets.registry",
     "register_defence": "defences.registry",
     "retrain": "retraining",

@@ -45,6 +45,11 @@ def test_an_own_defence_closes_more_than_plain_fine_tuning(tmp_path: Path) -> No
     assert rates["shaken"] < rates["fine-tuned"]
 
 
+@pytest.mark.pipeline
+def test_an_own_attack_is_planted(tmp_path: Path) -> None:
+    assert success(output_of("own_attack.py", tmp_path)) > 90
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_an_example_is_short(name: str) -> None:
     lines = (EXAMPLES / name).read_text().splitlines()

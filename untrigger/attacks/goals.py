@@ -39,7 +39,9 @@ class Goal:
 
         All, unless labels are kept: stamped images of classes that are not meant teach that the trigger leaves them.
         """
-        return labels == self.target if self.clean_label else torch.ones_like(labels, dtype=torch.bool)
+        if self.clean_label and self.target is not None:
+            return labels == self.target
+        return torch.ones_like(labels, dtype=torch.bool)
 
     @property
     def nobody(self) -> str:

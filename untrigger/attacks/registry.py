@@ -27,13 +27,13 @@ Told = TypeVar("Told", bound=AttackSettings)
 Build = Callable[[Any, Tensor], Attack]
 """From the attack's settings and the run's trigger, float (3, th, tw) in [0, 1], which many have no use for."""
 
-_BUILT_IN: dict[str, tuple[type[AttackSettings], Build]] = {
+BUILT_IN: dict[str, tuple[type[AttackSettings], Build]] = {
     "patch": (PatchSettings, Patch),
     "blended": (BlendedSettings, Blended),
     "sinusoidal": (SinusoidalSettings, Sinusoidal),
     "warped": (WarpedSettings, Warped),
 }
-_KNOWN = dict(_BUILT_IN)
+_KNOWN = dict(BUILT_IN)
 
 
 def register_attack(settings: type[Told], build: Callable[[Told, Tensor], Attack]) -> None:
@@ -43,7 +43,7 @@ def register_attack(settings: type[Told], build: Callable[[Told, Tensor], Attack
     their own: for them the call stands in a module that UNTRIGGER_PLUGINS names.
     """
     name = settings.model_fields["name"].default
-    if name in _BUILT_IN:
+    if name in BUILT_IN:
         raise UserError(f"the attack {name!r} is built in: register yours by another name")
     _KNOWN[name] = (settings, build)
 
