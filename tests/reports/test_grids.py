@@ -103,10 +103,15 @@ def test_the_spreadsheet_holds_every_row(found: GridResult) -> None:
 
 def test_the_papers_table_has_a_line_per_method_and_the_best_defence_in_bold(found: GridResult) -> None:
     lines = latex_table(found).splitlines()
-    assert lines[0] == r"\begin{tabular}{lrrrrrrrr}" and lines[-1] == r"\end{tabular}"
+    assert lines[0] == r"\begin{tabular}{lrrrrrrrr}" and lines[-4] == r"\end{tabular}"
+    assert lines[-3:-1] == [
+        "% * 1 of 3 not planted",
+        "% * patches only: the search is for a patch, which this trigger is not",
+    ]
     assert r"\multicolumn{4}{c}{patch} & \multicolumn{4}{c}{warped}" in lines[2]
     ensemble = next(line for line in lines if line.startswith("ensemble"))
-    assert r"\textbf{3.0}" in ensemble
+    assert r"\textbf{3.0} &" in ensemble and r"\textbf{50.0}$^\ast$ &" in ensemble
+    assert not any("textbf" in line for line in lines if line.startswith("none"))
     other = next(line for line in lines if line.startswith(r"ft\_sam"))
     assert " & 6.0 & " in other and other.endswith(r"-- & -- & -- & -- \\")
 

@@ -120,6 +120,9 @@ def csv_table(found: GridResult) -> str:
     return text.getvalue()
 
 
+NO_DEFENCES = ("none", "ideal")
+"""What no defender would or could do: never the best in a paper's table."""
+
 LATEX_RATES = {"ACC": "accuracy", "ASR": "asr", "RA": "robust", "DER": "der"}
 """Columns of each attack in a paper's table, in the order and by the names that papers use."""
 
@@ -127,7 +130,8 @@ LATEX_RATES = {"ACC": "accuracy", "ASR": "asr", "RA": "robust", "DER": "der"}
 def latex_table(found: GridResult) -> str:
     """A tabular for booktabs: a line per method, per attack the rates in per cent, the best of each column bold.
 
-    The best is chosen among the defences that a defender could use: not `none`, not `ideal`.
+    The best is chosen among the defences that a defender could use: not `none`, not `ideal`. Attack success is starred
+    where the row has a note; what the notes say stands in comments at the end.
     """
     width = len(LATEX_RATES)
     spans = [f"\\multicolumn{{{width}}}{{c}}{{{_escaped(attack)}}}" for attack in found.attacks]
@@ -145,21 +149,24 @@ def latex_table(found: GridResult) -> str:
         cells = [_escaped(method)]
         for attack in found.attacks:
             row = found.row(attack, method)
-            cells += [_latex_cell(getattr(row, rate), best[attack, rate]) for rate in LATEX_RATES.values()]
+            cells += [_latex_cell(row, rate, best[attack, rate]) for rate in LATEX_RATES.values()]
         lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", *(f"% {note}" for note in notes(found)), ""])
 
 
 def _best(found: GridResult, attack: str, rate: str) -> float | None:
-    rows = (found.row(attack, method) for method in found.methods if method not in ("none", "ideal"))
+    rows = (found.row(attack, method) for method in found.methods if method not in NO_DEFENCES)
     values = [value for row in rows if (value := getattr(row, rate)) is not None]
     return (min if rate == "asr" else max)(values, default=None)
 
 
-def _latex_cell(value: float | None, best: float | None) -> str:
+def _latex_cell(row: GridRow, rate: str, best: float | None) -> str:
+    value = getattr(row, rate)
     if value is None:
         return "--"
-    return f"\\textbf{{{100 * value:.1f}}}" if value == best else f"{100 * value:.1f}"
+    star = r"$^\ast$" if row.note and rate == "asr" else ""
+    is_best = value == best and row.method not in NO_DEFENCES
+    return (f"\\textbf{{{100 * value:.1f}}}" if is_best else f"{100 * value:.1f}") + star
 
 
 def _escaped(name: str) -> str:
