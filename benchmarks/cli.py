@@ -147,6 +147,25 @@ def fidelity(
 
 
 @main.command()
+@click.argument("names", nargs=-1)
+@click.option("--profile", default="demo", show_default=True, help="The data, the classifier, and its poisoning.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a setting of an attack; may be given often.",
+)
+def attacks(names: tuple[str, ...], profile: str, changes: tuple[str, ...]) -> None:
+    """Success of the attacks called NAMES, all built-in ones when none are given, and what accuracy they cost."""
+    from benchmarks.attacks import measure_attacks
+    from untrigger.attacks.registry import BUILT_IN
+
+    pairs = (change.partition("=") for change in changes)
+    measure_attacks(profile, names or tuple(BUILT_IN), {name: value for name, _, value in pairs})
+
+
+@main.command()
 @click.argument("dataset", type=click.Choice(["digits", "cifar10"]))
 @click.option("--data", "address", metavar="NAME", help="Where the images are, as `run --dataset` takes them.")
 @click.option(

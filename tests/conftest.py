@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from PIL import Image
 
 from tests.support.golden import Golden
 from tests.support.servers import RunningServers, running_servers
@@ -51,6 +52,17 @@ def tiny_images() -> ImageData:
     images = torch.randint(0, 80, (120, 3, 16, 16), generator=rng)
     images[torch.arange(120), labels] += 120
     return ImageData(images.to(torch.uint8), labels, ("red", "green", "blue"))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_images: ImageData, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The tiny images as a user has them, in class folders."""
+    folder = tmp_path_factory.mktemp("classes")
+    for number, (image, label) in enumerate(zip(tiny_images.images, tiny_images.labels.tolist(), strict=True)):
+        place = folder / f"{label}-{tiny_images.class_names[label]}"
+        place.mkdir(exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(place / f"{number}.png")
+    return f"folder:{folder}"
 
 
 @pytest.fixture

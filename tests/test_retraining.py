@@ -10,11 +10,14 @@ from torch import Tensor
 
 from tests.support.interruptions import Kept, interrupted_after
 from tests.support.training import same, seeded, state
+from untrigger.attacks.patch import patch
+from untrigger.attacks.sinusoidal import Sinusoidal
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
 from untrigger.judge import new_judge
 from untrigger.metrics import evaluate
 from untrigger.retraining import Search, retrain, retrain_in_rounds
+from untrigger.settings.attacks import SinusoidalSettings
 from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.snapshots import UNKEPT, Clock, Snapshot
 from untrigger.strongest_triggers import FoundTriggers, find_strongest
@@ -65,6 +68,17 @@ def test_methods_of_one_seed_differ_in_nothing_but_the_trigger(backdoored: Class
         for source in (always(trigger), of_much_randomness)
     )
     assert same(first, second)
+
+
+def test_an_attack_stamps_by_its_own_function_a_patch_as_its_trigger_would_be(
+    backdoored: Classifier, tiny_images: ImageData
+) -> None:
+    data = (tiny_images.images, tiny_images.labels)
+    by_trigger, by_patch, by_wave = (
+        state(retrain(backdoored, *data, stamped, DOSE, rng=seeded(4)))
+        for stamped in (always(checkerboard()), patch(checkerboard()), Sinusoidal(SinusoidalSettings(), checkerboard()))
+    )
+    assert same(by_trigger, by_patch) and not same(by_trigger, by_wave)
 
 
 def test_rounds_go_on_with_what_was_found_until_nothing_above_the_level_is(

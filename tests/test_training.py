@@ -11,14 +11,15 @@ from torch import Tensor
 
 from tests.support.interruptions import interrupted_after
 from tests.support.training import CLEAN, same, seeded, state
+from untrigger.attacks.goals import all_to_one
+from untrigger.attacks.patch import patch
 from untrigger.classifiers import Classifier, new_classifier
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
-from untrigger.poisoning import stamping
+from untrigger.poisoning import poisoning
 from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
 from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.training import train
-from untrigger.triggers import always
 
 
 def test_clean_training_learns_and_reports_every_epoch(tiny_classifier: Classifier, tiny_images: ImageData) -> None:
@@ -116,7 +117,7 @@ def test_a_training_that_was_interrupted_ends_as_an_undisturbed_one(schedule: st
         classifier = new_classifier(
             ClassifierSettings(architecture="resnet18", width=4), labels, tiny_images.images, seeded()
         )
-        poison = stamping(always(torch.ones(3, 2, 2)), 0.3, relabel=0)
+        poison = poisoning(patch(torch.ones(3, 2, 2)), all_to_one(0), 0.3)
         train(
             classifier,
             tiny_images.images,

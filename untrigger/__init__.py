@@ -9,10 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from untrigger.attacks.attack import Attack
+    from untrigger.attacks.registry import register_attack
     from untrigger.classifiers import Classifier, load_classifier, new_classifier, save_classifier
     from untrigger.datasets.images import ImageData
     from untrigger.datasets.registry import register_dataset
     from untrigger.datasets.sources import read_split
+    from untrigger.defences.registry import register_defence
     from untrigger.errors import UserError
     from untrigger.flow_training import train_flows
     from untrigger.generators import train_generators
@@ -31,6 +34,7 @@ __version__ = "0.4.0"
 """The one place where it stands: whatever else names it is held to it by a test."""
 
 __all__ = [
+    "Attack",
     "Classifier",
     "ImageData",
     "UserError",
@@ -44,7 +48,9 @@ __all__ = [
     "read_split",
     "read_trigger",
     "register_architecture",
+    "register_attack",
     "register_dataset",
+    "register_defence",
     "retrain",
     "reverse_triggers",
     "save_classifier",
@@ -54,6 +60,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Attack": "attacks.attack",
     "Classifier": "classifiers",
     "ImageData": "datasets.images",
     "UserError": "errors",
@@ -67,7 +74,9 @@ _HOMES = {
     "read_split": "datasets.sources",
     "read_trigger": "triggers",
     "register_architecture": "networks.architectures",
+    "register_attack": "attacks.registry",
     "register_dataset": "datasets.registry",
+    "register_defence": "defences.registry",
     "retrain": "retraining",
     "reverse_triggers": "pixel_sgd",
     "save_classifier": "classifiers",

@@ -18,7 +18,7 @@ from untrigger.retraining import Search, retrain_in_rounds, search_of_run
 from untrigger.scanning import OnWork
 from untrigger.seeding import derived_rng
 from untrigger.settings.base import Sparse
-from untrigger.settings.defences import DefenceSettings
+from untrigger.settings.defences import DefenceSettings, StaircaseSettings
 from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.staircase import Staircase, ValidTriggers, build_staircase
 from untrigger.strongest_triggers import FoundTriggers
@@ -109,7 +109,7 @@ def defend(
         return Defence(before, found)
     others = task.data.for_search(task.target_class, "other_classes").images
     judge = judge_of_run(seed, classifier, others, task.target_class, task.patch)
-    staircase = _staircase(judge, task, on_work, snapshot)
+    staircase = learn_staircase(judge, settings, seed, on_work=on_work, snapshot=snapshot)
     rounds: list[float] = []
 
     def note_round(number: int, strongest_F: float) -> None:
@@ -146,9 +146,15 @@ def opened_by(classifier: Classifier, found: FoundTriggers, task: Task) -> Opene
     )
 
 
-def _staircase(judge: Judge, task: Task, on_work: OnWork | None, snapshot: OfTraining) -> Staircase:
+def learn_staircase(
+    judge: Judge,
+    settings: StaircaseSettings,
+    seed: int,
+    *,
+    on_work: OnWork | None = None,
+    snapshot: OfTraining = lambda _: UNKEPT,
+) -> Staircase:
     """Flows for all betas, stood for by those of their samples that are valid."""
-    settings, seed = task.settings, task.seed
     flows = train_flows(
         judge,
         settings.betas,

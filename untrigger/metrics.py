@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from untrigger.attacks.attack import Attack
+from untrigger.attacks.goals import Goal, all_to_one
+from untrigger.attacks.patch import Patch, patch
 from untrigger.classifiers import Classifier
 from untrigger.errors import UserError
 from untrigger.measurements import Rates as Rates
@@ -22,40 +25,58 @@ def predict(classifier: Classifier, images: Tensor) -> Tensor:
         return classifier.probabilities(torch.cat([classifier(batch) for batch in images.split(EVALUATION_BATCH)]))
 
 
-def predict_stamped(classifier: Classifier, images: Tensor, triggers: Tensor, rng: torch.Generator) -> Tensor:
+def predict_stamped(
+    classifier: Classifier, images: Tensor, triggers: Tensor, positions: Tensor | torch.Generator
+) -> Tensor:
     """Class probabilities, float (n, classes), of images as in `predict` with a trigger stamped on each.
 
-    triggers: float (n, 3, th, tw) in [0, 1], or (1, 3, th, tw) for all. Positions as in `stamp`, from `rng`.
+    triggers: float (n, 3, th, tw) in [0, 1], or (1, 3, th, tw) for all. positions: the randomness to draw them with, or
+    one place for all, int64 (1, 2).
     """
     triggers = triggers.to(images.device).expand(len(images), -1, -1, -1)
     batches = zip(images.split(EVALUATION_BATCH), triggers.split(EVALUATION_BATCH), strict=True)
     with torch.inference_mode():
-        return classifier.probabilities(torch.cat([classifier.classify_stamped(*batch, rng) for batch in batches]))
+        return classifier.probabilities(
+            torch.cat([classifier.classify_stamped(*batch, positions) for batch in batches])
+        )
+
+
+def predict_attacked(classifier: Classifier, images: Tensor, attack: Attack, rng: torch.Generator) -> Tensor:
+    """Class probabilities, float (n, classes), of images, uint8 (n, 3, h, w), that carry the attack's trigger."""
+    if isinstance(attack, Patch):
+        # Stamped on normalised pixels as in all searches, the same to the last bit.
+        return predict_stamped(classifier, images, attack.trigger[None], attack.positions(images[:1], rng))
+    with torch.inference_mode():
+        batches = (attack.stamp(batch.float() / 255, rng) for batch in images.split(EVALUATION_BATCH))
+        return classifier.probabilities(torch.cat([classifier(batch) for batch in batches]))
 
 
 def evaluate(
     classifier: Classifier,
     images: Tensor,
     labels: Tensor,
-    trigger: Tensor,
-    target_class: int,
+    attack: Attack | Tensor,
+    goal: Goal | int,
     rng: torch.Generator,
 ) -> Rates:
-    """The rates of a classifier in evaluation mode.
+    """The rates of a classifier in evaluation mode, under any attack.
 
-    images: uint8 (n, 3, h, w), labels: int64 (n,); trigger: float (3, th, tw), stamped at a position per image
-    from `rng`. Raises UserError when every image belongs to the target class.
+    images: uint8 (n, 3, h, w), labels: int64 (n,). attack: a trigger, float (3, th, tw) in [0, 1], is a patch at random
+    places from `rng`. goal: a class is that of `all_to_one`. Raises UserError when nobody's image is attacked.
     """
-    others = labels != target_class
-    if not bool(others.any()):
-        raise UserError(f"every evaluation image belongs to the target class {target_class}: nothing to attack")
+    attack = patch(attack) if isinstance(attack, Tensor) else attack
+    goal = all_to_one(goal) if isinstance(goal, int) else goal
+    victims = goal.victims(labels)
+    if not bool(victims.any()):
+        raise UserError(f"{goal.nobody}: nothing to attack")
     clean = predict(classifier, images).argmax(1)
-    answers = predict_stamped(classifier, images[others], trigger[None], rng).argmax(1)
+    answers = predict_attacked(classifier, images[victims], attack, rng).argmax(1)
+    sent = goal.sent(labels[victims])
     return Rates(
         clean_accuracy=_share(clean == labels),
-        attack_success_rate=_share(answers == target_class),
-        robust_accuracy=_share(answers == labels[others]),
-        clean_target_rate=_share(clean[others] == target_class),
+        attack_success_rate=_share(answers == sent),
+        robust_accuracy=_share(answers == labels[victims]),
+        clean_target_rate=_share(clean[victims] == sent),
     )
 
 

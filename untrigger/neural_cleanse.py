@@ -15,7 +15,7 @@ from torch import Tensor
 
 from untrigger.classifiers import Classifier, frozen
 from untrigger.seeding import moved
-from untrigger.settings.scans import ScanSettings
+from untrigger.settings.methods import MaskSettings
 
 SUCCESS = 0.99
 """A mask counts where so large a share of the images goes to its class."""
@@ -48,10 +48,17 @@ class Masks:
         """The L1 norm of each mask in pixels, (classes,); that of the whole image where nothing succeeded."""
         return self.masks.flatten(1).sum(1)
 
-    def applied(self, number: int, images: Tensor) -> Tensor:
-        """Images, uint8 (n, 3, h, w), under one of the masks: float in [0, 1]."""
-        mask = self.masks[number]
-        return (1 - mask) * (images.float() / 255) + mask * self.patterns[number]
+    def applied(self, number: int | Tensor, images: Tensor) -> Tensor:
+        """Images, (n, 3, h, w), uint8 or float in [0, 1], under a mask: float in [0, 1].
+
+        number: of one mask for all images, or of one for each, int64 (n,).
+        """
+        mask = self.masks[number].unsqueeze(-3)
+        pixels = images if images.is_floating_point() else images.float() / 255
+        return (1 - mask) * pixels + mask * self.patterns[number]
+
+    def to(self, device: torch.device) -> Masks:
+        return Masks(self.masks.to(device), self.patterns.to(device))
 
 
 def anomaly_indices(norms: Sequence[float]) -> list[float]:
@@ -65,7 +72,7 @@ def reverse_masks(
     classifier: Classifier,
     images: Tensor,
     allowed: Mapping[int, Tensor],
-    settings: ScanSettings,
+    settings: MaskSettings,
     *,
     rng: torch.Generator,
     on_step: Callable[[int, int], None] | None = None,
@@ -83,8 +90,7 @@ def reverse_masks(
     targets = torch.tensor(classes, device=images.device).repeat_interleave(settings.mask_images_per_step)
     search = _Weights(len(classes), height * width, images.device)
     best, smallest = torch.ones_like(start), torch.full((len(classes),), float(height * width), device=images.device)
-    steps = settings.scaled(settings.mask_steps)
-    for step in range(1, steps + 1):
+    for step in range(1, settings.mask_steps + 1):
         drawn = [
             each[torch.randint(len(each), (settings.mask_images_per_step,), generator=rng)] for each in allowed.values()
         ]
@@ -105,7 +111,7 @@ def reverse_masks(
         (losses + search.weights * norms).sum().backward()
         optimiser.step()
         if on_step is not None:
-            on_step(step, steps)
+            on_step(step, settings.mask_steps)
     return Masks(best[:, 0].cpu(), best[:, 1:].cpu())
 
 

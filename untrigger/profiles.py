@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 from untrigger.errors import UserError
 from untrigger.networks.architectures import check_architecture
 from untrigger.settings.defences import DefendConfig
+from untrigger.settings.grids import GridConfig
 from untrigger.settings.methods import AS_IN_FILE
 from untrigger.settings.runs import METHODS, CommonConfig, SweepConfig
 from untrigger.settings.scans import ReferencesConfig
+from untrigger.settings.stairs import TOP
 
 # A small network is neither poisoned nor cured by the paper's dose: 1 % poison at a learning rate of 1e-3 plants
 # nothing in it, and 1 % of stamped images leaves the backdoor open even with the true trigger. So both small profiles
@@ -106,6 +108,29 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 
 
+# Of the defences of others; the papers', or their authors' code where a paper does not say.
+_PAPERS: dict[str, dict[str, Any]] = {
+    "neural_cleanse": {"epochs": 1, "batch_size": 128, "learning_rate": 1e-3},
+    "fine_pruning": {"batch_size": 128, "learning_rate": 1e-3},
+    "ft_sam": {"epochs": 100, "batch_size": 128, "learning_rate": 0.01, "weight_decay": 1e-4},
+    "i_bau": {"batch_size": 100, "perturbed_share": 0.01, "radius": 10.0, "fixed_point_rate": 0.1},
+}
+
+GRIDS: dict[str, dict[str, Any]] = {
+    # Two stairs, briefly trained: a grid trains them for every attack and seed.
+    "demo": {"betas": (0.9, TOP), "samples": 300, "flow": {"steps": 300}},
+    "paper": _PAPERS,
+    "tiny": {
+        "seeds": 1,
+        "samples": 20,
+        "neural_cleanse": {"mask_steps": 20, "mask_images_per_step": 4, "epochs": 1},
+        "fine_pruning": {"epochs": 1},
+        "ft_sam": {"epochs": 1},
+        "i_bau": {"rounds": 1},
+    },
+}
+"""What a profile sets besides where attacks are set against defences."""
+
 SWEPT: dict[str, dict[str, Any]] = {"paper": {"methods": METHODS}}
 """What a profile sets besides where many triggers are planted: the published table has the control from elsewhere."""
 
@@ -146,6 +171,14 @@ def references_config(profile: str | None, changes: Mapping[str, Any], kind: typ
 def defence_config(profile: str | None, changes: Mapping[str, Any], kind: type[Defence]) -> Defence:
     """The same for a defence: what concerns data, flows, retraining and search; what it is the model says itself."""
     return kind.of(laid_over(_part_of(profile, set(DefendConfig.model_fields) - {"classifier"}), changes))
+
+
+def grid_config(profile: str | None, changes: Mapping[str, Any]) -> GridConfig:
+    """The same for a grid of attacks by defences."""
+    part = laid_over(_part_of(profile, set(GridConfig.model_fields) - {"methods"}), GRIDS.get(profile or "", {}))
+    config = GridConfig.of(laid_over(part, changes))
+    check_architecture(config.classifier.architecture)
+    return config
 
 
 def _part_of(profile: str | None, names: set[str]) -> dict[str, Any]:

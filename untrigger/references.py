@@ -17,6 +17,7 @@ from untrigger.errors import UserError
 from untrigger.scanning import Measured, OnWork, scan_classifier
 from untrigger.seeding import derived_rng, derived_seed
 from untrigger.settings.base import Frozen, Stored, flattened
+from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
 from untrigger.settings.scans import ReferencesConfig, ScanConfig
 from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.storage.files import entries, sha256
@@ -104,13 +105,22 @@ def reference_name(number: int) -> str:
 def train_reference(
     config: ReferencesConfig, training: ImageData, number: int, snapshot: Snapshot = UNKEPT
 ) -> Classifier:
-    """The reference with this number, trained as a run's clean training does it: the same whatever is beside it."""
+    """The reference with this number: the same whatever is beside it."""
     seed = derived_seed(config.seed, "reference", number)
-    model = new_classifier(
-        config.classifier, len(training.class_names), training.images, derived_rng(seed, "classifier")
-    )
+    return clean_model(config.classifier, config.training, training, seed, snapshot)
+
+
+def clean_model(
+    classifier: ClassifierSettings,
+    settings: CleanTrainingSettings,
+    training: ImageData,
+    seed: int,
+    snapshot: Snapshot = UNKEPT,
+) -> Classifier:
+    """A clean classifier of this seed, trained as a run's clean training does it."""
+    model = new_classifier(classifier, len(training.class_names), training.images, derived_rng(seed, "classifier"))
     rng = derived_rng(seed, "clean training")
-    train(model, training.images, training.labels, config.training, rng=rng, snapshot=snapshot)
+    train(model, training.images, training.labels, settings, rng=rng, snapshot=snapshot)
     return model
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from untrigger.attacks.attack import Attack
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
 from untrigger.judge import judge_of_run
@@ -47,7 +48,7 @@ def retrain(
     classifier: Classifier,
     images: Tensor,
     labels: Tensor,
-    triggers: TriggerSource | None,
+    triggers: TriggerSource | Attack | None,
     settings: RetrainingSettings,
     *,
     rng: torch.Generator,
@@ -57,7 +58,8 @@ def retrain(
     """Teach a copy of `classifier` to ignore `triggers`: stamp them on clean images, keep the true labels, train on.
 
     images: uint8 (n, 3, h, w) with labels int64 (n,), the defender's clean data. `triggers` is asked for new ones in
-    every batch; None means plain fine-tuning. Source: poster, "Backdoor Defense"; section 4.3 of the paper.
+    every batch; an attack stamps by its own function; None means plain fine-tuning. Source: poster, "Backdoor Defense";
+    section 4.3 of the paper.
     """
     retrained = copy.deepcopy(classifier)
     change = None if triggers is None else stamping(triggers, settings.stamped_share)

@@ -195,7 +195,7 @@ def _with_masks(
     began = time.perf_counter()
     allowed = {target: _others(searched, target) for target in floors}
     on_step = None if on_work is None else lambda done, total: on_work("mask", done, total)
-    masks = reverse_masks(classifier, searched.images, allowed, settings, rng=rng, on_step=on_step)
+    masks = reverse_masks(classifier, searched.images, allowed, settings.masks, rng=rng, on_step=on_step)
     norms, arms = masks.norms.tolist(), []
     for number, (target, index) in enumerate(zip(floors, anomaly_indices(norms), strict=True)):
         shown = masks.applied(number, heldout.images[_others(heldout, target)].cpu()).to(heldout.images.device)

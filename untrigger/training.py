@@ -19,6 +19,9 @@ from untrigger.snapshots import UNKEPT, Snapshot, State, load_optimiser, rng_sta
 BatchChange = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """Images float (b, 3, h, w) in [0, 1] and labels (b,) to what is trained on in their place."""
 
+Gradient = Callable[[Classifier, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Leaves the gradient of a batch, as `BatchChange` gives it, in the weights; returns its loss, (), and its logits."""
+
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number, from 1, and its metrics."""
 
@@ -36,6 +39,15 @@ class TrainingCurves(Sparse, Stored):
     poisoned: Curve | None = None
 
 
+def plain_gradient(classifier: Classifier, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The `Gradient` of the cross-entropy at the weights as they are."""
+    classifier.zero_grad(set_to_none=True)
+    logits = classifier(images)
+    loss = nn.functional.cross_entropy(logits, labels)
+    loss.backward()
+    return loss.detach(), logits.detach()
+
+
 def train(
     classifier: Classifier,
     images: Tensor,
@@ -44,17 +56,18 @@ def train(
     *,
     rng: torch.Generator,
     change_batch: BatchChange | None = None,
+    gradient: Gradient = plain_gradient,
     on_epoch: OnEpoch | None = None,
     snapshot: Snapshot = UNKEPT,
 ) -> None:
     """Train `classifier` in place with SGD on cross-entropy; its batch norm is left in evaluation mode.
 
     images: uint8 (n, 3, h, w), labels: int64 (n,), both on the classifier's device. `change_batch` may stamp and
-    relabel each batch. All randomness comes from `rng` (on the CPU): the order of the images, their augmentation and
-    the changes have a stream each, so that the first two are the same whatever the changes. A ragged last batch of one
-    image is left out, since batch norm cannot learn from it. Metrics per epoch: `loss` and `accuracy` on the changed
-    batches. `snapshot` keeps the training, and gives it back to go on with. Raises UserError when the loss of an epoch
-    is not finite.
+    relabel each batch; `gradient` gives what is descended along. All randomness comes from `rng` (on the CPU): the
+    order of the images, their augmentation and the changes have a stream each, so that the first two are the same
+    whatever the changes. A ragged last batch of one image is left out, since batch norm cannot learn from it. Metrics
+    per epoch: `loss` and `accuracy` on the changed batches. `snapshot` keeps the training, and gives it back to go on
+    with. Raises UserError when the loss of an epoch is not finite.
     """
     starts = [s for s in range(0, len(images), settings.batch_size) if len(images) - s > 1]
     optimiser = torch.optim.SGD(
@@ -65,7 +78,6 @@ def train(
         fused=True,
     )
     schedule = _schedule(optimiser, settings, settings.epochs * len(starts))
-    cross_entropy = nn.CrossEntropyLoss()
     rngs = order_rng, augmentation_rng, change_rng = forked(rng, "order", "augmentation", "changes")
     first = _restore(snapshot.restored(), classifier, optimiser, schedule, rngs)
     for epoch in range(first, settings.epochs + 1):
@@ -80,14 +92,11 @@ def train(
             batch = batch.float() / 255
             if change_batch is not None:
                 batch, answers = change_batch(batch, answers, change_rng)
-            optimiser.zero_grad(set_to_none=True)
-            logits = classifier(batch)
-            loss_of_batch = cross_entropy(logits, answers)
-            loss_of_batch.backward()
+            loss_of_batch, logits = gradient(classifier, batch, answers)
             optimiser.step()
             schedule.step()
-            losses.append(loss_of_batch.detach())
-            correct.append((logits.detach().argmax(1) == answers).float().mean())
+            losses.append(loss_of_batch)
+            correct.append((logits.argmax(1) == answers).float().mean())
         loss, accuracy = torch.stack(losses).mean().item(), torch.stack(correct).mean().item()
         if not math.isfinite(loss):
             raise UserError(f"training diverged in epoch {epoch}, its loss is {loss}: lower the learning rate")

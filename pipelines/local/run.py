@@ -19,7 +19,8 @@ from untrigger.pipelines.arguments import LOOPS, compiled_for, pipeline_argument
 from untrigger.pipelines.local.containers import ContainerOptions, docker_runner, watching_containers
 from untrigger.pipelines.local.endings import TOLD, StageEnd
 from untrigger.pipelines.local.processes import StageProcesses
-from untrigger.runs.output_folder import OutputFolder, database_uri
+from untrigger.runs.output_folder import OutputFolder
+from untrigger.runs.tracked_folders import lay_out_database, tracking_environment
 from untrigger.settings.pipelines import RunConfig
 from untrigger.settings.tracked import TrackedAs, run_name
 from untrigger.stages.identities import STAGES
@@ -28,7 +29,7 @@ from untrigger.stages.reuse import STORE
 from untrigger.stages.stage import THREADS
 from untrigger.storage.downloads import CACHE, cache_folder
 from untrigger.tracking.progress import PROGRESS_FILE, failures, unfinished_stages
-from untrigger.tracking.records import ARTIFACT_LOCATION, RECORDS, RUN_ID, TRACKING_URI, close_parent
+from untrigger.tracking.records import RECORDS, RUN_ID, TRACKING_URI, close_parent
 
 SIDE_BY_SIDE = 2
 """Tasks of one loop that `kfp.local` runs at the same time."""
@@ -86,7 +87,7 @@ def run_locally(
         contextlib.redirect_stderr(log),
         _watched(output, stages) as ended_badly,
     ):
-        _lay_out_database(output)
+        lay_out_database(output)
         from kfp import components, local
 
         from untrigger.tracking.forwarding import forwarding
@@ -111,18 +112,6 @@ def run_locally(
     if not output.tracking_records.exists():
         shutil.rmtree(output.workspace, ignore_errors=True)
     return forwarded.refused
-
-
-def _lay_out_database(output: OutputFolder) -> None:
-    """Make the run's own MLflow database, which appears whole or not at all: of a part MLflow makes nothing."""
-    if os.environ[TRACKING_URI] != output.tracking_uri or output.tracking_database.exists():
-        return
-    from untrigger.tracking.mlflow import check_server
-
-    partial = output.tracking_database.with_name("mlflow.db.partial")
-    partial.unlink(missing_ok=True)
-    check_server(database_uri(partial))
-    partial.replace(output.tracking_database)
 
 
 def _tracked_as(config: RunConfig, output: OutputFolder) -> TrackedAs:
@@ -159,19 +148,14 @@ def _watched(
 
 
 def _environment(arguments: Mapping[str, Any], output: OutputFolder) -> dict[str, str]:
-    environment = {
+    return {
         PROGRESS_FILE: str(output.progress),
         STORE: str(output.stages),
         SNAPSHOTS: str(output.stages / ".snapshots"),
         THREADS: json.dumps(_threads(arguments)),
-        RUN_ID: output.run_id,
-        RECORDS: str(output.tracking_records),
         CACHE: str(cache_folder()),
+        **tracking_environment(output),
     }
-    if not os.environ.get(TRACKING_URI):
-        environment[TRACKING_URI] = output.tracking_uri
-        environment[ARTIFACT_LOCATION] = output.tracked_files.as_uri()
-    return environment
 
 
 def _threads(arguments: Mapping[str, Any]) -> dict[str, int]:

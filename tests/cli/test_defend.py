@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from PIL import Image
 from safetensors.torch import load_file
 
 from untrigger.checkpoints.reading import read_checkpoint
 from untrigger.classifiers import Classifier, ClassifierDescription, save_classifier
 from untrigger.cli import main
-from untrigger.datasets.images import ImageData
 from untrigger.networks.architectures import build_network
 
 pytestmark = pytest.mark.slow
@@ -46,17 +44,6 @@ SMALL = {
 OPTIONS = [f"--{name}={value}" for name, value in SMALL.items()] + ["--no-scan.mask"]
 GIVEN = ["--target-class=0", "--patch-size=3"]
 BRIEFLY = ["--flow.steps=5", "--retraining.epochs=1", "--retraining.rounds=1"]
-
-
-@pytest.fixture(scope="module")
-def dataset(tiny_images: ImageData, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The tiny images as a user has them, in class folders."""
-    folder = tmp_path_factory.mktemp("classes")
-    for number, (image, label) in enumerate(zip(tiny_images.images, tiny_images.labels.tolist(), strict=True)):
-        place = folder / f"{label}-{tiny_images.class_names[label]}"
-        place.mkdir(exist_ok=True)
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(place / f"{number}.png")
-    return f"folder:{folder}"
 
 
 def attack_result(classifier: Classifier, path: Path) -> Path:
@@ -89,10 +76,10 @@ def told(result: Result) -> dict[str, Any]:
 
 
 def test_a_backdoored_file_of_backdoorbench_is_closed_and_comes_back_by_its_own_names(
-    backdoored: Classifier, dataset: str, tmp_path: Path
+    backdoored: Classifier, tiny_folder: str, tmp_path: Path
 ) -> None:
     file = attack_result(backdoored, tmp_path / "attack_result.pt")
-    result = defend(file, dataset, *GIVEN, "--json")
+    result = defend(file, tiny_folder, *GIVEN, "--json")
     assert result.exit_code == 0, result.output
     found = told(result)
     assert found["outcome"] == "closed" and found["before"]["strongest"] > 0.9 and found["after"]["strongest"] < 0.4
@@ -107,9 +94,9 @@ def test_a_backdoored_file_of_backdoorbench_is_closed_and_comes_back_by_its_own_
 
 
 def test_the_lines_that_are_printed_load_the_model_where_it_came_from(
-    backdoored: Classifier, dataset: str, tmp_path: Path
+    backdoored: Classifier, tiny_folder: str, tmp_path: Path
 ) -> None:
-    result = defend(attack_result(backdoored, tmp_path / "model.pt"), dataset, *GIVEN, *BRIEFLY)
+    result = defend(attack_result(backdoored, tmp_path / "model.pt"), tiny_folder, *GIVEN, *BRIEFLY)
     told, sentence, behind = result.stdout.partition("class 0 (0-red) by a patch of 3x3 pixels")
     assert told and sentence, result.output
     lines = [line.strip() for line in behind.splitlines() if line.startswith("  ")]
@@ -119,9 +106,9 @@ def test_the_lines_that_are_printed_load_the_model_where_it_came_from(
 
 
 def test_of_a_model_that_nothing_opens_nothing_is_claimed_or_written(
-    clean: Classifier, dataset: str, tmp_path: Path
+    clean: Classifier, tiny_folder: str, tmp_path: Path
 ) -> None:
-    result = defend(attack_result(clean, tmp_path / "model.pt"), dataset, *GIVEN, "--json")
+    result = defend(attack_result(clean, tmp_path / "model.pt"), tiny_folder, *GIVEN, "--json")
     found = told(result)
     assert (result.exit_code, found["outcome"]) == (0, "nothing found")
     assert found["after"] == found["before"] and found["written"] is None and found["rounds"] == []
@@ -129,36 +116,36 @@ def test_of_a_model_that_nothing_opens_nothing_is_claimed_or_written(
 
 
 def test_the_scan_among_references_finds_what_is_closed(
-    backdoored: Classifier, clean: Classifier, dataset: str, tmp_path: Path
+    backdoored: Classifier, clean: Classifier, tiny_folder: str, tmp_path: Path
 ) -> None:
     save_classifier(clean, tmp_path / "references" / "001")
     file = attack_result(backdoored, tmp_path / "model.pt")
     # One reference is enough for a level of a half.
-    result = defend(file, dataset, "--references", tmp_path / "references", "--level=0.5", "--json")
+    result = defend(file, tiny_folder, "--references", tmp_path / "references", "--level=0.5", "--json")
     found = told(result)
     assert (result.exit_code, found["outcome"]) == (0, "closed"), result.output
     assert (found["target_class"], found["size"]) == (0, 3) and found["scanned"].startswith("backdoor found")
     assert found["usual"]["strongest"] < 0.4, "what opens the reference"
     (scan,) = (tmp_path / "out" / "scan").glob("*/scan.json")
-    other = defend(attack_result(clean, tmp_path / "other.pt"), dataset, "--scan", scan)
+    other = defend(attack_result(clean, tmp_path / "other.pt"), tiny_folder, "--scan", scan)
     assert other.exit_code == 2 and "is the scan of another model" in other.stderr
 
 
 def test_without_references_nothing_is_done_and_the_status_says_so(
-    backdoored: Classifier, dataset: str, tmp_path: Path
+    backdoored: Classifier, tiny_folder: str, tmp_path: Path
 ) -> None:
-    result = defend(attack_result(backdoored, tmp_path / "model.pt"), dataset)
+    result = defend(attack_result(backdoored, tmp_path / "model.pt"), tiny_folder)
     assert result.exit_code == 4 and "nothing was done: not calibrated" in result.stdout
     assert "give --references, or --target-class and --patch-size" in result.stdout
     assert not list((tmp_path / "out").rglob("model.safetensors"))
 
 
 def test_the_classifier_of_a_run_comes_back_as_one_and_what_is_left_open_is_told_by_the_status(
-    backdoored: Classifier, dataset: str, tmp_path: Path
+    backdoored: Classifier, tiny_folder: str, tmp_path: Path
 ) -> None:
     save_classifier(backdoored, tmp_path / "classifier")
     idle = ("--retraining.learning-rate=1e-9", *BRIEFLY, "--json")
-    result = defend(tmp_path / "classifier", dataset, *GIVEN, *idle)
+    result = defend(tmp_path / "classifier", tiny_folder, *GIVEN, *idle)
     found = told(result)
     assert (result.exit_code, found["outcome"]) == (3, "still open")
     assert ClassifierDescription.load(Path(found["written"])).settings.architecture == "small_resnet"
@@ -175,8 +162,8 @@ def test_the_classifier_of_a_run_comes_back_as_one_and_what_is_left_open_is_told
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(
-    words: list[str], sentence: str, backdoored: Classifier, dataset: str, tmp_path: Path
+    words: list[str], sentence: str, backdoored: Classifier, tiny_folder: str, tmp_path: Path
 ) -> None:
-    result = defend(attack_result(backdoored, tmp_path / "model.pt"), dataset, *words)
+    result = defend(attack_result(backdoored, tmp_path / "model.pt"), tiny_folder, *words)
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.exit_code == 2 and len(lines) == 1 and sentence in lines[0], result.output

@@ -38,6 +38,18 @@ def test_an_own_network_is_attacked_and_its_trigger_found(tmp_path: Path) -> Non
     assert found > 50
 
 
+@pytest.mark.pipeline
+def test_an_own_defence_closes_more_than_plain_fine_tuning(tmp_path: Path) -> None:
+    rates = {line[:12].strip(): success(line) for line in output_of("own_defence.py", tmp_path).splitlines()}
+    assert rates["backdoored"] > 80
+    assert rates["shaken"] < rates["fine-tuned"]
+
+
+@pytest.mark.pipeline
+def test_an_own_attack_is_planted(tmp_path: Path) -> None:
+    assert success(output_of("own_attack.py", tmp_path)) > 90
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_an_example_is_short(name: str) -> None:
     lines = (EXAMPLES / name).read_text().splitlines()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from untrigger.classifiers import Classifier
+from tests.support.by_hand import with_network
 from untrigger.datasets.images import ImageData
 from untrigger.judge import Judge, new_judge
-from untrigger.settings.methods import ClassifierSettings
 
 LOG_VOLUME = -4.013
 """Of {F >= 0.5}: nine numbers uniform in [0, 1] have a mean of at least 0.7 (Irwin and Hall)."""
@@ -46,7 +45,7 @@ class RedOrBluePatch(nn.Module):
 def red_or_blue_judge() -> Judge:
     """F of a trigger on grey images depends on the difference of its mean red and blue alone."""
     return new_judge(
-        _answering(RedOrBluePatch()),
+        with_network(RedOrBluePatch(), 2),
         torch.full((16, 3, 8, 8), RedOrBluePatch.GREY, dtype=torch.uint8),
         0,
         (3, 3),
@@ -59,11 +58,4 @@ def red_patch_judge(data: ImageData) -> Judge:
     """F depends on the mean of a trigger's red pixels alone; `data` has little red outside of class 0."""
     rng = torch.Generator().manual_seed(3)
     others = data.for_search(0, "other_classes").images
-    return new_judge(_answering(RedPatch()), others, 0, (3, 3), count=16, rng=rng)
-
-
-def _answering(network: nn.Module) -> Classifier:
-    settings = ClassifierSettings(architecture="small_resnet", width=4, precision="fp32")
-    classifier = Classifier(settings, 2, torch.zeros(3), torch.ones(3))
-    classifier.network = network
-    return classifier
+    return new_judge(with_network(RedPatch(), 2), others, 0, (3, 3), count=16, rng=rng)

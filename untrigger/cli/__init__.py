@@ -12,6 +12,7 @@ from untrigger import __version__
 from untrigger.cli.cluster import fetch, images, resubmit, runs, submit
 from untrigger.cli.defend import defend
 from untrigger.cli.distribution import sample, truth
+from untrigger.cli.grid import grid
 from untrigger.cli.local import compare, compile_pipelines, datasets, inspect, join, run, sweep, track
 from untrigger.cli.messages import EXIT_FAILURE, EXIT_USER_ERROR, signals_raised, tell
 from untrigger.cli.scan import references, scan
@@ -24,7 +25,7 @@ ALIASES = {"paper": "sweep"}
 
 
 EXTRAS = {
-    **dict.fromkeys(("run", "sweep", "track", "compile"), "pipelines"),
+    **dict.fromkeys(("run", "sweep", "grid", "track", "compile"), "pipelines"),
     **dict.fromkeys(("submit", "resubmit", "runs", "fetch", "images"), "cluster"),
     "store": "servers",
 }
@@ -89,6 +90,6 @@ def main(debug: bool) -> None:
 
 
 OF_OTHERS = (inspect, scan, references, defend)
-LOCAL = (run, sweep, *OF_OTHERS, compare, join, truth, sample, track, datasets, compile_pipelines, store)
+LOCAL = (run, sweep, grid, *OF_OTHERS, compare, join, truth, sample, track, datasets, compile_pipelines, store)
 for command in (*LOCAL, submit, resubmit, runs, fetch, images):
     main.add_command(command)

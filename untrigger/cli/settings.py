@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SETTING_PREFIX = "setting__"
 WHOLE_RUN = "Settings of the whole run"
-LISTS = ("betas", "gammas", "methods", "triggers", "panels", "elsewhere__chain", "scan__sizes")
+LISTS = ("betas", "gammas", "attacks", "methods", "triggers", "panels", "elsewhere__chain", "scan__sizes")
 
 
 class SettingsCommand(click.Command):
@@ -113,6 +113,15 @@ class DefendSettingsCommand(SettingsCommand):
         from untrigger.settings.defences import DefendConfig
 
         return DefendConfig
+
+
+class GridSettingsCommand(SettingsCommand):
+    """The same for a grid of attacks by defences."""
+
+    def settings(self) -> type[Settings]:
+        from untrigger.settings.grids import GridConfig
+
+        return GridConfig
 
 
 class SettingOption(click.Option):

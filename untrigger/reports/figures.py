@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from untrigger.generators import TOLERANCE, StairCurves
 from untrigger.measurements import Rates
+from untrigger.reports.grids import GridResult
 from untrigger.reports.results import DefenseRow
 from untrigger.reports.sweep import BEFORE, TriggerRow, short_name, sweep_methods
 from untrigger.reports.tsne import REVERSED_GROUP, TRUE_GROUP, Embedding
@@ -41,6 +43,10 @@ UNDEFENDED = ("before", "none", "fine_tune")
 
 LOWER = 0.28
 """How far below the middle of its bar the strongest trigger left is drawn."""
+
+
+DARK = 60
+"""Per cent from which a cell of a heat map is so dark that its text is white."""
 
 
 def draw_embedding(embedding: Embedding, betas: Sequence[float], path: Path) -> None:
@@ -210,6 +216,24 @@ def draw_panels(panels: Sequence[tuple[TriggerRow, Embedding]], betas: Sequence[
         axes.set(xticks=[], yticks=[], title=short_name(row.name))
         if index == 0:
             axes.legend(frameon=False, fontsize=7, loc="upper right")
+    _save(figure, path)
+
+
+def draw_grid(found: GridResult, path: Path) -> None:
+    """Attack success per method and attack, in per cent, as a heat map; grey where nothing was measured."""
+    rows = [[found.row(attack, method) for attack in found.attacks] for method in found.methods]
+    shades = [[math.nan if row.asr is None else 100 * row.asr for row in line] for line in rows]
+    figure, axes = plt.subplots(figsize=(1.5 * len(found.attacks) + 2, 0.45 * len(found.methods) + 1))
+    axes.set_facecolor("#e6eaee")
+    picture = axes.imshow(shades, cmap="Reds", vmin=0, vmax=100, aspect="auto")
+    for line, shaded in enumerate(shades):
+        for column, shade in enumerate(shaded):
+            if not math.isnan(shade):
+                colour = "white" if shade > DARK else "black"
+                axes.text(column, line, f"{shade:.1f}", ha="center", va="center", fontsize=9, color=colour)
+    axes.set_xticks(range(len(found.attacks)), found.attacks)
+    axes.set_yticks(range(len(found.methods)), found.methods)
+    figure.colorbar(picture, label="attack success (%)")
     _save(figure, path)
 
 

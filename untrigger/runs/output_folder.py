@@ -69,7 +69,7 @@ class OutputFolder:
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other: choose one")
         self._lock = self._locked()
-        earlier = self.description() if self._description.exists() else None
+        earlier = self.description() if self.holds_run else None
         if earlier is None:
             self._check_unused(resume)
         elif resume:
@@ -100,6 +100,11 @@ class OutputFolder:
         """Let others use the folder."""
         if self._lock is not None:
             self._lock.close()
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run was begun in it."""
+        return self._description.exists()
 
     def read_run_id(self) -> str:
         """The id of the run that the folder holds; UserError when it holds none."""

@@ -29,21 +29,26 @@ class RoundsSettings(RetrainingSettings):
     )
 
 
-class DefenceSettings(Settings):
-    """How a backdoor of known class and patch size is closed."""
+class StaircaseSettings(Settings):
+    """How the distribution of the triggers of known class and patch size is learnt, by flows alone."""
 
     betas: tuple[Beta, ...] = Field(
         (0.5, 0.8, 0.9, TOP), description="the stairs, one flow each: levels of F, and `top` (see `untrigger run`)"
     )
     samples: int = Field(1000, ge=10, description="fresh triggers of each flow, of which the valid ones are stamped")
     flow: FlowSettings = FlowSettings()
-    retraining: RoundsSettings = RoundsSettings()
-    strongest_left: StrongestLeftSettings = StrongestLeftSettings()
 
     @field_validator("betas")
     @classmethod
     def _betas_in_range(cls, betas: tuple[float, ...]) -> tuple[float, ...]:
         return checked_betas(betas)
+
+
+class DefenceSettings(StaircaseSettings):
+    """How a backdoor of known class and patch size is closed."""
+
+    retraining: RoundsSettings = RoundsSettings()
+    strongest_left: StrongestLeftSettings = StrongestLeftSettings()
 
 
 class DefendConfig(ScanConfig, DefenceSettings):

@@ -249,6 +249,14 @@ class StrongestLeftSettings(Settings):
     learning_rate: float = Field(0.1, gt=0, description="Adam learning rate, in pixels in [0, 1]")
 
 
+class MaskSettings(Settings):
+    """The search for the smallest mask and pattern on the whole image that send images to a class (Neural Cleanse)."""
+
+    mask_steps: int = Field(200, ge=20, description="gradient steps for the masks of all classes")
+    mask_images_per_step: int = Field(16, ge=1, description="images per step and class for the masks")
+    mask_learning_rate: float = Field(0.1, gt=0, description="Adam learning rate of masks and patterns")
+
+
 class VisualisationSettings(Settings):
     """The t-SNE picture of the trigger distribution."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from untrigger.settings.base import Settings, SourceName
-from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings, CleanTrainingSettings, DataSettings
+from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings, CleanTrainingSettings, DataSettings, MaskSettings
 
 BUDGETS = {"quick": 0.5, "standard": 1.0, "thorough": 4.0}
 """How many times the stated steps a search takes, by name."""
 
 
-class ScanSettings(Settings):
+class ScanSettings(MaskSettings):
     """The search for whatever opens a model: a patch of each size and a mask for every class."""
 
     sizes: tuple[int, ...] = Field(
@@ -29,9 +29,6 @@ class ScanSettings(Settings):
     search_images: int = Field(256, ge=2, description="images searched on; as many of the data at most as are held out")
     heldout_images: int = Field(300, ge=2, description="images that the search does not see, on which is measured")
     mask: bool = Field(True, description="search for a mask and a pattern on the whole image, too (Neural Cleanse)")
-    mask_steps: int = Field(200, ge=20, description="gradient steps for the masks of all classes")
-    mask_images_per_step: int = Field(16, ge=1, description="images per step and class for the masks")
-    mask_learning_rate: float = Field(0.1, gt=0, description="Adam learning rate of masks and patterns")
     source_class: int | None = Field(
         None, ge=0, description="look for a backdoor that answers to images of this class only (when not given: all)"
     )
@@ -60,6 +57,11 @@ class ScanSettings(Settings):
     def scaled(self, steps: int) -> int:
         """So many steps under the budget."""
         return max(1, round(steps * (BUDGETS.get(self.budget) or float(self.budget))))
+
+    @property
+    def masks(self) -> MaskSettings:
+        """What the search for masks is told under the budget."""
+        return self.model_copy(update={"mask_steps": self.scaled(self.mask_steps)})
 
 
 class SuspectClassifierSettings(ClassifierSettings):

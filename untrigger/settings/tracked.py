@@ -43,4 +43,9 @@ class TrackedAs(Settings):
 
 def run_name(config: RunConfig) -> str:
     """What a run is called unless it is given a name: what runs, and when it was started."""
-    return f"{config.subject} seed {config.seed} {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    return started_now(f"{config.subject} seed {config.seed}")
+
+
+def started_now(name: str) -> str:
+    """The name of something, and that it was started now."""
+    return f"{name} {time.strftime('%Y-%m-%d %H:%M:%S')}"

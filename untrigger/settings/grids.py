@@ -1,0 +1,89 @@
+"""What a grid of attacks by defences is told."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from untrigger.settings.attacks import (
+    AttackSettings,
+    BlendedSettings,
+    PatchSettings,
+    SinusoidalSettings,
+    WarpedSettings,
+)
+from untrigger.settings.base import SourceName
+from untrigger.settings.defences import StaircaseSettings
+from untrigger.settings.methods import (
+    ClassifierSettings,
+    CleanTrainingSettings,
+    DataSettings,
+    PixelSgdSettings,
+    PoisoningSettings,
+    RetrainingSettings,
+)
+from untrigger.settings.other_defences import (
+    FinePruningSettings,
+    FtSamSettings,
+    IBauSettings,
+    NeuralCleanseSettings,
+)
+
+ATTACKS = ("patch", "blended", "sinusoidal", "warped")
+"""The attacks that are built in; each has its settings under its name."""
+
+OTHER_DEFENCES = ("neural_cleanse", "fine_pruning", "ft_sam", "i_bau")
+"""The defences of others that are built in; each has its settings under its name."""
+
+GRID_METHODS = ("none", "fine_tune", "single_trigger", "ensemble", "ideal", *OTHER_DEFENCES)
+
+
+class GridConfig(StaircaseSettings):
+    """Everything that `untrigger grid` is told."""
+
+    dataset: SourceName = Field(
+        "digits",
+        description="digits, cifar10[:PATH], cifar100[:PATH], parquet:PATH (a folder of shards), folder:PATH "
+        "(class folders)",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the split and of the clean classifier")
+    attacks: tuple[str, ...] = Field(
+        ATTACKS, description="attacks, by name; beside these, attacks registered in UNTRIGGER_PLUGINS"
+    )
+    trigger: SourceName = Field(
+        "checkerboard",
+        description="what patches show and what is blended in: binary:K, checkerboard, colour:SEED, a .png or "
+        ".safetensors file, or its address in a store",
+    )
+    methods: tuple[str, ...] = Field(
+        GRID_METHODS,
+        description="methods set against each attack; beside these, defences registered in UNTRIGGER_PLUGINS",
+    )
+    seeds: int = Field(3, ge=1, description="repetitions, each with a planting, a search and a retraining of its own")
+    target_class: int = Field(0, ge=0, description="class that the backdoors lead to")
+    trigger_height: int = Field(3, ge=1, le=256, description="height of the triggers that are searched for")
+    trigger_width: int = Field(3, ge=1, le=256, description="width of the triggers that are searched for")
+    data: DataSettings = DataSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    training: CleanTrainingSettings = CleanTrainingSettings()
+    poisoning: PoisoningSettings = PoisoningSettings()
+    patch: PatchSettings = PatchSettings()
+    blended: BlendedSettings = BlendedSettings()
+    sinusoidal: SinusoidalSettings = SinusoidalSettings()
+    warped: WarpedSettings = WarpedSettings()
+    pixel_sgd: PixelSgdSettings = PixelSgdSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
+    neural_cleanse: NeuralCleanseSettings = NeuralCleanseSettings()
+    fine_pruning: FinePruningSettings = FinePruningSettings()
+    ft_sam: FtSamSettings = FtSamSettings()
+    i_bau: IBauSettings = IBauSettings()
+
+    @field_validator("attacks", "methods")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"give at least one name, and each once, got {', '.join(names) or 'none'}")
+        return names
+
+    def attack(self, name: str) -> AttackSettings | None:
+        """The settings of a built-in attack; None of any other."""
+        return getattr(self, name) if name in ATTACKS else None
