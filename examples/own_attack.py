@@ -7,9 +7,9 @@ from pydantic import Field
 from torch import Tensor
 
 import untrigger
-from untrigger.attacks.registry import attack_settings, build_attack
+from untrigger.attacks.registry import build_attack
 from untrigger.profiles import config_for
-from untrigger.settings.attacks import AttackSettings
+from untrigger.settings.attacks import AttackSettings, attack_settings
 from untrigger.settings.runs import DefenseConfig
 
 

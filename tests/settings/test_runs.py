@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from tests.support.configs import tiny_config
 from tests.support.settings import configs_of, settings_of
 from untrigger.errors import UserError
 from untrigger.profiles import config_for
+from untrigger.settings.attacks import AttackSettings, PatchSettings, know_attack
 from untrigger.settings.base import Settings
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
 
@@ -41,6 +42,26 @@ def test_the_control_from_elsewhere_is_for_who_asks_and_for_the_sweep_of_the_pap
     }
     assert [which for which, wanted in asked.items() if wanted] == [("paper", SweepConfig)]
     assert config_for("paper", {"methods": ("ensemble",)}, SweepConfig).methods == ("ensemble",)
+
+
+def test_a_record_without_an_attack_is_that_of_an_early_version_and_means_the_papers() -> None:
+    early = tiny_config().record()
+    del early["attack"]
+    assert DefenseConfig.of(early) == tiny_config() and tiny_config().attack == PatchSettings()
+
+
+def test_an_attack_of_ones_own_is_chosen_in_a_configuration_by_its_registered_name() -> None:
+    class MirroredSettings(AttackSettings):
+        """The image is mirrored."""
+
+        name: Literal["mirrored"] = "mirrored"
+        axis: int = 3
+
+    know_attack(MirroredSettings)
+    config = tiny_config(attack={"name": "mirrored", "axis": 2})
+    assert config.attack == MirroredSettings(axis=2) and DefenseConfig.of(config.record()) == config
+    with pytest.raises(UserError, match="the attack mirrored: unknown setting ratio"):
+        tiny_config(attack={"name": "mirrored", "ratio": 0.5})
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ def sweep_tables(found: SweepResults) -> list[Table]:
         caption = "worst: of a trigger's mean; seed: of a single seed"
         if any(line.published_mean for line in lines):
             caption += "; paper: CIFAR-10, ResNet-18"
+        if found.attack.beyond_search:
+            caption += f"; {found.attack.name}: {found.attack.beyond_search}"
         table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title, caption=caption)
         table.add_column("method", no_wrap=True)
         for name in ("mean ± sd", "worst", "seed", "- ensemble", "clean %", "paper", "worst"):
@@ -103,14 +105,17 @@ def results_table(found: Results) -> Table:
     The column `left` is the attack success of the strongest trigger that was found after the defence.
     """
     searched = any(line.mean.strongest_left is not None for line in found.summary)
+    source = found.attack.source_class
+    sent = found.planted if source is None else f"{found.planted}, class {source}"
     floors = [_percent(rates.clean_target_rate) for rates in (found.before, found.ensemble.mean)]
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
-        title=f"{found.dataset}, {found.trigger.name} -> class {found.target_class}",
+        title=f"{found.dataset}, {sent} -> class {found.target_class}",
         caption=f"without a trigger: {floors[0]} % to the target class before, {floors[1]} % after ensemble"
-        + ("\nleft: attack success of the strongest trigger found after the defence" if searched else ""),
+        + ("\nleft: attack success of the strongest trigger found after the defence" if searched else "")
+        + (f"\n{found.attack.beyond_search}" if found.attack.beyond_search else ""),
     )
     table.add_column("method", no_wrap=True)
     for name in ("seeds", "ASR %", *(["left"] if searched else []), "clean %", "robust %", "DER %"):
