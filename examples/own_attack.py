@@ -1,4 +1,9 @@
-"""An attack of your own: registered by name, planted, and measured like a built-in one."""
+"""An attack of your own: registered by name, planted, and measured like a built-in one.
+
+For `untrigger run --attack tinted` the parts at the top stand in a module that UNTRIGGER_PLUGINS names:
+UNTRIGGER_PLUGINS=my_attacks, with my_attacks.py on PYTHONPATH. Its settings stand in the file that --config names:
+{"attack": {"name": "tinted", "channel": 2}}.
+"""
 
 from typing import Literal
 

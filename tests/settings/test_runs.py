@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.configs import tiny_config
 from tests.support.settings import configs_of, settings_of
+from tests.support.training import seeded
+from untrigger.attacks.registry import build_attack
 from untrigger.errors import UserError
+from untrigger.plugins import PLUGINS
 from untrigger.profiles import config_for
-from untrigger.settings.attacks import AttackSettings, PatchSettings, know_attack
+from untrigger.settings.attacks import PatchSettings
 from untrigger.settings.base import Settings
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
 
@@ -50,18 +55,40 @@ def test_a_record_without_an_attack_is_that_of_an_early_version_and_means_the_pa
     assert DefenseConfig.of(early) == tiny_config() and tiny_config().attack == PatchSettings()
 
 
-def test_an_attack_of_ones_own_is_chosen_in_a_configuration_by_its_registered_name() -> None:
-    class MirroredSettings(AttackSettings):
-        """The image is mirrored."""
+MIRRORED = """
+from typing import Literal
+from untrigger import Attack, register_attack
+from untrigger.settings.attacks import AttackSettings
 
-        name: Literal["mirrored"] = "mirrored"
-        axis: int = 3
+class MirroredSettings(AttackSettings):
+    name: Literal["mirrored"] = "mirrored"
+    axis: int = 3
 
-    know_attack(MirroredSettings)
+class Mirrored(Attack):
+    def __init__(self, settings, trigger):
+        self.axis = settings.axis
+
+    def stamp(self, images, rng):
+        return images.flip(self.axis)
+
+register_attack(MirroredSettings, Mirrored)
+"""
+
+
+def test_an_attack_of_ones_own_is_chosen_by_its_name_once_the_environment_names_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="registered in a module that UNTRIGGER_PLUGINS names, got 'mirrored'"):
+        tiny_config(attack={"name": "mirrored"})
+    (tmp_path / "mirroring_plugin.py").write_text(MIRRORED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(PLUGINS, "mirroring_plugin")
     config = tiny_config(attack={"name": "mirrored", "axis": 2})
-    assert config.attack == MirroredSettings(axis=2) and DefenseConfig.of(config.record()) == config
+    assert config.attack.record()["axis"] == 2 and DefenseConfig.of(config.record()) == config
     with pytest.raises(UserError, match="the attack mirrored: unknown setting ratio"):
         tiny_config(attack={"name": "mirrored", "ratio": 0.5})
+    images = torch.rand(2, 3, 4, 4)
+    assert torch.equal(build_attack(config.attack, images[0]).stamp(images, seeded()), images.flip(2))
 
 
 @pytest.mark.parametrize(
