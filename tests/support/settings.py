@@ -30,7 +30,6 @@ FITTING = ("poisoning.epochs", "source_class", "single_trigger_elsewhere", "a sw
 
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "architecture": st.sampled_from(["resnet18", "small_resnet"]),
-    "attack": st.sampled_from([type(part) for _, part in AttackParts()]).flatmap(lambda kind: _values_of(kind)),
     "betas": st.lists(st.one_of(st.floats(0.01, 0.99), st.just(TOP)), min_size=1, max_size=4, unique=True),
     "chain": st.lists(st.sampled_from(SWEPT), min_size=1, max_size=4, unique=True),
     "gammas": st.none(),
@@ -87,6 +86,8 @@ def _values(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
         return st.just(1)
     if name in SPECIAL:
         return SPECIAL[name]
+    if name == "attack":
+        return st.sampled_from([type(part) for _, part in AttackParts()]).flatmap(_values_of)
     if isinstance(field.default, Settings):
         return _values_of(type(field.default))
     kind = next((each for each in get_args(field.annotation) if each in (int, float, str)), field.annotation)

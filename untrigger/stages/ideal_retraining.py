@@ -46,8 +46,9 @@ def run(
 ) -> None:
     """Retrain with the attack's own stamps for each of `seeds`, and with triggers reversed `elsewhere` where wanted.
 
-    Seed i takes restart i of these; in rounds, triggers of the true one's size are searched for. Training data and
-    clean classifier serve nothing else. With both controls each has a folder below `retrained`.
+    Seed i takes restart i of these; in rounds, triggers of the true one's size are searched for, unless the attack
+    stamps by its own function: that has one round. Training data and clean classifier serve nothing else. With both
+    controls each has a folder below `retrained`.
     """
     trigger = load_triggers(true_trigger)[0]
     sources: dict[str, SourceOf] = {"ideal": lambda _: _own_stamps(attack, trigger)}
