@@ -22,7 +22,9 @@ NAMES = st.text("abé:./-_ 019", min_size=1, max_size=8).map(str.strip).filter(b
 SWEPT = [f"{kind}:{number}" for kind in ("binary", "colour") for number in range(51)]
 
 BOUNDS = ("ge", "gt", "le", "lt", "multiple_of")
-GOALS = st.just({}) | st.fixed_dictionaries({"goal": st.just("one_to_one"), "source_class": st.integers(0, 9)})
+GOALS: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.integers(0, 9).map(
+    lambda source: {"goal": "one_to_one", "source_class": source}
+)
 """The goals that a run takes."""
 
 FITTING = ("poisoning.epochs", "source_class", "single_trigger_elsewhere", "a sweep is over triggers")
@@ -87,7 +89,7 @@ def _values(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
     if name in SPECIAL:
         return SPECIAL[name]
     if name == "attack":
-        return st.sampled_from([type(part) for _, part in AttackParts()]).flatmap(_values_of)
+        return st.one_of([_values_of(type(part)) for _, part in AttackParts()])
     if isinstance(field.default, Settings):
         return _values_of(type(field.default))
     kind = next((each for each in get_args(field.annotation) if each in (int, float, str)), field.annotation)
