@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
 from untrigger.errors import UserError
-from untrigger.settings.attacks import AttackParts, AttackSettings
+from untrigger.settings.attacks import ATTACKS, AttackSettings, known_attack
 from untrigger.settings.base import Settings
 from untrigger.settings.runs import METHODS, CommonConfig
 from untrigger.settings.stairs import TOP
@@ -89,7 +89,7 @@ def _values(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
     if name in SPECIAL:
         return SPECIAL[name]
     if name == "attack":
-        return st.one_of([_values_of(type(part)) for _, part in AttackParts()])
+        return st.one_of([_values_of(known_attack(each)) for each in ATTACKS])
     if isinstance(field.default, Settings):
         return _values_of(type(field.default))
     kind = next((each for each in get_args(field.annotation) if each in (int, float, str)), field.annotation)
