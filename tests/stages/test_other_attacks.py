@@ -83,6 +83,7 @@ def test_the_report_names_the_attack_its_goal_and_what_was_searched(made: dict[s
         "name": "blended",
         "goal": "one_to_one",
         "source_class": 1,
+        "clean_label": False,
         "no_patch": sentence,
         "uses_trigger": True,
     }

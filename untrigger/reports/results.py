@@ -38,13 +38,15 @@ class PlantedTrigger(Frozen):
 class PlantedAttack(Sparse):
     """How the trigger is put on images, and where it sends them; early versions knew patches for all classes alone.
 
-    source_class: the only class that is sent to the target, None for all. no_patch: why a search for patches looks for
-    something else, "" where the trigger is one. uses_trigger: whether the run's trigger is part of it.
+    source_class: the only class that is sent to the target, None for all. clean_label: whether labels were kept in
+    training. no_patch: why a search for patches looks for something else, "" where the trigger is one. uses_trigger:
+    whether the run's trigger is part of it.
     """
 
     name: str = "patch"
     goal: GoalName = "all_to_one"
     source_class: int | None = None
+    clean_label: bool = False
     no_patch: str = ""
     uses_trigger: bool = True
 
@@ -232,7 +234,7 @@ def results(
     reversed_successes: Sequence[float] = (),
 ) -> Results:
     """What a run with these settings found; see `Results`, and for `no_patch` the `PlantedAttack`."""
-    told = settings.attack.model_dump(include={"name", "goal", "source_class"})
+    told = settings.attack.model_dump(include={"name", "goal", "source_class", "clean_label"})
     return Results(
         dataset=settings.dataset,
         classifier=architecture,
