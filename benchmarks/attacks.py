@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from untrigger.attacks.goals import goal_of
-from untrigger.attacks.registry import attack_settings, build_attack
+from untrigger.attacks.registry import build_attack
 from untrigger.classifiers import frozen, new_classifier
 from untrigger.datasets.sources import read_split
 from untrigger.metrics import evaluate, predict
 from untrigger.poisoning import plant_backdoor
 from untrigger.profiles import config_for
 from untrigger.seeding import derived_rng, derived_seed
+from untrigger.settings.attacks import attack_settings
 from untrigger.settings.runs import DefenseConfig
 from untrigger.training import train
 from untrigger.triggers import read_trigger

@@ -159,10 +159,10 @@ def fidelity(
 def attacks(names: tuple[str, ...], profile: str, changes: tuple[str, ...]) -> None:
     """Success of the attacks called NAMES, all built-in ones when none are given, and what accuracy they cost."""
     from benchmarks.attacks import measure_attacks
-    from untrigger.attacks.registry import BUILT_IN
+    from untrigger.settings.attacks import ATTACKS
 
     pairs = (change.partition("=") for change in changes)
-    measure_attacks(profile, names or tuple(BUILT_IN), {name: value for name, _, value in pairs})
+    measure_attacks(profile, names or ATTACKS, {name: value for name, _, value in pairs})
 
 
 @main.command()

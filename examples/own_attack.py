@@ -1,4 +1,9 @@
-"""An attack of your own: registered by name, planted, and measured like a built-in one."""
+"""An attack of your own: registered by name, planted, and measured like a built-in one.
+
+For `untrigger run --attack tinted` the parts at the top stand in a module that UNTRIGGER_PLUGINS names:
+UNTRIGGER_PLUGINS=my_attacks, with my_attacks.py on PYTHONPATH. Its settings stand in the file that --config names:
+{"attack": {"name": "tinted", "channel": 2}}.
+"""
 
 from typing import Literal
 
@@ -7,9 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 import untrigger
-from untrigger.attacks.registry import attack_settings, build_attack
+from untrigger.attacks.registry import build_attack
 from untrigger.profiles import config_for
-from untrigger.settings.attacks import AttackSettings
+from untrigger.settings.attacks import AttackSettings, attack_settings
 from untrigger.settings.runs import DefenseConfig
 
 

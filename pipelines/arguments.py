@@ -55,19 +55,22 @@ def _of_planted(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
         return {name: settings[name] for name in names}
 
     arguments = {
-        "prepare_data_task": told(
-            "dataset", "data", "patch_sizes", "target_class", "search_images", "generator_batch_size", "seed"
-        ),
+        "prepare_data_task": {
+            **told("dataset", "data", "patch_sizes", "target_class", "search_images", "generator_batch_size", "seed"),
+            **config.attack.model_dump(include={"source_class"}, exclude_none=True),
+        },
         "clean_training_task": told("classifier", "training", "weights", "seed"),
-        "poison_training_task": told("poisoning", "target_class", "seed"),
+        "poison_training_task": told("attack", "poisoning", "target_class", "seed"),
         "pixel_sgd_task": told("pixel_sgd", "target_class", "search_images", "trigger_size", "seed"),
         "beta_plan": [joined(betas) for betas in config.beta_plan()],
         "generator_training_task": told("generator", "flow", "target_class", "search_images", "trigger_size", "seed"),
         "gammas": _gammas_by_rising_beta(config),
-        "visualisation_task": told("visualisation", "seed"),
+        "visualisation_task": told("attack", "visualisation", "seed"),
         "retraining_plan": [{"method": joined(methods), "seeds": joined(seeds)} for methods in config.method_plan()],
         "retraining_task": told("retraining", "strongest_left", "target_class", "seed"),
-        "ideal_retraining_task": told("seeds", "retraining", "strongest_left", "elsewhere", "target_class", "seed"),
+        "ideal_retraining_task": told(
+            "seeds", "attack", "retraining", "strongest_left", "elsewhere", "target_class", "seed"
+        ),
     }
     if isinstance(config, SweepConfig):
         # Without the list of triggers: a longer list changes nothing for those that it had before.
@@ -78,9 +81,11 @@ def _of_planted(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
 
 def _patch_sizes(config: DefenseConfig | SweepConfig) -> list[list[int]]:
     """The sizes that must fit the images; not the triggers: a longer list of them leaves the prepared data as it is."""
+    from untrigger.attacks.registry import build_attack
     from untrigger.triggers import read_trigger
 
-    planted = {tuple(read_trigger(name).shape[-2:]) for name in config.planted()}
+    triggers = map(read_trigger, config.planted())
+    planted = {tuple(each.shape[-2:]) for each in triggers if build_attack(config.attack, each).is_patch}
     return [list(size) for size in sorted(planted | {(config.trigger_height, config.trigger_width)})]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tests.support.interruptions import Kept, interrupted_after
 from tests.support.training import same, seeded, state
+from untrigger.attacks.attack import Attack
 from untrigger.attacks.patch import patch
 from untrigger.attacks.sinusoidal import Sinusoidal
 from untrigger.classifiers import Classifier
@@ -126,9 +127,13 @@ def test_rounds_end_when_they_are_used_up(backdoored: Classifier, tiny_images: I
     assert len(found) == 2
 
 
-@pytest.mark.parametrize(("triggers", "rounds"), [(always(checkerboard()), 1), (None, 3)], ids=["one round", "plain"])
-def test_one_round_and_plain_fine_tuning_are_what_they_were_and_search_for_nothing(
-    backdoored: Classifier, tiny_images: ImageData, search: Search, triggers: TriggerSource | None, rounds: int
+@pytest.mark.parametrize(
+    ("triggers", "rounds"),
+    [(always(checkerboard()), 1), (None, 3), (Sinusoidal(SinusoidalSettings(), checkerboard()), 3)],
+    ids=["one round", "plain", "attack"],
+)
+def test_one_round_plain_fine_tuning_and_an_attacks_own_function_search_for_nothing(
+    backdoored: Classifier, tiny_images: ImageData, search: Search, triggers: TriggerSource | Attack | None, rounds: int
 ) -> None:
     data = (tiny_images.images, tiny_images.labels)
     settings = CURE.model_copy(update={"epochs": 1, "rounds": rounds})

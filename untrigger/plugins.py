@@ -1,4 +1,4 @@
-"""Modules of the user's own that register datasets and architectures, imported wherever a name is looked up."""
+"""Modules of the user's own that register datasets, networks and attacks, imported wherever a name is looked up."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def refuse_plugins(remedy: str) -> None:
     """UserError where the environment names modules, for stages that they would not reach; `remedy` is beside unset."""
     if named := os.environ.get(PLUGINS, "").strip(" ,"):
         raise UserError(
-            f"{PLUGINS} names {named}, and stages in images know the built-in datasets and networks alone: {remedy}, "
-            f"or unset {PLUGINS}"
+            f"{PLUGINS} names {named}, and stages in images know the built-in datasets, networks and attacks alone: "
+            f"{remedy}, or unset {PLUGINS}"
         )
 
 

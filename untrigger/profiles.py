@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from untrigger.errors import UserError
 from untrigger.networks.architectures import check_architecture
@@ -190,9 +190,15 @@ def _part_of(profile: str | None, names: set[str]) -> dict[str, Any]:
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` over `below`, nested mappings merged name by name."""
+    """`above` over `below`, nested mappings merged name by name; one with another `name` takes nothing from below."""
     merged = dict(below)
     for name, value in above.items():
         lower = merged.get(name)
-        merged[name] = laid_over(lower, value) if isinstance(value, Mapping) and isinstance(lower, Mapping) else value
+        merged[name] = laid_over(lower, value) if _same_part(lower, value) else value
     return merged
+
+
+def _same_part(lower: Any, upper: Any) -> TypeGuard[Mapping[str, Any]]:
+    if not isinstance(lower, Mapping) or not isinstance(upper, Mapping):
+        return False
+    return "name" not in lower or lower["name"] == upper.get("name", lower["name"])

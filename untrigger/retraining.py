@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -67,11 +68,16 @@ def retrain(
     return retrained
 
 
+def goes_in_rounds(triggers: TriggerSource | Attack | None) -> TypeGuard[TriggerSource]:
+    """Whether rounds can stamp what they find beside these; not beside an attack's own function, nor beside nothing."""
+    return not (triggers is None or isinstance(triggers, Attack))
+
+
 def retrain_in_rounds(
     classifier: Classifier,
     images: Tensor,
     labels: Tensor,
-    triggers: TriggerSource | None,
+    triggers: TriggerSource | Attack | None,
     settings: RetrainingSettings,
     search: Search,
     *,
@@ -85,9 +91,10 @@ def retrain_in_rounds(
     As `retrain`; epochs are counted on through the rounds. After each round `search` gives the strongest triggers left.
     Those with F above `settings.round_level` are stamped in the next round, and all later ones, on half of the images
     that carry a trigger, the method's own on the other half; where there are none, that round was the last. That
-    nothing is found is a bound by search, not a proof. Plain fine-tuning, and a single round, search for nothing.
+    nothing is found is a bound by search, not a proof. Plain fine-tuning, an attack's own function, and a single round
+    search for nothing.
     """
-    if triggers is None or settings.rounds == 1:
+    if not goes_in_rounds(triggers) or settings.rounds == 1:
         return retrain(classifier, images, labels, triggers, settings, rng=rng, on_epoch=on_epoch, snapshot=snapshot(1))
     source = triggers
     left: list[Tensor] = []

@@ -27,7 +27,7 @@ def ideal_retraining(
         defender_data: Clean images that the defender has.
         true_trigger: The planted trigger.
         retrained: One classifier per seed, and the curves; a folder of these for each control where there are two.
-        task: The parameters seeds, retraining, strongest_left, elsewhere, target_class, seed of the stage.
+        task: The parameters seeds, attack, retraining, strongest_left, elsewhere, target_class, seed.
         label: Sets the stage apart from others of its kind in progress and tracking, and its restarts from theirs.
     """
     from untrigger.stages import ideal_retraining

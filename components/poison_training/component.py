@@ -25,7 +25,7 @@ def poison_training(
         backdoored_classifier: The classifier with the backdoor, and its curves.
         true_trigger: The planted trigger, for the evaluation and the ideal control only.
         trigger: Name of the trigger.
-        task: The parameters poisoning, target_class, seed of the stage.
+        task: The parameters attack, poisoning, target_class, seed of the stage.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import poison_training

@@ -18,8 +18,8 @@ def prepare_data(
         training_data: Images that the attacker trains on.
         defender_data: Clean images that the defender has.
         evaluation_data: Images that only the evaluation uses.
-        task: The parameters dataset, data, patch_sizes, target_class, search_images, generator_batch_size, seed of the
-            stage.
+        task: The parameters dataset, data, patch_sizes, target_class, source_class, search_images,
+            generator_batch_size, seed of the stage.
     """
     from untrigger.stages import prepare_data
 

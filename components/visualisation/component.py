@@ -21,7 +21,7 @@ def visualisation(
         reversed_triggers: The baseline's single triggers.
         true_trigger: The planted trigger, shown beside the others.
         embedding: The figure, and the triggers with their positions.
-        task: The parameters visualisation, seed of the stage.
+        task: The parameters attack, visualisation, seed of the stage.
         label: Sets the stage apart from others of its kind in progress and tracking.
     """
     from untrigger.stages import visualisation

@@ -43,7 +43,9 @@ def _seconds(command: list[str]) -> float:
 def test_help_shows_every_setting_with_its_default() -> None:
     text = invoke("run", "--help").output
     for name, field in DefenseConfig.model_fields.items():
-        if isinstance(field.default, Settings):
+        if name == "attack":
+            assert all(f"--{each}" in text for each in ("attack", "patch.place", "blended.ratio", "warped.strength"))
+        elif isinstance(field.default, Settings):
             for inner in type(field.default).model_fields:
                 assert f"--{name}.{inner}".replace("_", "-") in text
         else:
@@ -85,6 +87,26 @@ def test_datasets_are_listed() -> None:
         (["--training.epochs", "0"], "training.epochs: input should be greater than or equal to 1, got '0'"),
         (["--retraining.stamped-share", "1.5"], "retraining.stamped_share: input should be less than or equal to 1"),
         (["--config", "missing.json"], "cannot read the configuration missing.json"),
+        (["--attack", "magic"], "the attack must be one of blended, "),
+        (
+            ["--attack", "blended", "--blended.ratio", "2"],
+            "the attack blended: ratio: input should be less than or equal",
+        ),
+        (
+            ["--attack", "blended", "--warped.strength", "2"],
+            "settings of the attack warped need --attack warped, got blended",
+        ),
+        (["--blended.ratio", "0.3"], "settings of the attack blended need --attack blended, got patch"),
+        (["--patch.goal", "one_to_one"], "source_class goes with the goal one_to_one and no other, got None"),
+        (["--patch.goal", "one_to_one", "--patch.source-class", "0"], "source_class must be another class than"),
+        (
+            ["--attack", "blended", "--blended.goal", "all_to_all"],
+            "the search is for the triggers of one class, got the goal all_to_all",
+        ),
+        (
+            ["--attack", "blended", "--methods", "single_trigger_elsewhere,ensemble"],
+            "repeats the paper's attack, patch with its default settings, got {'name': 'blended'",
+        ),
         (["--resume", "--overwrite"], "--resume and --overwrite exclude each other"),
     ],
 )
@@ -104,6 +126,10 @@ def test_bad_input_gets_one_sentence_and_no_traceback(words: list[str], sentence
         (["--triggers", "binary:1,binary:1"], "binary:1 more than once"),
         (["--triggers", "missing.txt"], "cannot read the list of triggers missing.txt"),
         (["--trigger", "binary:1"], "No such option"),
+        (
+            ["--attack", "warped"],
+            "a sweep is over triggers, for which the attack warped has no use: take `untrigger run`",
+        ),
     ],
 )
 def test_bad_lists_of_triggers_are_named_before_any_work(words: list[str], sentence: str, tmp_path: Path) -> None:

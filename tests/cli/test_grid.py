@@ -128,7 +128,7 @@ def test_what_a_method_assumes_is_said_where_it_does_not_hold(tiny_folder: str, 
     ("words", "sentence"),
     [
         (["--methods=ensemble,prayer"], "unknown defence 'prayer': choose one of"),
-        (["--attacks=magic"], "unknown attack 'magic'"),
+        (["--attacks=magic"], "the attack must be one of blended, "),
         (["--attacks=patch,patch"], "each once, got patch, patch"),
         (["--profile=large"], "unknown profile 'large'"),
     ],

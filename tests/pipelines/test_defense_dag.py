@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.support.configs import tiny_config
+from tests.support.files import picture
 from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.compilation import compile_all
 from untrigger.profiles import config_for
@@ -100,6 +101,29 @@ def test_each_stage_is_told_what_it_uses_and_no_more(spec: dict[str, Any]) -> No
     told, other = (pipeline_arguments(tiny_config(generator={"alpha": alpha})) for alpha in (0.1, 0.2))
     assert {name for name in told if told[name] != other[name]} == {"config", "generator_training_task"}
     assert told.keys() == spec["root"]["inputDefinitions"]["parameters"].keys()
+
+
+def test_only_the_attacker_the_controls_and_the_picture_are_told_of_the_attack() -> None:
+    patch, blended = (pipeline_arguments(tiny_config(attack={"name": name})) for name in ("patch", "blended"))
+    told = {name for name in patch if patch[name] != blended[name]}
+    assert told == {"config", "poison_training_task", "visualisation_task", "ideal_retraining_task"}
+
+
+def test_a_picture_that_is_blended_in_may_be_larger_than_the_images_and_a_patch_may_not(tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(picture(100, size=(64, 48)))
+    sizes = {
+        name: pipeline_arguments(tiny_config(attack={"name": name}, trigger=str(tmp_path / "large.png")))[
+            "prepare_data_task"
+        ]["patch_sizes"]
+        for name in ("patch", "blended")
+    }
+    assert sizes == {"patch": [[3, 3], [48, 64]], "blended": [[3, 3]]}
+
+
+def test_only_an_attack_on_one_class_is_told_to_the_preparation_of_the_data() -> None:
+    attack = {"goal": "one_to_one", "source_class": 3}
+    every, one = (pipeline_arguments(tiny_config(attack=told))["prepare_data_task"] for told in ({}, attack))
+    assert one == {**every, "source_class": 3}
 
 
 def test_only_a_search_by_flows_is_told_their_settings() -> None:

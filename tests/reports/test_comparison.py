@@ -111,11 +111,27 @@ def test_a_setting_that_an_early_version_did_not_know_has_what_it_did_instead(tm
     new = finished(tmp_path / "new", {"ensemble": [0.1]}, generator={"family": "mine"}, search_images="all", flow=usual)
     flows = finished(tmp_path / "flows", {"ensemble": [0.1]}, flow=usual)
     results = read_json(Path(new) / "results.json")
-    del results["config"]["flow"], results["config"]["generator"]["family"], results["config"]["search_images"]
+    del (
+        results["attack"],
+        results["config"]["attack"],
+        results["config"]["flow"],
+        results["config"]["generator"]["family"],
+        results["config"]["search_images"],
+    )
     write_json(tmp_path / "old" / "results.json", results)
     old = str(tmp_path / "old")
     assert not differing_settings(read_runs([old, new]))
     assert differing_settings(read_runs([old, flows])) == {
         "search_images": ["all", "other_classes"],
         "generator.family": ["mine", "flow"],
+    }
+
+
+def test_attacks_differ_by_their_name_and_by_settings_that_each_has(tmp_path: Path) -> None:
+    patch = finished(tmp_path / "patch", {"ensemble": [0.1]})
+    blended = finished(tmp_path / "blended", {"ensemble": [0.9]}, attack={"name": "blended"})
+    assert differing_settings(read_runs([patch, blended])) == {
+        "attack.name": ["patch", "blended"],
+        "attack.place": ["random", None],
+        "attack.ratio": [None, 0.2],
     }

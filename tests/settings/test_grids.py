@@ -6,7 +6,8 @@ import pytest
 
 from untrigger.errors import UserError
 from untrigger.profiles import PROFILES, grid_config
-from untrigger.settings.grids import ATTACKS, GRID_METHODS
+from untrigger.settings.attacks import ATTACKS
+from untrigger.settings.grids import GRID_METHODS
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -28,6 +29,8 @@ def test_names_are_given_once_each(name: str) -> None:
         grid_config(None, {name: ("patch", "patch")})
 
 
-def test_an_attack_of_ones_own_has_no_settings_here() -> None:
+def test_each_attack_has_its_part_and_one_that_nobody_knows_is_refused() -> None:
     config = grid_config(None, {"warped": {"strength": 2.0}})
-    assert config.attack("warped") == config.warped and config.attack("seed") is None
+    assert config.attack("warped") == config.warped and config.warped.strength == 2.0
+    with pytest.raises(UserError, match=r"must be one of .*, got 'seed'"):
+        config.attack("seed")

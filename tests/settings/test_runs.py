@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.configs import tiny_config
 from tests.support.settings import configs_of, settings_of
+from tests.support.training import seeded
+from untrigger.attacks.registry import build_attack
 from untrigger.errors import UserError
+from untrigger.plugins import PLUGINS
 from untrigger.profiles import config_for
+from untrigger.settings.attacks import PatchSettings
 from untrigger.settings.base import Settings
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
 
@@ -41,6 +47,48 @@ def test_the_control_from_elsewhere_is_for_who_asks_and_for_the_sweep_of_the_pap
     }
     assert [which for which, wanted in asked.items() if wanted] == [("paper", SweepConfig)]
     assert config_for("paper", {"methods": ("ensemble",)}, SweepConfig).methods == ("ensemble",)
+
+
+def test_a_record_without_an_attack_is_that_of_an_early_version_and_means_the_papers() -> None:
+    early = tiny_config().record()
+    del early["attack"]
+    assert DefenseConfig.of(early) == tiny_config() and tiny_config().attack == PatchSettings()
+
+
+MIRRORED = """
+from typing import Literal
+from untrigger import Attack, register_attack
+from untrigger.settings.attacks import AttackSettings
+
+class MirroredSettings(AttackSettings):
+    name: Literal["mirrored"] = "mirrored"
+    axis: int = 3
+
+class Mirrored(Attack):
+    def __init__(self, settings, trigger):
+        self.axis = settings.axis
+
+    def stamp(self, images, rng):
+        return images.flip(self.axis)
+
+register_attack(MirroredSettings, Mirrored)
+"""
+
+
+def test_an_attack_of_ones_own_is_chosen_by_its_name_once_the_environment_names_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="registered in a module that UNTRIGGER_PLUGINS names, got 'mirrored'"):
+        tiny_config(attack={"name": "mirrored"})
+    (tmp_path / "mirroring_plugin.py").write_text(MIRRORED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(PLUGINS, "mirroring_plugin")
+    config = tiny_config(attack={"name": "mirrored", "axis": 2})
+    assert config.attack.record()["axis"] == 2 and DefenseConfig.of(config.record()) == config
+    with pytest.raises(UserError, match="the attack mirrored: unknown setting ratio"):
+        tiny_config(attack={"name": "mirrored", "ratio": 0.5})
+    images = torch.rand(2, 3, 4, 4)
+    assert torch.equal(build_attack(config.attack, images[0]).stamp(images, seeded()), images.flip(2))
 
 
 @pytest.mark.parametrize(

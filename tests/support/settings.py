@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
 from untrigger.errors import UserError
+from untrigger.settings.attacks import ATTACKS, AttackSettings, known_attack
 from untrigger.settings.base import Settings
 from untrigger.settings.runs import METHODS, CommonConfig
 from untrigger.settings.stairs import TOP
@@ -21,6 +22,14 @@ NAMES = st.text("abé:./-_ 019", min_size=1, max_size=8).map(str.strip).filter(b
 SWEPT = [f"{kind}:{number}" for kind in ("binary", "colour") for number in range(51)]
 
 BOUNDS = ("ge", "gt", "le", "lt", "multiple_of")
+GOALS: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.integers(0, 9).map(
+    lambda source: {"goal": "one_to_one", "source_class": source}
+)
+"""The goals that a run takes."""
+
+FITTING = ("poisoning.epochs", "source_class", "single_trigger_elsewhere", "a sweep is over triggers")
+"""What refusals name of settings that were drawn by themselves and do not fit together."""
+
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "architecture": st.sampled_from(["resnet18", "small_resnet"]),
     "betas": st.lists(st.one_of(st.floats(0.01, 0.99), st.just(TOP)), min_size=1, max_size=4, unique=True),
@@ -60,13 +69,17 @@ def configs_of(draw: st.DrawFn, kind: type[AnyConfig]) -> AnyConfig:
     try:
         return kind.of(values)
     except UserError as error:
-        assert "poisoning.epochs" in str(error), "all else should fit together"
+        assert any(part in str(error) for part in FITTING), "all else should fit together"
         reject()
 
 
 @cache
 def _values_of(kind: type[Settings]) -> st.SearchStrategy[dict[str, Any]]:
     fields = kind.model_fields.items()
+    if issubclass(kind, AttackSettings):
+        name = {"name": st.just(kind.model_fields["name"].default)}
+        own = {n: _values(n, field) for n, field in fields if n not in ("name", "goal", "source_class")}
+        return st.builds(lambda values, goal: {**values, **goal}, st.fixed_dictionaries(name, optional=own), GOALS)
     return st.fixed_dictionaries({}, optional={name: _values(name, field) for name, field in fields})
 
 
@@ -75,6 +88,8 @@ def _values(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
         return st.just(1)
     if name in SPECIAL:
         return SPECIAL[name]
+    if name == "attack":
+        return st.one_of([_values_of(known_attack(each)) for each in ATTACKS])
     if isinstance(field.default, Settings):
         return _values_of(type(field.default))
     kind = next((each for each in get_args(field.annotation) if each in (int, float, str)), field.annotation)

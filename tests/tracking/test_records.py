@@ -358,6 +358,7 @@ def test_a_run_bears_its_name_in_its_experiment_and_leads_to_where_it_ran(
     runs = client.search_runs([experiment.experiment_id])
     parents = {run.info.run_name: run for run in runs if "mlflow.parentRunId" not in run.data.tags}
     assert parents.keys() == {"first", "second"}
+    assert parents["second"].data.tags["attack"] == "patch"
     assert parents["second"].data.tags["untrigger.kfp"] == "http://kfp/#/runs/details/run-2"
     assert parents["second"].data.tags["untrigger.report"] == "s3://store/pipelines/defense/run-2"
     assert {run.info.status for run in runs} == {"FINISHED"} and len(runs) == 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -12,28 +12,14 @@ from untrigger.attacks.blended import Blended
 from untrigger.attacks.patch import Patch
 from untrigger.attacks.sinusoidal import Sinusoidal
 from untrigger.attacks.warped import Warped
-from untrigger.errors import UserError
-from untrigger.plugins import load_plugins
-from untrigger.settings.attacks import (
-    AttackSettings,
-    BlendedSettings,
-    PatchSettings,
-    SinusoidalSettings,
-    WarpedSettings,
-)
+from untrigger.settings.attacks import AttackSettings, know_attack, known_attack
 
 Told = TypeVar("Told", bound=AttackSettings)
 
 Build = Callable[[Any, Tensor], Attack]
 """From the attack's settings and the run's trigger, float (3, th, tw) in [0, 1], which many have no use for."""
 
-BUILT_IN: dict[str, tuple[type[AttackSettings], Build]] = {
-    "patch": (PatchSettings, Patch),
-    "blended": (BlendedSettings, Blended),
-    "sinusoidal": (SinusoidalSettings, Sinusoidal),
-    "warped": (WarpedSettings, Warped),
-}
-_KNOWN = dict(BUILT_IN)
+_BUILDS: dict[str, Build] = {"patch": Patch, "blended": Blended, "sinusoidal": Sinusoidal, "warped": Warped}
 
 
 def register_attack(settings: type[Told], build: Callable[[Told, Tensor], Attack]) -> None:
@@ -42,31 +28,14 @@ def register_attack(settings: type[Told], build: Callable[[Told, Tensor], Attack
     A name of one's own may be registered again; a built-in one is refused with a UserError. Stages are processes of
     their own: for them the call stands in a module that UNTRIGGER_PLUGINS names.
     """
-    name = settings.model_fields["name"].default
-    if name in BUILT_IN:
-        raise UserError(f"the attack {name!r} is built in: register yours by another name")
-    _KNOWN[name] = (settings, build)
-
-
-def attack_settings(values: Mapping[str, Any]) -> AttackSettings:
-    """The settings of the attack that `values` name, `patch` where they name none; UserError when a value is wrong."""
-    name = values.get("name", "patch")
-    settings, _ = _known(name)
-    return settings.of(values, f"the attack {name}")
+    know_attack(settings)
+    _BUILDS[settings.model_fields["name"].default] = build
 
 
 def build_attack(settings: AttackSettings, trigger: Tensor) -> Attack:
-    """The attack of these settings; trigger: float (3, th, tw) in [0, 1], as `read_trigger` gives it."""
-    _, build = _known(settings.name)
-    return build(settings, trigger)
+    """The attack of these settings; trigger: float (3, th, tw) in [0, 1], as `read_trigger` gives it.
 
-
-def _known(name: str) -> tuple[type[AttackSettings], Build]:
-    if name not in _KNOWN:
-        load_plugins()
-    if name not in _KNOWN:
-        raise UserError(
-            f"unknown attack {name!r}: choose one of {', '.join(sorted(_KNOWN))}, or register yours in a module that "
-            "UNTRIGGER_PLUGINS names"
-        )
-    return _KNOWN[name]
+    UserError where no attack of that name is registered.
+    """
+    known_attack(settings.name)
+    return _BUILDS[settings.name](settings, trigger)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SETTING_PREFIX = "setting__"
 WHOLE_RUN = "Settings of the whole run"
 LISTS = ("betas", "gammas", "attacks", "methods", "triggers", "panels", "elsewhere__chain", "scan__sizes")
+ATTACK = ("attack", "name")
+"""The setting that is given as --attack; the attack's own go by its name, as in a grid: --blended.ratio."""
 
 
 class SettingsCommand(click.Command):
@@ -130,7 +132,7 @@ class SettingOption(click.Option):
     def __init__(self, section: str, path: tuple[str, ...], *, flag: bool, help: str) -> None:
         self.section = section
         self.path = path
-        name = ".".join(path).replace("_", "-")
+        name = "attack" if path == ATTACK else ".".join(path).replace("_", "-")
         names = [f"--{name}/--no-{name}" if flag else f"--{name}", SETTING_PREFIX + "__".join(path)]
         if path == ("data", "download"):
             names.append("--download")
@@ -139,6 +141,7 @@ class SettingOption(click.Option):
 
 
 def _settings_options(config: type[Settings]) -> list[click.Parameter]:
+    from untrigger.settings.attacks import AttackParts, AttackSettings
     from untrigger.settings.base import Settings
 
     options: list[click.Parameter] = []
@@ -146,10 +149,14 @@ def _settings_options(config: type[Settings]) -> list[click.Parameter]:
         default = field.default
         if field.is_required():
             continue  # An argument of the command.
-        if isinstance(default, Settings):
+        if (name, "name") == ATTACK:
+            options.append(_option(WHOLE_RUN, ATTACK, AttackSettings.model_fields["name"]))
+            options.extend(_settings_options(AttackParts))
+        elif isinstance(default, Settings):
             section = f"--{name.replace('_', '-')}.*: {type(default).__doc__}"
             for inner, inner_field in type(default).model_fields.items():
-                options.append(_option(section, (name, inner), inner_field))
+                if not (isinstance(default, AttackSettings) and inner == "name"):
+                    options.append(_option(section, (name, inner), inner_field))
         else:
             options.append(_option(WHOLE_RUN, (name,), field))
     return sorted(options, key=lambda option: isinstance(option, SettingOption) and len(option.path))

@@ -10,6 +10,7 @@ from typing import Any
 
 from untrigger.intervals import difference_error95, error95
 from untrigger.measurements import RATES, Rates
+from untrigger.profiles import laid_over
 from untrigger.reports.results import Results, mean_and_spread
 from untrigger.reports.sweep import BEFORE, SweepResults
 from untrigger.settings.base import flattened
@@ -18,7 +19,7 @@ from untrigger.settings.runs import CommonConfig
 Repetition = int | str
 """A retraining seed, or the name of a trigger."""
 
-EARLY_WAYS = {"generator.family": "mine", "search_images": "all"}
+EARLY_WAYS = {"generator": {"family": "mine"}, "search_images": "all"}
 """What versions did that did not know a setting yet, where its default is another."""
 
 
@@ -114,8 +115,8 @@ def differing_settings(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
 
     What an early version did not know yet has its default, or what that version did instead.
     """
-    defaults = flattened(CommonConfig().record()) | EARLY_WAYS
-    flat = [defaults | flattened(run.config) for run in runs]
+    defaults = laid_over(CommonConfig().record(), EARLY_WAYS)
+    flat = [flattened(laid_over(defaults, run.config)) for run in runs]
     names = dict.fromkeys(name for values in flat for name in values)
     found = {name: [values.get(name) for values in flat] for name in names}
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}

@@ -80,18 +80,23 @@ def draw_embedding(embedding: Embedding, betas: Sequence[float], path: Path) -> 
     _save(figure, path)
 
 
-def draw_attack(images: Tensor, stamped: Tensor, trigger: Tensor, path: Path) -> None:
-    """Clean images above the same ones with the trigger, float (n, 3, h, w) in [0, 1] each, and the trigger itself."""
+def draw_attack(images: Tensor, stamped: Tensor, trigger: Tensor | None, path: Path) -> None:
+    """Clean images above the same ones with the trigger, float (n, 3, h, w) in [0, 1] each, and the trigger itself.
+
+    trigger: float (3, th, tw) in [0, 1], None where the attack has no picture of its own.
+    """
     count = len(images)
     figure, axes = plt.subplots(2, count + 1, figsize=(1.2 * (count + 1), 2.7))
     for column in range(count):
         _show(axes[0][column], images[column])
         _show(axes[1][column], stamped[column])
-    _show(axes[1][count], trigger)
     axes[0][count].axis("off")
+    axes[1][count].axis("off")
+    if trigger is not None:
+        _show(axes[1][count], trigger)
+        axes[1][count].set_title("trigger", fontsize=9)
     axes[0][0].set_title("clean", loc="left", fontsize=9)
     axes[1][0].set_title("triggered", loc="left", fontsize=9)
-    axes[1][count].set_title("trigger", fontsize=9)
     _save(figure, path)
 
 

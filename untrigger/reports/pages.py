@@ -30,11 +30,11 @@ class Picture:
 
 
 CAPTIONS = {
-    "attack": "Evaluation images, the same with the trigger, and the trigger",
+    "attack": "Evaluation images, the same with the trigger, and the trigger where it is a picture",
     "methods": "Attack success rate per method: mean (bar) and each seed (dot), and that of the strongest trigger "
     "found after the defence (triangle)",
     "tsne": "t-SNE of the triggers: samples of each generator, the single reversed triggers, and the true trigger "
-    "(left out when its size is not the one that was looked for)",
+    "(left out when it is no patch of the size that was looked for)",
     "stairs": "F and mutual information (of flows: entropy) in training, and F over fresh samples",
     "training": "Training curves: clean and poison training, the attack, the defences",
 }

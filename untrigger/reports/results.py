@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import model_serializer, model_validator
 
 from untrigger.measurements import RATES, FreshSamples, Rates
+from untrigger.settings.attacks import GoalName, planted_name
 from untrigger.settings.base import Frozen, Sparse, Stored
 from untrigger.settings.stairs import beta_name
 
@@ -32,6 +33,32 @@ class PlantedTrigger(Frozen):
     height: int
     width: int
     pixels: Pixels
+
+
+class PlantedAttack(Sparse):
+    """How the trigger is put on images, and where it sends them; early versions knew patches for all classes alone.
+
+    source_class: the only class that is sent to the target, None for all. clean_label: whether labels were kept in
+    training. no_patch: why a search for patches looks for something else, "" where the trigger is one. uses_trigger:
+    whether the run's trigger is part of it.
+    """
+
+    name: str = "patch"
+    goal: GoalName = "all_to_one"
+    source_class: int | None = None
+    clean_label: bool = False
+    no_patch: str = ""
+    uses_trigger: bool = True
+
+    @property
+    def victims(self) -> str:
+        """Whose images it sends to the target class."""
+        return "other classes" if self.source_class is None else f"class {self.source_class}"
+
+    @property
+    def beyond_search(self) -> str:
+        """What the searches make of it, in a sentence; "" where they look for what it is."""
+        return self.no_patch and f"{self.no_patch}; all searches, that for what is left too, look for patches only"
 
 
 class _Retraining(Frozen):
@@ -137,7 +164,8 @@ class RunTruth(Stored):
 class Results(Stored):
     """What one run found.
 
-    classifier: its architecture. reversed_attack_success_rates: of each reversed trigger, before the defence.
+    classifier: its architecture. trigger: the run's, whatever the attack makes of it. reversed_attack_success_rates: of
+    each reversed trigger, before the defence.
     """
 
     FILE = "results.json"
@@ -145,6 +173,7 @@ class Results(Stored):
     dataset: str
     classifier: str
     trigger: PlantedTrigger
+    attack: PlantedAttack = PlantedAttack()
     target_class: int
     config: dict[str, Any]
     before: Rates
@@ -152,6 +181,11 @@ class Results(Stored):
     summary: tuple[MethodSummary, ...]
     stairs: tuple[Stair, ...]
     reversed_attack_success_rates: tuple[float, ...] = ()
+
+    @property
+    def planted(self) -> str:
+        """What was planted, in a word."""
+        return planted_name(self.attack.name, self.trigger.name)
 
     @property
     def ensemble(self) -> MethodSummary:
@@ -192,17 +226,20 @@ def results(
     settings: DefenseConfig,
     architecture: str,
     trigger: PlantedTrigger,
+    no_patch: str = "",
     *,
     before: Rates,
     rows: Sequence[DefenseRow],
     stairs: Sequence[Stair] = (),
     reversed_successes: Sequence[float] = (),
 ) -> Results:
-    """What a run with these settings found; see `Results`."""
+    """What a run with these settings found; see `Results`, and for `no_patch` the `PlantedAttack`."""
+    told = settings.attack.model_dump(include={"name", "goal", "source_class", "clean_label"})
     return Results(
         dataset=settings.dataset,
         classifier=architecture,
         trigger=trigger,
+        attack=PlantedAttack(**told, no_patch=no_patch, uses_trigger=settings.attack.USES_TRIGGER),
         target_class=settings.target_class,
         config=settings.record(),
         before=before,

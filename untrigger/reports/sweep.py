@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import model_serializer
 
 from untrigger.intervals import error95
-from untrigger.reports.results import ENSEMBLE, Pixels, RepeatedRates, Results, Stair, mean_and_spread
+from untrigger.reports.results import ENSEMBLE, Pixels, PlantedAttack, RepeatedRates, Results, Stair, mean_and_spread
+from untrigger.settings.attacks import DEFAULT_ATTACK
 from untrigger.settings.base import Frozen, Stored
 from untrigger.settings.plans import ELSEWHERE
 from untrigger.settings.runs import SweepConfig
@@ -120,6 +121,7 @@ class SweepResults(Stored):
 
     dataset: str
     classifier: str
+    attack: PlantedAttack = PlantedAttack()
     target_class: int
     config: dict[str, Any]
     triggers: tuple[TriggerRow, ...]
@@ -132,6 +134,7 @@ def sweep_results(settings: SweepConfig, found: Sequence[Results]) -> SweepResul
     return SweepResults(
         dataset=settings.dataset,
         classifier=found[0].classifier,
+        attack=found[0].attack,
         target_class=settings.target_class,
         config=settings.record(),
         triggers=tuple(triggers),
@@ -201,7 +204,8 @@ def _by_baseline(row: TriggerRow) -> tuple[float, str]:
 
 def _group_summary(settings: SweepConfig, group: str, rows: Sequence[TriggerRow]) -> list[GroupLine]:
     """One line per method over the triggers of the group."""
-    known = {} if settings.dataset.partition(":")[0] in NOT_PUBLISHED else PUBLISHED_RATES.get(group, {})
+    comparable = settings.attack == DEFAULT_ATTACK and settings.dataset.partition(":")[0] not in NOT_PUBLISHED
+    known = PUBLISHED_RATES.get(group, {}) if comparable else {}
     # The published baseline was reversed elsewhere: its figures stand beside that control where there is one.
     moved = {BASELINE: ELSEWHERE} if any(ELSEWHERE in row.rates for row in rows) else {}
     published = {moved.get(method, method): rates for method, rates in known.items()}

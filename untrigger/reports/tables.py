@@ -13,7 +13,7 @@ from untrigger.reports.comparison import ComparedRate, ComparedRun, compared, di
 from untrigger.reports.defences import DefenceResult
 from untrigger.reports.endings import RunResults
 from untrigger.reports.model_tables import classes_table, defence_table, verdicts_table
-from untrigger.reports.results import Results, RunTruth
+from untrigger.reports.results import PlantedAttack, Results, RunTruth
 from untrigger.reports.scans import ScanReport
 from untrigger.reports.sweep import BEFORE, GroupLine, SweepResults
 from untrigger.settings.plans import ELSEWHERE
@@ -58,6 +58,10 @@ def sweep_tables(found: SweepResults) -> list[Table]:
         caption = "worst: of a trigger's mean; seed: of a single seed"
         if any(line.published_mean for line in lines):
             caption += "; paper: CIFAR-10, ResNet-18"
+        if found.attack != PlantedAttack():
+            caption += f"; attack {found.attack.name} on images of {found.attack.victims}"
+        if found.attack.beyond_search:
+            caption += f"; {found.attack.beyond_search}"
         table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title, caption=caption)
         table.add_column("method", no_wrap=True)
         for name in ("mean ± sd", "worst", "seed", "- ensemble", "clean %", "paper", "worst"):
@@ -103,14 +107,17 @@ def results_table(found: Results) -> Table:
     The column `left` is the attack success of the strongest trigger that was found after the defence.
     """
     searched = any(line.mean.strongest_left is not None for line in found.summary)
+    source = found.attack.source_class
+    sent = found.planted if source is None else f"{found.planted}, class {source}"
     floors = [_percent(rates.clean_target_rate) for rates in (found.before, found.ensemble.mean)]
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
-        title=f"{found.dataset}, {found.trigger.name} -> class {found.target_class}",
+        title=f"{found.dataset}, {sent} -> class {found.target_class}",
         caption=f"without a trigger: {floors[0]} % to the target class before, {floors[1]} % after ensemble"
-        + ("\nleft: attack success of the strongest trigger found after the defence" if searched else ""),
+        + ("\nleft: attack success of the strongest trigger found after the defence" if searched else "")
+        + (f"\n{found.attack.beyond_search}" if found.attack.beyond_search else ""),
     )
     table.add_column("method", no_wrap=True)
     for name in ("seeds", "ASR %", *(["left"] if searched else []), "clean %", "robust %", "DER %"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from untrigger.attacks.goals import goal_of
-from untrigger.attacks.registry import attack_settings, build_attack
+from untrigger.attacks.registry import build_attack
 from untrigger.classifiers import Classifier, frozen, load_classifier, save_classifier
 from untrigger.datasets.sources import dataset_source, read_split
 from untrigger.errors import UserError
@@ -46,7 +46,7 @@ def run_grid(config: GridConfig, output: Path, *, say: Callable[[str], None]) ->
     a part is made anew only where something that it depends on has changed. Raises UserError when a name is unknown,
     or when the folder holds something else.
     """
-    attacks = {name: config.attack(name) or attack_settings({"name": name}) for name in config.attacks}
+    attacks = {name: config.attack(name) for name in config.attacks}
     methods = {name: find_method(name, config) for name in config.methods}
     folder = _opened(output, config)
     try:

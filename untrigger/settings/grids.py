@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from untrigger.settings.attacks import (
-    AttackSettings,
-    BlendedSettings,
-    PatchSettings,
-    SinusoidalSettings,
-    WarpedSettings,
-)
+from untrigger.settings.attacks import ATTACKS, AttackParts, AttackSettings, attack_settings
 from untrigger.settings.base import SourceName
 from untrigger.settings.defences import StaircaseSettings
 from untrigger.settings.methods import (
@@ -28,16 +22,13 @@ from untrigger.settings.other_defences import (
     NeuralCleanseSettings,
 )
 
-ATTACKS = ("patch", "blended", "sinusoidal", "warped")
-"""The attacks that are built in; each has its settings under its name."""
-
 OTHER_DEFENCES = ("neural_cleanse", "fine_pruning", "ft_sam", "i_bau")
 """The defences of others that are built in; each has its settings under its name."""
 
 GRID_METHODS = ("none", "fine_tune", "single_trigger", "ensemble", "ideal", *OTHER_DEFENCES)
 
 
-class GridConfig(StaircaseSettings):
+class GridConfig(AttackParts, StaircaseSettings):
     """Everything that `untrigger grid` is told."""
 
     dataset: SourceName = Field(
@@ -66,10 +57,6 @@ class GridConfig(StaircaseSettings):
     classifier: ClassifierSettings = ClassifierSettings()
     training: CleanTrainingSettings = CleanTrainingSettings()
     poisoning: PoisoningSettings = PoisoningSettings()
-    patch: PatchSettings = PatchSettings()
-    blended: BlendedSettings = BlendedSettings()
-    sinusoidal: SinusoidalSettings = SinusoidalSettings()
-    warped: WarpedSettings = WarpedSettings()
     pixel_sgd: PixelSgdSettings = PixelSgdSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     neural_cleanse: NeuralCleanseSettings = NeuralCleanseSettings()
@@ -84,6 +71,6 @@ class GridConfig(StaircaseSettings):
             raise ValueError(f"give at least one name, and each once, got {', '.join(names) or 'none'}")
         return names
 
-    def attack(self, name: str) -> AttackSettings | None:
-        """The settings of a built-in attack; None of any other."""
-        return getattr(self, name) if name in ATTACKS else None
+    def attack(self, name: str) -> AttackSettings:
+        """The settings of an attack, of a registered one its own defaults; UserError where there is none."""
+        return getattr(self, name) if name in ATTACKS else attack_settings({"name": name})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from untrigger.settings.attacks import DEFAULT_ATTACK, ChosenAttack, planted_name, with_own_part
 from untrigger.settings.base import Inputs, Settings, SourceName
 from untrigger.settings.methods import (
     ClassifierSettings,
@@ -84,6 +86,7 @@ class CommonConfig(Settings):
     data: DataSettings = DataSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     training: CleanTrainingSettings = CleanTrainingSettings()
+    attack: ChosenAttack = DEFAULT_ATTACK
     poisoning: PoisoningSettings = PoisoningSettings()
     pixel_sgd: PixelSgdSettings = PixelSgdSettings()
     elsewhere: ElsewhereSettings = ElsewhereSettings()
@@ -92,6 +95,11 @@ class CommonConfig(Settings):
     retraining: RetrainingSettings = RetrainingSettings()
     strongest_left: StrongestLeftSettings = StrongestLeftSettings()
     visualisation: VisualisationSettings = VisualisationSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _attack_is_whole(cls, values: Any) -> Any:
+        return with_own_part(values) if isinstance(values, Mapping) else values
 
     @field_validator("betas")
     @classmethod
@@ -138,6 +146,23 @@ class CommonConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _attack_can_be_searched_for(self) -> Self:
+        attack = self.attack
+        if attack.goal == "all_to_all":
+            raise ValueError(
+                "the search is for the triggers of one class, got the goal all_to_all, which has one for each: choose "
+                "all_to_one or one_to_one, or `untrigger grid` with methods that do not search"
+            )
+        if attack.source_class == self.target_class:
+            raise ValueError(f"source_class must be another class than target_class, got {self.target_class} for both")
+        if ELSEWHERE in self.methods and attack != DEFAULT_ATTACK:
+            raise ValueError(
+                f"{ELSEWHERE} repeats the paper's attack, patch with its default settings, got {attack.record()}: "
+                "leave it out of the methods"
+            )
+        return self
+
     def beta_plan(self) -> list[tuple[float, ...]]:
         """The betas of each generator task."""
         return batched(self.betas, self.betas_per_task)
@@ -173,7 +198,7 @@ class DefenseConfig(CommonConfig):
     @property
     def subject(self) -> str:
         """What it is about."""
-        return self.trigger
+        return planted_name(self.attack.name, self.trigger)
 
 
 class SweepConfig(CommonConfig):
@@ -207,6 +232,14 @@ class SweepConfig(CommonConfig):
     def subject(self) -> str:
         """What it is about."""
         return f"{len(self.triggers)} triggers"
+
+    @model_validator(mode="after")
+    def _triggers_are_planted(self) -> Self:
+        if not self.attack.USES_TRIGGER:
+            raise ValueError(
+                f"a sweep is over triggers, for which the attack {self.attack.name} has no use: take `untrigger run`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _panels_are_swept(self) -> Self:

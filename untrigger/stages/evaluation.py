@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from untrigger.attacks.attack import Attack
+from untrigger.attacks.goals import Goal, goal_of
+from untrigger.attacks.registry import build_attack
 from untrigger.classifiers import Classifier, frozen, load_classifier
 from untrigger.datasets.images import ImageData, load_images
 from untrigger.generators import StairCurves
@@ -29,7 +32,7 @@ from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
 from untrigger.staircase import Staircase, StairMeasurement, load_staircase
 from untrigger.tracking.records import TrackedRun
 from untrigger.training import TrainingCurves
-from untrigger.triggers import load_triggers, stamp
+from untrigger.triggers import load_triggers
 
 SAMPLES_SHOWN = 60
 IMAGES_SHOWN = 8
@@ -51,7 +54,7 @@ def run(
     trigger: str,
     config: dict[str, Any],
 ) -> None:
-    """Measure every classifier on the evaluation data with the true trigger; write what a reader gets.
+    """Measure every classifier on the evaluation data under the attack that was planted; write what a reader gets.
 
     The strongest triggers that the first seeds of each method leave are searched for on the defender's data. Writes
     `results.json`, `report.html`, `figures/*.png`, the t-SNE's tensors, and the classifier retrained with the ensemble
@@ -59,8 +62,9 @@ def run(
     """
     settings = DefenseConfig.of({**config, "trigger": trigger})
     data, defender = (load_images(folder).to(device()) for folder in (evaluation_data, defender_data))
-    planted = load_triggers(true_trigger)[0]
-    measure = _Measure(data, planted, settings.target_class, settings.seed)
+    picture = load_triggers(true_trigger)[0]
+    attack = build_attack(settings.attack, picture)
+    measure = _Measure(data, attack, goal_of(settings.attack, settings.target_class, len(data.class_names)), settings)
     with log.run() as tracked:
         suspect = load_classifier(backdoored_classifier, device())
         before = measure.rates(suspect, 0)
@@ -73,7 +77,8 @@ def run(
         found = results(
             settings,
             suspect.settings.architecture,
-            _named(trigger, planted),
+            _named(trigger, picture),
+            attack.no_patch,
             before=before,
             rows=rows,
             stairs=[_stair(beta, each) for beta, each in zip(staircase.betas, measured, strict=True)],
@@ -82,7 +87,8 @@ def run(
         rng, drawn = derived_rng(settings.seed, "pictures"), report / "figures"
         figures.draw_methods(found.defenses, found.before, drawn / "methods.png")
         shutil.copyfile(embedding / "tsne.png", drawn / "tsne.png")
-        _draw_attack(drawn, data, planted, settings.target_class, rng)
+        shown = picture if settings.attack.USES_TRIGGER else None
+        figures.draw_attack(*measure.attacked(IMAGES_SHOWN, rng), shown, drawn / "attack.png")
         curves = [StairCurves.load(folder) for folder in folders]
         figures.draw_stairs(staircase.betas, curves, measured, drawn / "stairs.png")
         _draw_samples(drawn, staircase, rng)
@@ -98,15 +104,22 @@ def run(
 class _Measure:
     """Rates on the evaluation data; the number of the seed decides where the trigger goes, alike for all methods."""
 
-    def __init__(self, data: ImageData, trigger: Any, target_class: int, seed: int) -> None:
-        self.data, self.trigger, self.target_class, self.seed = data, trigger, target_class, seed
+    def __init__(self, data: ImageData, attack: Attack, goal: Goal, settings: DefenseConfig) -> None:
+        self.data, self.attack, self.goal = data, attack, goal
+        self.target_class, self.seed = settings.target_class, settings.seed
 
     def rates(self, classifier: Classifier, number: int, trigger: Tensor | None = None) -> Rates:
-        """The rates of the seed `number`, with the true trigger or the one given."""
+        """The rates of the seed `number`, under the attack or with the trigger given, on images of the same victims."""
         rng = derived_rng(self.seed, "evaluation", number)
-        stamped = self.trigger if trigger is None else trigger
+        stamped = self.attack if trigger is None else trigger
         fixed = frozen(classifier, self.data.images)
-        return evaluate(fixed, self.data.images, self.data.labels, stamped, self.target_class, rng)
+        return evaluate(fixed, self.data.images, self.data.labels, stamped, self.goal, rng)
+
+    def attacked(self, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The first images of victims, and the same under the attack: two float (count, 3, h, w) in [0, 1]."""
+        first = self.goal.victims(self.data.labels).nonzero().squeeze(1)[:count]
+        images = self.data.images[first].cpu().float() / 255
+        return images, self.attack.stamp(images, rng)
 
     def successes(self, classifier: Classifier, triggers: Tensor) -> list[float]:
         """The attack success rate of each of `triggers`."""
@@ -170,19 +183,13 @@ def _method_order(settings: DefenseConfig, method: str) -> int:
     return planned.index(method) if method in planned else len(planned)
 
 
-def _named(name: str, planted: Tensor) -> PlantedTrigger:
-    _, height, width = planted.shape
-    return PlantedTrigger.of({"name": name, "height": height, "width": width, "pixels": planted.tolist()})
+def _named(name: str, picture: Tensor) -> PlantedTrigger:
+    _, height, width = picture.shape
+    return PlantedTrigger.of({"name": name, "height": height, "width": width, "pixels": picture.tolist()})
 
 
 def _stair(beta: float, measured: StairMeasurement) -> Stair:
     return Stair(beta=beta, **measured.model_dump(include=set(FreshSamples.model_fields)))
-
-
-def _draw_attack(folder: Path, data: ImageData, planted: Tensor, target_class: int, rng: torch.Generator) -> None:
-    others = (data.labels != target_class).nonzero().squeeze(1)[:IMAGES_SHOWN]
-    clean = data.images[others].cpu().float() / 255
-    figures.draw_attack(clean, stamp(clean, planted[None], rng), planted, folder / "attack.png")
 
 
 def _draw_samples(folder: Path, staircase: Staircase, rng: torch.Generator) -> None:

@@ -6,7 +6,11 @@ from functools import partial
 from typing import Annotated
 
 from pydantic import BeforeValidator
+from torch import Tensor
 
+from untrigger.attacks.attack import Attack
+from untrigger.attacks.registry import build_attack
+from untrigger.settings.attacks import DEFAULT_ATTACK, AttackSettings, ChosenAttack, PatchSettings
 from untrigger.settings.methods import ElsewhereSearch, RetrainingSettings, StrongestLeftSettings
 from untrigger.settings.plans import ELSEWHERE, Seeds
 from untrigger.stages.kept_snapshots import Snapshots
@@ -14,7 +18,7 @@ from untrigger.stages.log import Log
 from untrigger.stages.retraining_runs import SourceOf, of_restart, retrain_per_seed
 from untrigger.stages.stage import InFolder, OutFolder, stage
 from untrigger.stages.triggers_elsewhere import triggers_elsewhere
-from untrigger.triggers import always, load_triggers
+from untrigger.triggers import TriggerSource, always, load_triggers
 
 Wanted = Annotated[ElsewhereSearch | None, BeforeValidator(lambda given: given or None)]
 """None where nothing is given: KFP knows no null."""
@@ -31,6 +35,7 @@ def run(
     true_trigger: InFolder,
     retrained: OutFolder,
     seeds: Seeds,
+    attack: ChosenAttack = DEFAULT_ATTACK,
     retraining: RetrainingSettings,
     strongest_left: StrongestLeftSettings,
     elsewhere: Wanted,
@@ -39,13 +44,14 @@ def run(
     label: str,
     snapshots: Snapshots,
 ) -> None:
-    """Retrain with the true trigger for each of `seeds`, and with triggers reversed `elsewhere` where that is wanted.
+    """Retrain with the attack's own stamps for each of `seeds`, and with triggers reversed `elsewhere` where wanted.
 
-    Seed i takes restart i of these; in rounds, triggers of the true one's size are searched for. Training data and
-    clean classifier serve nothing else. With both controls each has a folder below `retrained`.
+    Seed i takes restart i of these; in rounds, triggers of the true one's size are searched for, unless the attack
+    stamps by its own function: that has one round. Training data and clean classifier serve nothing else. With both
+    controls each has a folder below `retrained`.
     """
     trigger = load_triggers(true_trigger)[0]
-    sources: dict[str, SourceOf] = {"ideal": lambda _: always(trigger)}
+    sources: dict[str, SourceOf] = {"ideal": lambda _: _own_stamps(attack, trigger)}
     if elsewhere is not None:
         found = triggers_elsewhere(
             log,
@@ -75,3 +81,10 @@ def run(
         seed=seed,
         snapshots=snapshots,
     )
+
+
+def _own_stamps(attack: AttackSettings, trigger: Tensor) -> TriggerSource | Attack:
+    """What the attack stamps: where it is patches at random places their trigger, beside which rounds stamp others."""
+    if isinstance(attack, PatchSettings) and attack.place == "random":
+        return always(trigger)
+    return build_attack(attack, trigger)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from untrigger.attacks.goals import goal_of
+from untrigger.attacks.registry import build_attack
 from untrigger.classifiers import load_classifier, save_classifier
 from untrigger.datasets.images import load_images
 from untrigger.metrics import Rates, evaluate
 from untrigger.networks.devices import device
 from untrigger.poisoning import plant_backdoor
 from untrigger.seeding import derived_rng
+from untrigger.settings.attacks import DEFAULT_ATTACK, ChosenAttack, planted_name
 from untrigger.settings.methods import PoisoningSettings
 from untrigger.stages.kept_snapshots import Snapshots
 from untrigger.stages.log import Log
@@ -30,6 +33,7 @@ def run(
     backdoored_classifier: OutFolder,
     true_trigger: OutFolder,
     trigger: TriggerName,
+    attack: ChosenAttack = DEFAULT_ATTACK,
     poisoning: PoisoningSettings,
     target_class: int,
     seed: int,
@@ -37,18 +41,19 @@ def run(
 ) -> None:
     """Train the clean classifier on with poisoned images; the evaluation data serves the curves only.
 
-    Writes the trigger (for the evaluation and the ideal control only), and the backdoored classifier with its curves:
-    those of clean training and, per epoch of this stage, the loss and the rates on the evaluation data. With no epochs
-    the given classifier is taken as it is, and only looked at.
+    Writes the trigger (for the evaluation and the ideal control only, which make the attack of it), and the backdoored
+    classifier with its curves: those of clean training and, per epoch of this stage, the loss and the rates on the
+    evaluation data. With no epochs the given classifier is taken as it is, and only looked at.
     """
-    planted = read_trigger(trigger)
+    picture = read_trigger(trigger)
     model = load_classifier(clean_classifier, device())
+    planted, goal = build_attack(attack, picture), goal_of(attack, target_class, model.classes)
     held_out = load_images(evaluation_data).to(device())
     history: list[dict[str, float]] = []
 
     def measured() -> Rates:
         rng = derived_rng(seed, "curve")
-        return evaluate(model, held_out.images, held_out.labels, planted, target_class, rng)
+        return evaluate(model, held_out.images, held_out.labels, planted, goal, rng)
 
     with log.run() as tracked:
         if poisoning.epochs:
@@ -65,28 +70,30 @@ def run(
                 images.images,
                 images.labels,
                 planted,
-                target_class,
+                goal,
                 poisoning,
                 rng=derived_rng(seed, "poisoning"),
                 on_epoch=on_epoch,
                 snapshot=snapshots.of_curve("training", history, report),
             )
         success = history[-1]["attack_success_rate"] if history else measured().attack_success_rate
-        _warn_if_not_planted(log, trigger, success, given=not poisoning.epochs)
+        _warn_if_not_planted(log, planted_name(attack.name, trigger), success, given=not poisoning.epochs)
         save_classifier(model, backdoored_classifier)
-        save_triggers(planted[None], true_trigger)
+        save_triggers(picture[None], true_trigger)
         clean = TrainingCurves.load(clean_classifier).clean
         TrainingCurves.of({"clean": clean, "poisoned": history}).save(backdoored_classifier)
 
 
-def _warn_if_not_planted(log: Log, trigger: str, success: float, given: bool) -> None:
+def _warn_if_not_planted(log: Log, planted: str, success: float, given: bool) -> None:
     if success >= PLANTED:
         return
     remedy = "raise --poisoning.poisoned-share, --poisoning.epochs or --poisoning.learning-rate"
     if given:
-        remedy = "are --trigger, --target-class and --dataset those that the given classifier was attacked with?"
+        remedy = (
+            "are --attack, --trigger, --target-class and --dataset those that the given classifier was attacked with?"
+        )
     log.reporter.say(
         "warning",
-        f"{trigger} is hardly planted, it succeeds in {100 * success:.1f} % only: there is little to find or to close; "
+        f"{planted} is hardly planted, it succeeds in {100 * success:.1f} % only: there is little to find or to close; "
         + remedy,
     )

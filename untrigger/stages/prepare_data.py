@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from untrigger.attacks.goals import Goal
 from untrigger.datasets.images import DataOrigin, save_images
 from untrigger.datasets.sources import dataset_source, read_split
 from untrigger.errors import UserError
@@ -26,25 +27,26 @@ def run(
     data: DataSettings,
     patch_sizes: list[tuple[int, int]],
     target_class: int,
+    source_class: int | None = None,
     search_images: SearchImages,
     generator_batch_size: int,
     seed: int,
 ) -> None:
     """Read `dataset` and write the three parts of its split.
 
-    patch_sizes: height and width of each kind of trigger that is planted or looked for. Raises UserError when the
-    dataset cannot be read, or when the target class, a patch or the search does not fit it: later stages would say so
-    after hours of training.
+    patch_sizes: height and width of each kind of patch that is planted or looked for. source_class: the class whose
+    images alone are sent to the target, if it is one. Raises UserError when the dataset cannot be read, or when the
+    classes, a patch or the search do not fit it: later stages would say so after hours of training.
     """
     with log.run() as tracked:
         split = read_split(dataset, data, seed=derived_seed(seed, "split"), on_progress=_every_tenth(log))
         classes = len(split.training.class_names)
-        if target_class >= classes:
-            raise UserError(
-                f"target_class must be below the number of classes of {dataset} ({classes}), got {target_class}"
-            )
-        if bool((split.evaluation.labels == target_class).all()):
-            raise UserError(f"every evaluation image belongs to the target class {target_class}: nothing to attack")
+        for name, number in (("target_class", target_class), ("source_class", source_class)):
+            if number is not None and number >= classes:
+                raise UserError(f"{name} must be below the number of classes of {dataset} ({classes}), got {number}")
+        goal = Goal(target_class, source_class)
+        if not bool(goal.victims(split.evaluation.labels).any()):
+            raise UserError(f"{goal.nobody}: nothing to attack")
         searched = len(split.defender.for_search(target_class, search_images))
         if searched < generator_batch_size:
             raise UserError(

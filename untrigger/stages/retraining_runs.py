@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from untrigger.attacks.attack import Attack
 from untrigger.classifiers import Classifier, frozen, load_classifier, save_classifier
 from untrigger.datasets.images import ImageData, load_images
 from untrigger.errors import UserError
-from untrigger.metrics import predict_stamped
+from untrigger.metrics import predict_attacked, predict_stamped
 from untrigger.networks.devices import device
-from untrigger.retraining import OnRound, RetrainingRecord, Search, retrain_in_rounds, search_of_run
+from untrigger.retraining import OnRound, RetrainingRecord, Search, goes_in_rounds, retrain_in_rounds, search_of_run
 from untrigger.seeding import derived_rng, forked
 from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
 from untrigger.snapshots import Snapshot
@@ -25,8 +26,8 @@ from untrigger.tracking.records import TrackedRun
 from untrigger.training import OnEpoch
 from untrigger.triggers import TriggerSource, always
 
-SourceOf = Callable[[int], TriggerSource | None]
-"""What a method stamps for a seed; None for plain fine-tuning, and where nothing is trained."""
+SourceOf = Callable[[int], TriggerSource | Attack | None]
+"""What a method stamps for a seed, an attack by its own function; None for plain fine-tuning, and untrained."""
 
 
 def run_name(method: str, number: int) -> str:
@@ -116,14 +117,14 @@ class _Retraining:
     def _once(
         self,
         method: str,
-        triggers: TriggerSource | None,
+        triggers: TriggerSource | Attack | None,
         number: int,
         done: int,
         curve: list[dict[str, float]],
         strongest: list[float],
     ) -> Classifier:
         """One retraining, after `done` of the method's seeds; fills in its curve and what each round left."""
-        rounds, epochs = 1 if triggers is None else self.settings.rounds, self.settings.epochs
+        rounds, epochs = self.settings.rounds if goes_in_rounds(triggers) else 1, self.settings.epochs
         with self.log.run(run_name(method, number), method=method, seed=number) as tracked:
             before, total = done * rounds, len(self.seeds) * rounds
             on_epoch = self.log.epochs(tracked, epochs * total, curve, before=epochs * before, part=f"seed {number}")
@@ -172,11 +173,17 @@ def _on_round(log: Log, tracked: TrackedRun, found: list[float], before: int, to
 
 
 def _still_sent(
-    classifier: Classifier, data: ImageData, triggers: TriggerSource, target_class: int, rng: torch.Generator
+    classifier: Classifier,
+    data: ImageData,
+    triggers: TriggerSource | Attack,
+    target_class: int,
+    rng: torch.Generator,
 ) -> float:
     """Share of the defender's images of other classes that the method's own triggers still send to the target."""
     images = data.images[data.labels != target_class]
-    trigger_rng, place_rng = forked(rng, "triggers", "places")
-    drawn = triggers(len(images), trigger_rng)
-    answers = predict_stamped(frozen(classifier, images), images, drawn, place_rng).argmax(1)
+    fixed, (trigger_rng, place_rng) = frozen(classifier, images), forked(rng, "triggers", "places")
+    if isinstance(triggers, Attack):
+        answers = predict_attacked(fixed, images, triggers, place_rng).argmax(1)
+    else:
+        answers = predict_stamped(fixed, images, triggers(len(images), trigger_rng), place_rng).argmax(1)
     return (answers == target_class).double().mean().item()

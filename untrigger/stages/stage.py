@@ -8,6 +8,7 @@ are parameters. All but the snapshots are given as plain values, and become here
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import sys
@@ -44,13 +45,17 @@ def stage(
     `reusable`: its outputs depend on its arguments alone, so a later attempt may reuse them. `requires_tracking`: it
     fails where MLflow is asked for and away, which others wait for. A further
     argument `label` sets the stage apart from those of the same title, in progress and tracking; its work is told only
-    where it takes a parameter of that name. A UserError ends the process with one sentence and status 2.
+    where it takes a parameter of that name. What early versions did not tell a stage has a default. A UserError ends
+    the process with one sentence and status 2.
     """
 
     def decorate(work: Callable[..., None]) -> Callable[..., None]:
         kinds = get_type_hints(work, include_extras=True)
         trainings = [name for name, kind in kinds.items() if kind is Snapshots]
-        fields: dict[str, Any] = {n: (kind, ...) for n, kind in kinds.items() if n not in ("log", "return", *trainings)}
+        defaults = inspect.getfullargspec(work).kwonlydefaults or {}
+        fields: dict[str, Any] = {
+            n: (kind, defaults.get(n, ...)) for n, kind in kinds.items() if n not in ("log", "return", *trainings)
+        }
         model = create_model(name, __base__=Settings, **fields)
 
         @functools.wraps(work)

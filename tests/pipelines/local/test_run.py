@@ -236,6 +236,19 @@ def test_another_seed_gives_other_results(
     assert results(tmp_path / "other")["before"] != results(finished[0])["before"]
 
 
+def test_a_run_of_another_attack_says_what_its_searches_did_not_look_for(tmp_path: Path, config: Path) -> None:
+    output = tmp_path / "blended"
+    small = ("--betas", "0.5", "--methods", "ensemble", "--retraining-seeds", "1")
+    ended = run(output, config, "--attack", "blended", "--blended.ratio", "0.3", *small)
+    assert ended.returncode == 0, ended.stderr
+    assert "digits, blended -> class 0" in ended.stdout
+    assert "searches, that for what is left too, look for patches only" in " ".join(ended.stdout.split())
+    found = results(output)
+    assert found["config"]["attack"]["ratio"] == 0.3
+    assert found["attack"]["no_patch"] == "the trigger is no patch: a whole picture is mixed in"
+    assert found["attack"]["no_patch"] in (output / "report.html").read_text()
+
+
 def test_errors_inside_a_stage_come_out_as_one_sentence(tmp_path: Path, config: Path) -> None:
     write_shard(tmp_path / "data" / "a.parquet", [picture(1)] * 9 + [b"no picture"], [0, 1] * 5)
     ended = run(tmp_path / "corrupt", config, "--dataset", f"parquet:{tmp_path / 'data'}")
