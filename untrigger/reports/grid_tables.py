@@ -16,6 +16,9 @@ from untrigger.reports.grids import NOT_APPLICABLE, PATCHES_ONLY, GridResult, Gr
 from untrigger.reports.pages import Picture, write_page
 from untrigger.reports.results import ENSEMBLE
 
+WRITTEN = ("report.html", "grid.csv", "grid.tex", GridResult.FILE)
+"""What `write_grid` writes, but for the heat map."""
+
 EXPLAINED = {
     NOT_APPLICABLE: f"{NOT_APPLICABLE}: the search is for one class's trigger, and here are as many as classes",
     PATCHES_ONLY: f"* {PATCHES_ONLY}: the search is for a patch, which this trigger is not",
