@@ -11,7 +11,7 @@ from untrigger.settings.attacks import (
     SinusoidalSettings,
     WarpedSettings,
 )
-from untrigger.settings.base import SourceName
+from untrigger.settings.base import Inputs, SourceName
 from untrigger.settings.defences import StaircaseSettings
 from untrigger.settings.methods import (
     ClassifierSettings,
@@ -27,6 +27,7 @@ from untrigger.settings.other_defences import (
     IBauSettings,
     NeuralCleanseSettings,
 )
+from untrigger.settings.plans import batched
 
 ATTACKS = ("patch", "blended", "sinusoidal", "warped")
 """The attacks that are built in; each has its settings under its name."""
@@ -87,3 +88,28 @@ class GridConfig(StaircaseSettings):
     def attack(self, name: str) -> AttackSettings | None:
         """The settings of a built-in attack; None of any other."""
         return getattr(self, name) if name in ATTACKS else None
+
+
+class GridRunConfig(GridConfig):
+    """Everything one run of the `grid` pipeline is told."""
+
+    methods_per_task: int = Field(
+        3, ge=1, description="methods that one task sets against a backdoor, one after the other"
+    )
+
+    def inputs(self) -> Inputs:
+        """What it reads beside the data."""
+        return [("trigger", self.trigger)]
+
+    def planted(self) -> tuple[str, ...]:
+        """The triggers that must fit the images as they are."""
+        return (self.trigger,) if "patch" in self.attacks else ()
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return f"grid {self.dataset}"
+
+    def method_plan(self) -> list[tuple[str, ...]]:
+        """The methods of each task."""
+        return batched(self.methods, self.methods_per_task)
