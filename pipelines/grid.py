@@ -27,13 +27,13 @@ def close_one_backdoor(
     grid_cells_task: dict,
 ) -> dsl.Artifact:
     """From the clean classifier to what each method leaves."""
+    which = {"attack": attack, "seed": seed}
     planted = placed(
         grid_planting(
             training_data=training_data,
             evaluation_data=evaluation_data,
             clean_classifier=clean_classifier,
-            attack=attack,
-            seed=seed,
+            **which,
             task=grid_planting_task,
         )
     )
@@ -43,14 +43,13 @@ def close_one_backdoor(
                 backdoored=planted.outputs["backdoored"],
                 defender_data=defender_data,
                 evaluation_data=evaluation_data,
-                attack=attack,
-                seed=seed,
+                **which,
                 methods=methods,
                 task=grid_cells_task,
             )
         )
     gathered = placed(
-        gathered_cells(cells=dsl.Collected(left.outputs["cells"]), backdoored=planted.outputs["backdoored"])
+        gathered_cells(cells=dsl.Collected(left.outputs["cells"]), backdoored=planted.outputs["backdoored"], **which)
     )
     return gathered.outputs["found"]
 

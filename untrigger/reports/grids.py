@@ -156,6 +156,20 @@ def grid_result(
     )
 
 
+def joined_grids(parts: Sequence[GridResult]) -> GridResult:
+    """The grid whose attacks are those of all parts, which differ in nothing else."""
+    attacks = [attack for part in parts for attack in part.config["attacks"]]
+    return parts[0].model_copy(
+        update={
+            "rows": tuple(row for part in parts for row in part.rows),
+            "paired": tuple(each for part in parts for each in part.paired),
+            "planted": tuple(each for part in parts for each in part.planted),
+            "seconds": sum(part.seconds for part in parts),
+            "config": {**parts[0].config, "attacks": attacks},
+        }
+    )
+
+
 def _row(attack: str, method: str, planted: Mapping[int, Planted], cells: Sequence[Cell], note: str) -> GridRow:
     missing = [seed for seed, each in planted.items() if not each.took]
     if missing and note != NOT_APPLICABLE:

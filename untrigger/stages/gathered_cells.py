@@ -9,9 +9,11 @@ from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
 
 
 @stage("gathered_cells")
-def run(log: Log, *, cells: InFolders, backdoored: InFolder, found: OutFolder) -> None:
-    """Write a folder with what was planted (Planted), and one for each cell (Cell)."""
-    planted = Planted.load(backdoored)
+def run(log: Log, *, cells: InFolders, backdoored: InFolder, found: OutFolder, attack: str, seed: int) -> None:
+    """Write a folder with what was planted (Planted), and one for each cell (Cell).
+
+    attack, seed: which backdoor of the grid.
+    """
     with log.run():
-        planted.save(found / part_name(planted.attack, planted.seed))
+        Planted.load(backdoored).save(found / part_name(attack, seed))
         link_folders(cells, found)

@@ -88,7 +88,9 @@ _ALL = (
     StageIdentity(
         "grid_cells", "grid cells", _TRAIN, "{methods} against {attack} seed={seed}", "retraining", per_trigger=True
     ),
-    StageIdentity("gathered_cells", "gathered cells", _GATHERING, target="staircase", per_trigger=True),
+    StageIdentity(
+        "gathered_cells", "gathered cells", _GATHERING, "cells of {attack} seed={seed}", "staircase", per_trigger=True
+    ),
     StageIdentity("grid_report", "grid report", replace(_GATHERING, cached=False, uses_store=True), target="verdicts"),
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +10,56 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.support.configs import PLANTING
-from untrigger.pipelines.local.protocol import RunOptions, local_run
+from tests.support.local_runs import executed
 from untrigger.profiles import grid_config
 from untrigger.reports.grids import CELLS, GridResult
 from untrigger.runs.grids import run_grid
 from untrigger.settings.grids import GridConfig, GridRunConfig
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.usefixtures("one_thread")]
 
-TWO_TASKS = {"methods": ("fine_tune", "ensemble", "ideal"), "methods_per_task": 2}
-
-
-@pytest.fixture
-def told(tiny_folder: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Settings under which one of two attacks is planted; how many threads share a sum changes its rounding."""
-    for name in ("KFP_RUN_ID", "MLFLOW_TRACKING_URI", "UNTRIGGER_ARTIFACT_LOCATION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return {**PLANTING, "dataset": tiny_folder, "attacks": ("patch", "sinusoidal"), "sinusoidal": {"delta": 0.001}}
+METHODS = ("fine_tune", "ensemble", "ideal")
+HARDLY: dict[str, Any] = {"attacks": ("patch", "sinusoidal"), "sinusoidal": {"delta": 0.001}}
+"""Two attacks, of which one is not planted."""
 
 
 def without_times(found: GridResult) -> dict[str, Any]:
     """All that is the same whoever computed it, and how fast."""
-    cleared = json.loads(found.model_dump_json())
+    cleared = found.model_dump(mode="json")
     for each in (cleared, *cleared["rows"], *cleared["planted"]):
         each["seconds"] = None
     return cleared
 
 
 def test_a_grid_finds_what_the_command_finds_and_mlflow_has_a_run_for_each_cell(
-    told: dict[str, Any], tmp_path: Path
+    tiny_folder: str, tmp_path: Path
 ) -> None:
-    with local_run(grid_config("tiny", {**told, **TWO_TASKS}, GridRunConfig), RunOptions(tmp_path / "run")) as run:
-        found = run.execute()
-    once = run_grid(
-        grid_config("tiny", {**told, "methods": TWO_TASKS["methods"]}, GridConfig), tmp_path / "once", say=print
-    )
+    told = {**PLANTING, **HARDLY, "dataset": tiny_folder, "methods": METHODS}
+    once = run_grid(grid_config("tiny", told, GridConfig), tmp_path / "once", say=lambda _: None)
+    run = tmp_path / "run"
+    found = executed(grid_config("tiny", {**told, "methods_per_task": 2}, GridRunConfig), run)
     assert without_times(found) == without_times(once)
-    assert {row.attack: row.note for row in found.rows if row.method == "ensemble"} == {
-        "patch": "",
-        "sinusoidal": "not planted, patches only",
+    assert {(row.attack, row.method): row.note for row in found.rows} == {
+        **{("patch", method): "" for method in METHODS},
+        **{("sinusoidal", method): "not planted" for method in METHODS},
+        ("sinusoidal", "ensemble"): "not planted, patches only",
     }
     for name in ("grid.tex", "figures/grid.png"):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
-    for name in ("planted.json", "classifier.safetensors"):
-        (made,) = (tmp_path / "run" / "stages").glob(f"grid_planting-*/backdoored/{name}")
+        assert (run / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
+    assert "data:image/png;base64," in (run / "report.html").read_text()
+    parts = {"patch-0", "sinusoidal-0", *(f"patch-0-{method}" for method in METHODS)}
+    assert {place.name for place in (run / CELLS).iterdir()} == parts
+    for planted in (run / "stages").glob("grid_planting-*/backdoored"):
+        name = f"{json.loads((planted / 'planted.json').read_text())['attack']}-0"
+        own = tmp_path / "once" / CELLS / name / "classifier.safetensors"
+        assert (planted / "classifier.safetensors").read_bytes() == own.read_bytes()
+
+    runs = MlflowClient(f"sqlite:///{run / 'mlflow.db'}").search_runs(["1"])
+    by_name = {each.info.run_name: each for each in runs}
+    assert len(by_name) == len(runs), "each has a name of its own, none is taken for another attempt at it"
+    (parent,) = (each for name, each in by_name.items() if name.startswith("grid folder:"))
+    assert parent.info.status == "FINISHED" and parent.data.tags["attacks"] == "patch,sinusoidal"
+    for row in (each for each in found.rows if each.attack == "patch"):
+        cell = by_name[f"patch {row.method} seed=0"]
+        assert cell.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert cell.data.metrics["attack_success_rate"] == row.asr and cell.data.params["method"] == row.method
