@@ -99,7 +99,7 @@ def test_methods_are_packed_as_asked_for_and_the_grid_itself_knows_nothing_of_it
 
 @pytest.mark.parametrize("unknown", [{"attacks": ("magic",)}, {"methods": ("prayer",)}])
 def test_an_unknown_name_is_refused_before_anything_is_planted(unknown: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="unknown (attack 'magic'|defence 'prayer'): choose one of"):
+    with pytest.raises(UserError, match=r"unknown (attack 'magic'|defence 'prayer'): choose one of"):
         pipeline_arguments(config(**unknown))
 
 

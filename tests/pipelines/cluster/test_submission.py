@@ -782,11 +782,8 @@ def test_the_parts_of_a_divided_grid_are_one_run_with_one_report(
     ended = invoke(*GRID, "--name", "all", "--wait")
     assert ended.exit_code == 0, ended.output
     assert [run.display_name for run in kubeflow.runs.values()] == ["all part 1 of 2", "all part 2 of 2"]
-    plans = [run.runtime_config.parameters["backdoor_plan"] for run in kubeflow.runs.values()]
-    assert [[each["attack"] for each in plan[::2]] for plan in plans] == [
-        ["patch", "blended"],
-        ["sinusoidal", "warped"],
-    ]
+    attacks = [run.runtime_config.parameters["config"]["attacks"] for run in kubeflow.runs.values()]
+    assert attacks == [["patch", "blended"], ["sinusoidal", "warped"]]
     assert "digits, small_resnet: attack success %" in ended.output and "fetch it:" in ended.output
     fetched = invoke("fetch", "all", "--output", "whole")
     assert fetched.exit_code == 0, fetched.output
