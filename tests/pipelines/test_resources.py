@@ -17,10 +17,8 @@ from untrigger.stages import identities
 
 STAGES = {identity.task for identity in identities.STAGES.values()}
 ENDING = {"evaluation", "aggregation", "gathered-references", "verdicts", "defence", "grid-report"}
-WITHOUT_A_GPU = {"open-run", "close-run", "prepare-data", "staircase", "gathered-cells", *ENDING} - {
-    "evaluation",
-    "defence",
-}
+GATHERING = {"staircase", "gathered-cells", *ENDING} - {"evaluation", "defence"}
+WITHOUT_A_GPU = {"open-run", "close-run", "prepare-data", *GATHERING}
 TRAINING = {"pixel-sgd", "generator-training", "retraining", "ideal-retraining", "reference-training", "defence"}
 READING = {"prepare-data", "clean-training", "poison-training", "model-scan", "reference-scan"}
 OF_GRIDS = {"grid-planting", "grid-cells", "grid-report"}
