@@ -162,7 +162,8 @@ def clean_seed(config: GridConfig) -> int:
 
 def gathered_grid(folder: Path, config: GridConfig, clean: Classifier) -> GridResult:
     """What the grid found whose parts lie below `folder`, by their names."""
-    methods, planted, cells, notes = methods_of(config), [], [], {}
+    methods, planted, cells = methods_of(config), [], []
+    notes: dict[tuple[str, str], str] = {}
     for backdoor in backdoors(config, clean.classes):
         found = Planted.load(folder / backdoor.part())
         planted.append(found)
