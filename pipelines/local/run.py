@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def run_locally(
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
         _watched(output, stages) as ended_badly,
+        _print_kept(),
     ):
         lay_out_database(output)
         from kfp import components, local
@@ -116,6 +118,16 @@ def run_locally(
 
 def _tracked_as(config: RunConfig, output: OutputFolder) -> TrackedAs:
     return TrackedAs(name=run_name(config), links={"report": str(output.path / "report.html")})
+
+
+@contextlib.contextmanager
+def _print_kept() -> Iterator[None]:
+    """KFP indents what stages say by a `print` of its own, and leaves one behind where tasks run side by side."""
+    given = builtins.print
+    try:
+        yield
+    finally:
+        builtins.print = given
 
 
 def _without_retries(compiled: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,9 @@ CLOSED: dict[str, Any] = {
 }
 
 
+PRINT = print
+
+
 @pytest.fixture(scope="module")
 def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two references, trained and scanned by the pipeline."""
@@ -54,6 +58,10 @@ def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = executed(ReferencesRunConfig.of({**RECIPE.record(), "scan": QUICK, "references_per_task": 1}), output)
     assert found.count == 2 and found.address is None
     return output / "references"
+
+
+def test_tasks_that_ran_side_by_side_give_print_back(trained: Path) -> None:
+    assert trained.is_dir() and builtins.print is PRINT
 
 
 def test_references_are_those_that_the_command_trains_and_hold_what_a_scan_finds(trained: Path, tmp_path: Path) -> None:
