@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
-from untrigger.pipelines.model_arguments import of_models
+from untrigger.grids.backdoors import check_names, clean_seed
+from untrigger.pipelines.model_arguments import of_models, part_of
+from untrigger.settings.attacks import ATTACKS
+from untrigger.settings.grids import GridConfig, GridRunConfig
 from untrigger.settings.methods import ElsewhereSearch
 from untrigger.settings.pipelines import CONFIGS, RunConfig, pipeline_of
 from untrigger.settings.plans import ELSEWHERE, joined
@@ -20,8 +24,16 @@ LOOPS = {
     "retraining_plan": ("retraining",),
     "model_plan": ("model_scan",),
     "reference_plan": ("reference_scan", "reference_training"),
+    "backdoor_plan": ("grid_planting",),
+    "method_plan": ("grid_cells",),
 }
 """The parameters that loops run over, and the stages inside."""
+
+NOT_OF_CELLS = {
+    *("attacks", "seeds", "methods", "trigger"),
+    *("dataset", "data", "classifier", "training", "poisoning"),
+}
+"""The settings of a grid that its cells are told otherwise, or have from the backdoor that they are about."""
 
 
 def compiled_for(config: RunConfig) -> Path:
@@ -31,7 +43,10 @@ def compiled_for(config: RunConfig) -> Path:
 
 def pipeline_arguments(config: RunConfig, tracking: TrackedAs | None = None) -> dict[str, Any]:
     """The parameters of the DAG: each stage is told what it uses, so that a change of anything else spares it."""
-    told = _of_planted(config) if isinstance(config, DefenseConfig | SweepConfig) else of_models(config)
+    if isinstance(config, DefenseConfig | SweepConfig):
+        told = _of_planted(config)
+    else:
+        told = _of_grid(config) if isinstance(config, GridRunConfig) else of_models(config)
     return {"config": config.record(), "tracking": (tracking or TrackedAs()).record(), **told}
 
 
@@ -79,13 +94,36 @@ def _of_planted(config: DefenseConfig | SweepConfig) -> dict[str, Any]:
     return {**arguments, "trigger": config.trigger}
 
 
-def _patch_sizes(config: DefenseConfig | SweepConfig) -> list[list[int]]:
+def _of_grid(config: GridRunConfig) -> dict[str, Any]:
+    """The parameters of a grid; UserError when there is no attack or no method of a name."""
+    check_names(config)
+    values = config.record()
+
+    def told(*names: str) -> dict[str, Any]:
+        return {name: values[name] for name in names}
+
+    prepared = {"patch_sizes": _patch_sizes(config), "search_images": "other_classes", "generator_batch_size": 0}
+    backdoors = itertools.product(config.attacks, range(config.seeds))
+    of_cells = {name: value for name, value in part_of(config, GridConfig).items() if name not in NOT_OF_CELLS}
+    return {
+        "prepare_data_task": {**told("dataset", "data", "target_class", "seed"), **prepared},
+        "clean_training_task": {**told("classifier", "training"), "weights": "", "seed": clean_seed(config)},
+        "backdoor_plan": [{"attack": attack, "seed": str(seed)} for attack, seed in backdoors],
+        "grid_planting_task": {**told("trigger"), "config": told("poisoning", "target_class", "seed", *ATTACKS)},
+        "method_plan": [joined(methods) for methods in config.method_plan()],
+        "grid_cells_task": {**told("trigger"), "config": of_cells},
+        "grid_config": part_of(config, GridConfig),
+    }
+
+
+def _patch_sizes(config: DefenseConfig | SweepConfig | GridRunConfig) -> list[list[int]]:
     """The sizes that must fit the images; not the triggers: a longer list of them leaves the prepared data as it is."""
     from untrigger.attacks.registry import build_attack
     from untrigger.triggers import read_trigger
 
+    attack = config.patch if isinstance(config, GridRunConfig) else config.attack
     triggers = map(read_trigger, config.planted())
-    planted = {tuple(each.shape[-2:]) for each in triggers if build_attack(config.attack, each).is_patch}
+    planted = {tuple(each.shape[-2:]) for each in triggers if build_attack(attack, each).is_patch}
     return [list(size) for size in sorted(planted | {(config.trigger_height, config.trigger_width)})]
 
 

@@ -36,11 +36,11 @@ def of_models(config: ScanRunConfig | ReferencesRunConfig | DefendRunConfig) -> 
         "model_scan_task": {**scan, **told("classifier")},
         "reference_plan": _reference_plan(config) if config.scans else [""],
         "reference_scan_task": {**scan, "references": references},
-        "scan_config": _part(config, ScanConfig),
+        "scan_config": part_of(config, ScanConfig),
     }
     if isinstance(config, ScanRunConfig):
         return scanned
-    own = {"model": config.model, "references": references, "config": _part(config, DefendConfig)}
+    own = {"model": config.model, "references": references, "config": part_of(config, DefendConfig)}
     return {**scanned, "defence_task": own}
 
 
@@ -51,6 +51,6 @@ def _reference_plan(config: ScanRunConfig | DefendRunConfig) -> list[str]:
     return [lines(each) for each in batched(reference_names(config.references), config.references_per_task)]
 
 
-def _part(config: Settings, kind: type[Settings]) -> dict[str, Any]:
-    """The settings that a part of the run has."""
+def part_of(config: Settings, kind: type[Settings]) -> dict[str, Any]:
+    """The settings of `config` that a part of the run of this kind has."""
     return {name: value for name, value in config.record().items() if name in kind.model_fields}

@@ -23,7 +23,7 @@ FLOORS = (
     ("elsewhere", "retraining", "trigger_parts", "scanning", "defences"),
     ("references", "defending"),
     ("reports",),
-    ("model_scans", "model_defences"),
+    ("model_scans", "model_defences", "grids"),
     ("stages",),
     ("runs",),
     ("components",),

@@ -31,6 +31,7 @@ _SMALL: dict[str, dict[str, Any]] = {
 Config = TypeVar("Config", bound=CommonConfig)
 References = TypeVar("References", bound=ReferencesConfig)
 Defence = TypeVar("Defence", bound=DefendConfig)
+Grid = TypeVar("Grid", bound=GridConfig)
 
 PROFILES: dict[str, dict[str, Any]] = {
     "demo": {
@@ -173,10 +174,10 @@ def defence_config(profile: str | None, changes: Mapping[str, Any], kind: type[D
     return kind.of(laid_over(_part_of(profile, set(DefendConfig.model_fields) - {"classifier"}), changes))
 
 
-def grid_config(profile: str | None, changes: Mapping[str, Any]) -> GridConfig:
+def grid_config(profile: str | None, changes: Mapping[str, Any], kind: type[Grid]) -> Grid:
     """The same for a grid of attacks by defences."""
     part = laid_over(_part_of(profile, set(GridConfig.model_fields) - {"methods"}), GRIDS.get(profile or "", {}))
-    config = GridConfig.of(laid_over(part, changes))
+    config = kind.of(laid_over(part, changes))
     check_architecture(config.classifier.architecture)
     return config
 

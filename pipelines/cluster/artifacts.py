@@ -10,7 +10,7 @@ from untrigger.pipelines.cluster.states import GOING_ON
 from untrigger.pipelines.cluster.whole import ClusterRun, WholeRun
 from untrigger.pipelines.cluster.workflow import Stage
 from untrigger.reports.endings import RunResults
-from untrigger.runs.stored_reports import fetch_report, fetch_scans, fetch_triggers, find_report, find_run
+from untrigger.runs.stored_reports import fetch_parts, fetch_report, fetch_triggers, find_report, find_run
 from untrigger.storage.bundles import OnFile, quiet
 from untrigger.storage.objects import Address, ObjectStore
 
@@ -38,7 +38,7 @@ def fetch_results(store: ObjectStore, run: WholeRun, folder: Path, on_file: OnFi
         return []
     parts = [run_artifacts(store, part) for part in run.parts]
     if config is None:
-        fetch_scans(store, parts, folder, on_file)
+        fetch_parts(store, parts, folder, on_file)
         return []
     found = fetch_triggers(store, parts, config, folder, on_file)
     there = {row.name for row in found.triggers}
@@ -52,7 +52,7 @@ def read_results(store: ObjectStore, run: WholeRun) -> RunResults:
         with tempfile.TemporaryDirectory() as folder:
             here = Path(folder)
             return (
-                fetch_scans(store, artifacts, here)
+                fetch_parts(store, artifacts, here)
                 if config is None
                 else fetch_triggers(store, artifacts, config, here)
             )

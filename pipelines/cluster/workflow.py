@@ -32,6 +32,8 @@ _NAMES = {
     "retraining_plan": "{title} {item[method]}",
     "model_plan": "{title} {item}",
     "reference_plan": "{title} {item}",
+    "backdoor_plan": "{title} {item[attack]} seed={item[seed]}",
+    "method_plan": "{title} {item}",
 }
 """What a stage is called inside a loop over this parameter of the DAG."""
 

@@ -37,7 +37,7 @@ SIDE_BY_SIDE = 2
 
 
 PER_TRIGGER = [name for name, identity in STAGES.items() if identity.per_trigger and identity.resources.gpus]
-"""The stages that a sweep runs for each trigger and that compute."""
+"""The stages that a sweep runs for each trigger, or a grid for each backdoor, and that compute."""
 
 
 def check_tracking() -> None:
@@ -175,11 +175,12 @@ def _threads(arguments: Mapping[str, Any]) -> dict[str, int]:
 
     arguments: the parameters of the DAG.
 
-    Two triggers of a sweep are at work at once, each with loops of its own: one core must do for a task of those.
+    Two triggers of a sweep, or backdoors of a grid, are at work at once, each with loops of its own: one core must do
+    for a task of those.
     """
     cores = len(os.sched_getaffinity(0))
     tasks = {stage: len(arguments[plan]) for plan in LOOPS.keys() & arguments for stage in LOOPS[plan]}
-    if len(arguments.get("triggers", ())) > 1:
+    if any(len(arguments.get(outer, ())) > 1 for outer in ("triggers", "backdoor_plan")):
         share = max(1, cores // SIDE_BY_SIDE)
         inner = {name: max(1, share // SIDE_BY_SIDE) for name, count in tasks.items() if count > 1}
         return {**dict.fromkeys(PER_TRIGGER, share), **inner}

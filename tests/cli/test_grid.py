@@ -10,28 +10,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.support.configs import PLANTING
 from untrigger.cli import main
 from untrigger.runs.kept_parts import MADE
+from untrigger.settings.base import flattened
 
 pytestmark = pytest.mark.slow
 
-PLANTING = {
-    "data.heldout-share": 0.5,
-    "training.epochs": 6,
-    "training.batch-size": 16,
-    "training.learning-rate": 0.05,
-    "poisoning.epochs": 60,
-    "poisoning.batch-size": 16,
-    "poisoning.poisoned-share": 0.4,
-    "poisoning.schedule": "one_cycle",
-    "classifier.width": 8,
-    "classifier.precision": "fp32",
-}
-"""A small network for the tiny images, in which the backdoor takes."""
-
 
 def run_grid(dataset: str, output: Path, *words: str, methods: str = "none,fine_tune,ensemble,ideal") -> Result:
-    settings = [f"--{name}={value}" for name, value in PLANTING.items()]
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in flattened(PLANTING).items()]
     place = ["--profile=tiny", "--dataset", dataset, "--output", str(output), "--methods", methods, "--attacks=patch"]
     return CliRunner().invoke(main, ["grid", *place, *settings, *words])
 

@@ -22,7 +22,8 @@ def test_the_picture_shows_every_stage_and_which_of_them_fan_out() -> None:
     dag = Dag(next(yaml.safe_load_all(PIPELINE.read_text())))
     stages = {folder.parent.name.replace("_", "-") for folder in (ROOT / "components").glob("*/component.py")}
     of_models = {"reference-training", "gathered-references", "reference-scan", "model-scan", "verdicts", "defence"}
-    assert set(dag.waits) == stages - {"aggregation"} - of_models
+    of_grids = {"grid-planting", "grid-cells", "gathered-cells", "grid-report"}
+    assert set(dag.waits) == stages - {"aggregation"} - of_models - of_grids
     assert len(dag.looped) == 2
     assert dag.direct("evaluation") >= dag.looped & dag.waits["evaluation"] - {"generator-training"}
 

@@ -89,6 +89,7 @@ def test_whoever_gathers_a_loop_takes_an_artifact_more_that_every_item_takes_too
         "scan": {"verdicts"},
         "references": {"gathered-references"},
         "defend": {"verdicts"},
+        "grid": {"gathered-cells", "grid-report"},
     }
     assert expected[path.stem] == set(gathering)
     assert exposed(spec) == []

@@ -16,11 +16,13 @@ from untrigger.pipelines.arguments import COMPILED
 from untrigger.stages import identities
 
 STAGES = {identity.task for identity in identities.STAGES.values()}
-ENDING = {"evaluation", "aggregation", "gathered-references", "verdicts", "defence"}
-WITHOUT_A_GPU = {"open-run", "close-run", "prepare-data", "staircase", *ENDING} - {"evaluation", "defence"}
+ENDING = {"evaluation", "aggregation", "gathered-references", "verdicts", "defence", "grid-report"}
+GATHERING = {"staircase", "gathered-cells", *ENDING} - {"evaluation", "defence"}
+WITHOUT_A_GPU = {"open-run", "close-run", "prepare-data", *GATHERING}
 TRAINING = {"pixel-sgd", "generator-training", "retraining", "ideal-retraining", "reference-training", "defence"}
 READING = {"prepare-data", "clean-training", "poison-training", "model-scan", "reference-scan"}
-USING_THE_STORE = {*READING, *TRAINING, "gathered-references"}
+OF_GRIDS = {"grid-planting", "grid-cells", "grid-report"}
+USING_THE_STORE = {*READING, *TRAINING, *OF_GRIDS, "gathered-references"}
 
 
 @pytest.fixture(scope="module")

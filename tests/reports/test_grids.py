@@ -5,26 +5,22 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from tests.support.results import rates
+from tests.support.results import cell, gridded, planted
 from untrigger.reports.grid_tables import csv_table, grid_tables, latex_table, write_grid
-from untrigger.reports.grids import NOT_APPLICABLE, PATCHES_ONLY, Cell, GridResult, Planted, grid_result
+from untrigger.reports.grids import NOT_APPLICABLE, PATCHES_ONLY, GridResult, grid_result, joined_grids
 
-CONFIG = {"dataset": "digits", "attacks": ["patch", "warped"], "methods": ["none", "ensemble", "ft_sam"], "seeds": 3}
+CONFIG: dict[str, Any] = {
+    "dataset": "digits",
+    "attacks": ["patch", "warped"],
+    "methods": ["none", "ensemble", "ft_sam"],
+    "seeds": 3,
+}
 LEFT = {"none": (0.99, 0.98, 1.0), "ensemble": (0.02, 0.04, 0.03), "ft_sam": (0.05, 0.10, 0.03)}
-
-
-def planted(attack: str, seed: int, success: float = 0.99, accuracy: float = 0.93) -> Planted:
-    before = rates(accuracy, success, 0.01)
-    return Planted(attack=attack, seed=seed, before=before, clean_accuracy=0.95, seconds=4.0)
-
-
-def cell(attack: str, method: str, seed: int, success: float) -> Cell:
-    after = rates(0.92, success, 0.9)
-    return Cell(attack=attack, method=method, seed=seed, after=after, seconds=1.5, passes=2000 + seed)
 
 
 @pytest.fixture
@@ -92,6 +88,11 @@ def test_the_terminal_shows_rates_cost_and_differences(found: GridResult) -> Non
     shown = console.export_text()
     assert "6.0 ± 3.6" in shown and "50.0 ± 0.0*" in shown and "not applicable" in shown
     assert "1.5 / 2" in shown and "-3.0 (-10.5 to +4.5)" in shown and "* patches only" in shown
+
+
+def test_a_grid_in_parts_is_the_grid_of_all_their_attacks() -> None:
+    parts = [gridded({**CONFIG, "attacks": [attack]}) for attack in CONFIG["attacks"]]
+    assert joined_grids(parts) == gridded(CONFIG)
 
 
 def test_the_spreadsheet_holds_every_row(found: GridResult) -> None:

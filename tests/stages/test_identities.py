@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from untrigger import __version__
 from untrigger.reports.endings import ENDINGS
@@ -32,6 +36,14 @@ def test_every_stage_has_one_component_and_does_its_work_in_one_module() -> None
     sources = [path.read_text() for path in (ROOT / "untrigger/stages").glob("*.py")]
     worked = [name for text in sources for name in re.findall(r'^@stage\("(\w+)"', text, re.MULTILINE)]
     assert sorted(worked) == sorted(STAGES)
+
+
+@pytest.mark.slow
+def test_no_stage_needs_what_shows_tables_in_a_terminal() -> None:
+    modules = [f"untrigger.stages.{path.stem}" for path in sorted((ROOT / "untrigger/stages").glob("*.py"))]
+    program = "import importlib, sys; sys.modules['rich'] = None; [*map(importlib.import_module, sys.argv[1:])]"
+    done = subprocess.run([sys.executable, "-c", program, *modules], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_tracking_knows_the_stages_that_end_a_pipeline_by_their_titles() -> None:

@@ -24,3 +24,17 @@ def small_config() -> DefenseConfig:
 
 def tiny_sweep(**changes: Any) -> SweepConfig:
     return config_for("tiny", changes, SweepConfig)
+
+
+PLANTING: dict[str, Any] = {
+    "data": {"heldout_share": 0.5},
+    "training": {"epochs": 6, "batch_size": 16, "learning_rate": 0.05},
+    "poisoning": {
+        "epochs": 60,
+        "batch_size": 16,
+        "poisoned_share": 0.4,
+        "schedule": "one_cycle",
+    },
+    "classifier": {"width": 8, "precision": "fp32"},
+}
+"""A small network for the tiny images, in which the backdoor of a patch takes; over the profile `tiny` of a grid."""

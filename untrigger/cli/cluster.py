@@ -17,6 +17,7 @@ from untrigger.cli.messages import EXIT_FAILURE, EXIT_INTERRUPTED, debug_option,
 from untrigger.cli.settings import (
     SETTING_PREFIX,
     SubmittedDefenceCommand,
+    SubmittedGridCommand,
     SubmittedReferencesCommand,
     SubmittedScanCommand,
     SubmittedSettingsCommand,
@@ -119,7 +120,8 @@ def submit_planted(profile: str, config_file: Path | None, **options: Any) -> No
     Datasets and classifiers of this machine are put into the store first; `untrigger store --help` says how it is
     reached. With --wait the exit status is that of the run; Ctrl-C ends the waiting, never the run.
 
-    `submit scan`, `submit references` and `submit defend` do there what the commands of those names do here.
+    `submit scan`, `submit references`, `submit defend` and `submit grid` do there what the commands of those names do
+    here.
 
     \b
     Examples:
@@ -186,6 +188,24 @@ def submit_defend(model: str, profile: str | None, **options: Any) -> None:
 
     settings = {**_with_dataset("submit defend", options), "model": model}
     _submit_run(defence_config(profile, settings, DefendRunConfig), **_apart(options))
+
+
+@submit.command("grid", cls=SubmittedGridCommand)
+@click.option("--profile", default="demo", show_default=True, help="Named settings: demo, cpu, paper or tiny.")
+@_submitting_options
+def submit_grid(profile: str, **options: Any) -> None:
+    """Submit a grid of attacks by methods of defence, as `untrigger grid` makes it: each backdoor beside the others.
+
+    A grid that one workflow cannot hold is divided by its attacks; `untrigger fetch` brings all of it in one report.
+
+    \b
+    Example:
+      untrigger submit grid --profile cpu --dataset parquet:data/cifar10 --seeds 5 --wait
+    """
+    from untrigger.profiles import grid_config
+    from untrigger.settings.grids import GridRunConfig
+
+    _submit_run(grid_config(profile, nested_settings(options), GridRunConfig), **_apart(options))
 
 
 def _apart(options: Mapping[str, Any]) -> dict[str, Any]:

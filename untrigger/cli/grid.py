@@ -43,8 +43,9 @@ def grid(profile: str, output: Path | None, json_file: Path | None, **options: A
     from untrigger.reports.grid_tables import grid_tables
     from untrigger.reports.grids import GridResult
     from untrigger.runs.grids import run_grid
+    from untrigger.settings.grids import GridConfig
 
-    config = grid_config(profile, nested_settings(options))
+    config = grid_config(profile, nested_settings(options), GridConfig)
     output = output or Path("runs") / f"grid-{profile}"
     found = run_grid(config, output, say=tell)
     console = Console(file=sys.stdout)

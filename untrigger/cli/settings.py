@@ -126,6 +126,15 @@ class GridSettingsCommand(SettingsCommand):
         return GridConfig
 
 
+class SubmittedGridCommand(SettingsCommand):
+    """The same for a grid on a cluster."""
+
+    def settings(self) -> type[Settings]:
+        from untrigger.settings.grids import GridRunConfig
+
+        return GridRunConfig
+
+
 class SettingOption(click.Option):
     """An option that stands for one setting, such as --generator.epochs for config.generator.epochs."""
 

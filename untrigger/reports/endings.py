@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from untrigger.references import GatheredReferences
 from untrigger.reports.defences import DefenceResult
+from untrigger.reports.grids import GridResult
 from untrigger.reports.results import Results
 from untrigger.reports.scans import ScanReport
 from untrigger.reports.sweep import SweepResults
 
-RunResults = Results | SweepResults | ScanReport | GatheredReferences | DefenceResult
+RunResults = Results | SweepResults | ScanReport | GatheredReferences | DefenceResult | GridResult
 """What a run found, of whatever pipeline."""
 
 
@@ -28,5 +29,6 @@ ENDINGS = {
     "scan": Ending("verdicts", ScanReport),
     "references": Ending("gathered_references", GatheredReferences),
     "defend": Ending("defence", DefenceResult),
+    "grid": Ending("grid_report", GridResult),
 }
 """How the runs of each pipeline end, by its name."""

@@ -8,13 +8,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from untrigger.reports.grids import NOT_APPLICABLE, PATCHES_ONLY, GridResult, GridRow, PairedDifference
 from untrigger.reports.pages import Picture, write_page
 from untrigger.reports.results import ENSEMBLE
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WRITTEN = ("report.html", "grid.csv", "grid.tex", GridResult.FILE)
+"""What `write_grid` writes, but for the heat map."""
 
 EXPLAINED = {
     NOT_APPLICABLE: f"{NOT_APPLICABLE}: the search is for one class's trigger, and here are as many as classes",
@@ -50,6 +54,9 @@ def grid_tables(found: GridResult) -> list[Table]:
 
 def _by_attack(attacks: Sequence[str], cells: Cells, title: str, caption: str = "") -> Table:
     """A line per method and a column per attack."""
+    from rich.box import SIMPLE_HEAD  # no stage shows anything in a terminal, and their images do without
+    from rich.table import Table
+
     table = Table(
         box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title, caption=caption, min_width=len(title)
     )

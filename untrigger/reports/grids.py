@@ -15,6 +15,9 @@ from untrigger.settings.base import Frozen, Stored
 PLANTED_SUCCESS, ACCURACY_LOST = 0.9, 0.03
 """A backdoor counts as planted at so much success, and at so little clean accuracy lost."""
 
+CELLS = "cells"
+"""The folder below a grid's that holds its parts."""
+
 NOT_PLANTED, NOT_APPLICABLE, PATCHES_ONLY = "not planted", "not applicable", "patches only"
 
 
@@ -47,6 +50,16 @@ class Cell(Stored):
     after: Rates
     seconds: float
     passes: int
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What cells are compared by."""
+        return {**self.after.model_dump(), "seconds": self.seconds, "passes": self.passes}
+
+
+def part_name(attack: str, seed: int, method: str = "") -> str:
+    """What the folder of a backdoor is called, or that of the cell of a method."""
+    return "-".join(filter(None, (attack, str(seed), method)))
 
 
 class GridRow(Frozen):
@@ -140,6 +153,20 @@ def grid_result(
         planted=tuple(planted),
         seconds=sum(each.seconds for each in planted) + sum(cell.seconds for cell in cells),
         config=dict(config),
+    )
+
+
+def joined_grids(parts: Sequence[GridResult]) -> GridResult:
+    """The grid whose attacks are those of all parts, which differ in nothing else."""
+    attacks = [attack for part in parts for attack in part.config["attacks"]]
+    return parts[0].model_copy(
+        update={
+            "rows": tuple(row for part in parts for row in part.rows),
+            "paired": tuple(each for part in parts for each in part.paired),
+            "planted": tuple(each for part in parts for each in part.planted),
+            "seconds": sum(part.seconds for part in parts),
+            "config": {**parts[0].config, "attacks": attacks},
+        }
     )
 
 

@@ -12,6 +12,8 @@ from untrigger.references import GatheredReferences
 from untrigger.reports.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
 from untrigger.reports.defences import DefenceResult
 from untrigger.reports.endings import RunResults
+from untrigger.reports.grid_tables import grid_tables
+from untrigger.reports.grids import GridResult
 from untrigger.reports.model_tables import classes_table, defence_table, verdicts_table
 from untrigger.reports.results import PlantedAttack, Results, RunTruth
 from untrigger.reports.scans import ScanReport
@@ -34,13 +36,15 @@ def final_lines(found: RunResults) -> list[str]:
 
 
 def final_tables(found: RunResults) -> list[Table]:
-    """What a finished run shows: one table, or those of a sweep or of scans."""
+    """What a finished run shows: one table, or those of a sweep, of scans or of a grid."""
     if isinstance(found, ScanReport):
         return [*map(classes_table, found.results), verdicts_table(found.results)]
     if isinstance(found, DefenceResult):
         return [defence_table(found)]
     if isinstance(found, GatheredReferences):
         return []
+    if isinstance(found, GridResult):
+        return grid_tables(found)
     return [results_table(found)] if isinstance(found, Results) else sweep_tables(found)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
 from untrigger.reports.endings import ENDINGS
+from untrigger.reports.grids import CELLS, GridResult
 from untrigger.reports.results import Results, RunTruth
 from untrigger.settings.base import home_expanded
 from untrigger.stages.reuse import kept_outputs
@@ -38,6 +39,10 @@ REPORTED = (
     "references",
     "defence.json",
     "defence",
+    GridResult.FILE,
+    "grid.csv",
+    "grid.tex",
+    CELLS,
 )
 WORKING = ("stages", "workspace", "pipeline.log", "progress.jsonl", "tracking.jsonl")
 

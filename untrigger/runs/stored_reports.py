@@ -17,6 +17,8 @@ from untrigger.artifacts import read_json, write_json
 from untrigger.errors import UserError
 from untrigger.model_scans import write_scans
 from untrigger.reports.endings import ENDINGS, RunResults
+from untrigger.reports.grid_tables import write_grid
+from untrigger.reports.grids import CELLS, GridResult, joined_grids
 from untrigger.reports.results import Results
 from untrigger.reports.scans import ScanReport, ScanResult
 from untrigger.reports.sweep import SweepResults
@@ -109,21 +111,32 @@ def fetch_triggers(
     return results
 
 
-def fetch_scans(store: ObjectStore, runs: Sequence[Address], folder: Path, on_file: OnFile = quiet) -> ScanReport:
-    """Bring together in `folder` what the parts of a divided scan found; runs: where the artifacts of each lie.
+def fetch_parts(
+    store: ObjectStore, runs: Sequence[Address], folder: Path, on_file: OnFile = quiet
+) -> ScanReport | GridResult:
+    """Bring together in `folder` what the parts of a divided scan or grid found; runs: where the artifacts of each lie.
 
     UserError when one has no report, or when the folder holds something else.
     """
     _mark(folder, ", ".join(map(str, runs)))
-    results: list[ScanResult] = []
+    scans: list[ScanResult] = []
+    grids: list[GridResult] = []
     for run in runs:
         with tempfile.TemporaryDirectory() as temporary:
             part = Path(temporary) / "part"
             fetch_report(store, run, part, on_file)
-            shutil.copytree(part / MODELS, folder / MODELS, dirs_exist_ok=True)
-            results += ScanReport.load(part).results
-    write_scans(folder, results, folder / MODELS)
-    return ScanReport(results=tuple(results))
+            for kept in (part / name for name in (MODELS, CELLS) if (part / name).exists()):
+                shutil.copytree(kept, folder / kept.name, dirs_exist_ok=True)
+            if (part / GridResult.FILE).exists():
+                grids.append(GridResult.load(part))
+            else:
+                scans += ScanReport.load(part).results
+    if grids:
+        found = joined_grids(grids)
+        write_grid(folder, found)
+        return found
+    write_scans(folder, scans, folder / MODELS)
+    return ScanReport(results=tuple(scans))
 
 
 def trigger_reports(store: ObjectStore, run: Address) -> list[StoredReport]:

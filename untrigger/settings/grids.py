@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from untrigger.settings.attacks import ATTACKS, AttackParts, AttackSettings, attack_settings
-from untrigger.settings.base import SourceName
+from untrigger.settings.base import Inputs, SourceName
 from untrigger.settings.defences import StaircaseSettings
 from untrigger.settings.methods import (
     ClassifierSettings,
@@ -21,6 +21,7 @@ from untrigger.settings.other_defences import (
     IBauSettings,
     NeuralCleanseSettings,
 )
+from untrigger.settings.plans import batched
 
 OTHER_DEFENCES = ("neural_cleanse", "fine_pruning", "ft_sam", "i_bau")
 """The defences of others that are built in; each has its settings under its name."""
@@ -74,3 +75,28 @@ class GridConfig(AttackParts, StaircaseSettings):
     def attack(self, name: str) -> AttackSettings:
         """The settings of an attack, of a registered one its own defaults; UserError where there is none."""
         return getattr(self, name) if name in ATTACKS else attack_settings({"name": name})
+
+
+class GridRunConfig(GridConfig):
+    """Everything one run of the `grid` pipeline is told."""
+
+    methods_per_task: int = Field(
+        3, ge=1, description="methods that one task sets against a backdoor, one after the other"
+    )
+
+    def inputs(self) -> Inputs:
+        """What it reads beside the data."""
+        return [("trigger", self.trigger)]
+
+    def planted(self) -> tuple[str, ...]:
+        """The triggers that must fit the images as they are."""
+        return (self.trigger,) if "patch" in self.attacks else ()
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return f"grid {self.dataset}"
+
+    def method_plan(self) -> list[tuple[str, ...]]:
+        """The methods of each task."""
+        return batched(self.methods, self.methods_per_task)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from untrigger.settings.grids import GridRunConfig
 from untrigger.settings.model_runs import DefendRunConfig, ReferencesRunConfig, ScanRunConfig
 from untrigger.settings.runs import DefenseConfig, SweepConfig
 
-RunConfig = DefenseConfig | SweepConfig | ScanRunConfig | ReferencesRunConfig | DefendRunConfig
+RunConfig = DefenseConfig | SweepConfig | ScanRunConfig | ReferencesRunConfig | DefendRunConfig | GridRunConfig
 
 CONFIGS: dict[str, type[RunConfig]] = {
     "defense": DefenseConfig,
@@ -13,6 +14,7 @@ CONFIGS: dict[str, type[RunConfig]] = {
     "scan": ScanRunConfig,
     "references": ReferencesRunConfig,
     "defend": DefendRunConfig,
+    "grid": GridRunConfig,
 }
 """What each compiled DAG is told, by its name."""
 

@@ -10,7 +10,7 @@ from untrigger.references import GatheredReferences, Recipe, reference_places
 from untrigger.settings.model_runs import ReferencesRunConfig
 from untrigger.stages.kept_snapshots import own_store
 from untrigger.stages.log import Log
-from untrigger.stages.reuse import link_outputs
+from untrigger.stages.reuse import link_folders
 from untrigger.stages.stage import InFolder, InFolders, OutFolder, stage
 from untrigger.storage.files import files_below
 
@@ -25,15 +25,15 @@ def run(log: Log, *, trained: InFolders, defender_data: InFolder, report: OutFol
     On a cluster they go into its store, too, at an address that scans take; it is in the report and in MLflow.
     """
     folder, origin = report / FOLDER, DataOrigin.load(defender_data).identity
-    places = [place for part in trained for place in sorted(part.iterdir())]
     with log.run() as tracked:
-        link_outputs({place.name: place for place in places}, {place.name: folder / place.name for place in places})
+        link_folders(trained, folder)
+        count = len(reference_places(folder))
         class_names = load_images(defender_data).class_names
         Recipe.of_training(ReferencesRunConfig.of(config), origin, class_names).save(folder)
         address = _stored(folder)
-        GatheredReferences(count=len(places), address=address).save(report)
+        GatheredReferences(count=count, address=address).save(report)
         for each in (tracked, log.summary_run(tracked)):
-            each.metrics({"references": len(places)})
+            each.metrics({"references": count})
             each.parameters({"address": address} if address else {})
 
 

@@ -38,7 +38,7 @@ class StageIdentity:
 
     `run_title` is what one run of it is called in progress and tracking, where that is not the title; it may name
     parameters in braces. `target` of the Dockerfile builds its image, where that is not called like its task.
-    `per_trigger`: a sweep runs it for each trigger.
+    `per_trigger`: a sweep runs it for each trigger, or a grid for each backdoor.
     """
 
     name: str
@@ -82,6 +82,16 @@ _ALL = (
     StageIdentity("model_scan", "model scan", _TRAIN),
     StageIdentity("verdicts", "verdicts", replace(_GATHERING, cached=False)),
     StageIdentity("defence", "defence", replace(_TRAIN, cached=False)),
+    StageIdentity(
+        "grid_planting", "grid planting", _TRAIN, "planting {attack} seed={seed}", "poison-training", per_trigger=True
+    ),
+    StageIdentity(
+        "grid_cells", "grid cells", _TRAIN, "{methods} against {attack} seed={seed}", "retraining", per_trigger=True
+    ),
+    StageIdentity(
+        "gathered_cells", "gathered cells", _GATHERING, "cells of {attack} seed={seed}", "staircase", per_trigger=True
+    ),
+    StageIdentity("grid_report", "grid report", replace(_GATHERING, cached=False, uses_store=True), target="verdicts"),
 )
 
 STAGES = {identity.name: identity for identity in _ALL}

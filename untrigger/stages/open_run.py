@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from untrigger.settings import tracked
+from untrigger.settings.grids import GridRunConfig
 from untrigger.settings.pipelines import CONFIGS
 from untrigger.settings.plans import lines
 from untrigger.settings.runs import DefenseConfig, SweepConfig
@@ -19,14 +20,16 @@ from untrigger.tracking.records import RUN_ID, open_parent
 def run(log: Log, *, pipeline: str, config: dict[str, Any], tracking: TrackedAs) -> None:
     """Create the parent run of this pipeline run in MLflow, with the whole configuration as its parameters.
 
-    Its tags are the dataset, the attack and the triggers, or the models, and, as `untrigger.NAME`, the links. A part of
-    a divided run nests in one run for all parts.
+    Its tags are the dataset, the attack and the triggers, the models, or the attacks, and, as `untrigger.NAME`, the
+    links. A part of a divided run nests in one run for all parts.
     """
     settings = CONFIGS[pipeline].of(config)
     run_id = os.environ.get(RUN_ID, "")
     links = {f"untrigger.{name}": link.replace(tracked.RUN_ID, run_id) for name, link in tracking.links.items()}
     if isinstance(settings, DefenseConfig | SweepConfig):
         about = {"attack": settings.attack.name, "trigger": ",".join(settings.planted())}
+    elif isinstance(settings, GridRunConfig):
+        about = {"attacks": ",".join(settings.attacks)}
     else:
         about = {"model": lines(name for kind, name in settings.inputs() if kind == "model")}
     open_parent(

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -125,6 +125,12 @@ def link_outputs(sources: Mapping[str, Path], targets: Mapping[str, Path]) -> No
     for name, source in sources.items():
         targets[name].mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, targets[name], copy_function=_link, dirs_exist_ok=True)
+
+
+def link_folders(parts: Iterable[Path], target: Path) -> None:
+    """Bring the folders that the tasks of a loop left together below `target`, by their names."""
+    places = {place.name: place for part in parts for place in sorted(part.iterdir()) if place.is_dir()}
+    link_outputs(places, {name: target / name for name in places})
 
 
 def _link(source: str, target: str) -> None:

@@ -24,7 +24,7 @@ ARTIFACT_LOCATION = "UNTRIGGER_ARTIFACT_LOCATION"
 RECORDS = "UNTRIGGER_TRACKING"
 """Environment variable: the file to which records are appended, for another process to forward."""
 
-LAST_STAGES = ("evaluation", "aggregation", "gathered references", "verdicts", "defence")
+LAST_STAGES = ("evaluation", "aggregation", "gathered references", "verdicts", "defence", "grid report")
 """The stages that end a pipeline, by the names of their nested runs."""
 
 PARENT = "parent"

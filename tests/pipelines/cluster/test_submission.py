@@ -26,7 +26,7 @@ from PIL import Image
 from tests.support.configs import tiny_config, tiny_sweep
 from tests.support.kubeflow import Kubeflow, running_kubeflow
 from tests.support.recordings import load, recording
-from tests.support.results import finished, found, scanned
+from tests.support.results import finished, found, gridded, scanned
 from tests.support.servers import RunningServers
 from tests.support.waiting import wait_for
 from untrigger import __version__
@@ -38,6 +38,8 @@ from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.cluster import api, division
 from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.images import images_in
+from untrigger.reports.grid_tables import write_grid
+from untrigger.reports.grids import CELLS, GridResult, Planted
 from untrigger.reports.scans import ScanReport
 from untrigger.reports.sweep import SweepResults
 from untrigger.reports.tsne import REVERSED_GROUP, Embedding
@@ -693,9 +695,14 @@ def leave_scan(store: Minio, run: V2beta1Run, folder: Path) -> None:
             (folder / MODELS / each.folder).mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (4, 4)).save(folder / MODELS / each.folder / name)
     write_scans(folder, found, folder / MODELS)
+    leave_folder(store, run, "scan/{}/verdicts", folder)
+
+
+def leave_folder(store: Minio, run: V2beta1Run, task: str, folder: Path) -> None:
+    """Move a folder to where a task of the run leaves its report; task: with braces for the run's id."""
     root = run.runtime_config.pipeline_root.removeprefix("s3://untrigger/")
     for path in (path for path in folder.rglob("*") if path.is_file()):
-        name = f"{root}/scan/{run.run_id}/verdicts/{uuid.uuid5(uuid.NAMESPACE_URL, run.run_id)}/report"
+        name = f"{root}/{task.format(run.run_id)}/{uuid.uuid5(uuid.NAMESPACE_URL, run.run_id)}/report"
         store.fput_object("untrigger", f"{name}/{path.relative_to(folder)}", str(path))
     shutil.rmtree(folder)
 
@@ -740,3 +747,56 @@ def test_the_parts_of_a_divided_scan_are_one_run(
     fetched = invoke("fetch", "all", "--output", "whole")
     assert fetched.exit_code == 0 and len(ScanReport.load(Path("whole")).results) == 3, fetched.output
     assert "3 models scanned" in Path("whole/report.html").read_text()
+
+
+GRID = ("submit", "grid", "--profile", "tiny", "--seeds", "2", "--methods", "none,ensemble,ideal", "--allow-unpinned")
+
+
+def test_a_grid_is_checked_and_told_before_anything_is_sent(kubeflow: Kubeflow) -> None:
+    told = invoke(*GRID, "--dry-run")
+    assert told.exit_code == 0, told.output
+    assert "untrigger-grid, 8 images" in told.output and told.output.count("workflow:  ") == 1
+    crowded = invoke(*GRID, "--dry-run", "--seeds", "40")
+    assert "fit: raise --methods-per-task" in crowded.stderr
+    refused = invoke(*GRID, "--attacks", "magic")
+    assert refused.exit_code == 2 and "unknown attack 'magic': choose one of" in refused.stderr
+    assert kubeflow.requests == []
+
+
+def leave_grid(store: Minio, run: V2beta1Run, folder: Path) -> None:
+    """What the report of a grid leaves in the store."""
+    found = gridded(run.runtime_config.parameters["grid_config"])
+    write_grid(folder, found)
+    for each in found.planted:
+        each.save(folder / CELLS / f"{each.attack}-{each.seed}")
+    leave_folder(store, run, "grid/{}/grid-report", folder)
+
+
+@pytest.mark.server
+def test_the_parts_of_a_divided_grid_are_one_run_with_one_report(
+    kubeflow: Kubeflow, store: Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(division, "MOST_NODES", 240)
+    kubeflow.course = [("SUCCEEDED", {"grid-report": "SUCCEEDED"})]
+    kubeflow.on_start = lambda run: leave_grid(store, run, tmp_path / "report")
+    ended = invoke(*GRID, "--name", "all", "--wait")
+    assert ended.exit_code == 0, ended.output
+    assert [run.display_name for run in kubeflow.runs.values()] == ["all part 1 of 2", "all part 2 of 2"]
+    attacks = [run.runtime_config.parameters["config"]["attacks"] for run in kubeflow.runs.values()]
+    assert attacks == [["patch", "blended"], ["sinusoidal", "warped"]]
+    assert "digits, small_resnet: attack success %" in ended.output and "fetch it:" in ended.output
+    fetched = invoke("fetch", "all", "--output", "whole")
+    assert fetched.exit_code == 0, fetched.output
+    whole = GridResult.load(Path("whole"))
+    assert whole.attacks == ("patch", "blended", "sinusoidal", "warped") and len(whole.planted) == 8
+    assert Planted.load(Path("whole") / CELLS / "warped-1") in whole.planted
+    assert "warped" in Path("whole/report.html").read_text()
+
+
+@pytest.mark.server
+def test_the_stages_of_a_grid_are_named_after_backdoor_and_methods(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("FAILED", {"grid-planting": "SUCCEEDED", "grid-cells": "FAILED"})]
+    ended = invoke(*GRID, "--methods-per-task", "2", "--wait")
+    assert ended.exit_code == 1
+    for name in ("grid planting patch seed=0: finished", "grid cells none,ensemble patch seed=0: failed"):
+        assert name in ended.output, ended.output

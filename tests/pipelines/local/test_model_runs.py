@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,9 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
+from tests.support.local_runs import executed
 from untrigger.classifiers import load_classifier
 from untrigger.datasets.sources import read_split
-from untrigger.pipelines.local.protocol import RunOptions, local_run
 from untrigger.profiles import references_config
 from untrigger.references import Recipe, reference_places, train_references
 from untrigger.reports.defences import DefenceResult
@@ -24,10 +22,9 @@ from untrigger.runs.scans import scan_models
 from untrigger.seeding import derived_seed
 from untrigger.settings.defences import DefendConfig
 from untrigger.settings.model_runs import DefendRunConfig, ReferencesRunConfig, ScanRunConfig
-from untrigger.settings.pipelines import RunConfig
 from untrigger.settings.scans import ReferencesConfig, ScanConfig
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.usefixtures("one_thread")]
 
 QUICK: dict[str, Any] = {
     "sizes": (3,),
@@ -51,29 +48,11 @@ CLOSED: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """A run leaves its places in the environment; how many threads share a sum changes its rounding."""
-    before = dict(os.environ)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
-def executed(config: RunConfig, output: Path) -> Any:
-    """The results of a run that was started anew."""
-    for name in ("KFP_RUN_ID", "MLFLOW_TRACKING_URI", "UNTRIGGER_ARTIFACT_LOCATION"):
-        os.environ.pop(name, None)
-    with local_run(config, RunOptions(output)) as run:
-        return run.execute()
-
-
 PRINT = print
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two references, trained and scanned by the pipeline."""
     output = tmp_path_factory.mktemp("runs") / "references"
     found = executed(ReferencesRunConfig.of({**RECIPE.record(), "scan": QUICK, "references_per_task": 1}), output)

@@ -55,6 +55,7 @@ class Case:
 class Method:
     """How a method closes a case; told: the settings that it depends on; searches: for a patch of one class."""
 
+    name: str
     close: Callable[[Case], Classifier]
     told: dict[str, Any]
     searches: bool = False
@@ -64,10 +65,10 @@ def find_method(name: str, config: GridConfig) -> Method:
     """The method of that name; UserError where there is none."""
     if name in _OURS:
         close, reads, searches = _OURS[name]
-        return Method(close, config.model_dump(mode="json", include=reads), searches)
+        return Method(name, close, config.model_dump(mode="json", include=reads), searches)
     defence = find_defence(name)
     settings = defence.settings or getattr(config, name)
-    return Method(partial(_by_others, defence.defend, settings), settings.record())
+    return Method(name, partial(_by_others, defence.defend, settings), settings.record())
 
 
 def _none(case: Case) -> Classifier:
