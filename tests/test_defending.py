@@ -11,10 +11,10 @@ from tests.support.interruptions import Kept
 from tests.support.training import CLEAN, same, seeded, state
 from untrigger.classifiers import Classifier, new_classifier
 from untrigger.datasets.images import ImageData
-from untrigger.defending import Task, defend
+from untrigger.defending import MaskTask, PatchTask, defend, defend_under_mask
 from untrigger.metrics import evaluate
 from untrigger.settings.defences import DefenceSettings
-from untrigger.settings.methods import ClassifierSettings
+from untrigger.settings.methods import ClassifierSettings, MaskSettings
 from untrigger.snapshots import Clock, Snapshot
 from untrigger.training import train
 from untrigger.triggers import checkerboard
@@ -39,12 +39,12 @@ SETTINGS = DefenceSettings.of(
 )
 
 
-def task_of(images: ImageData) -> Task:
+def task_of(images: ImageData) -> PatchTask:
     """Every third image is held out."""
     held = [number % 9 < 3 for number in range(len(images))]
     parts = ([number for number, out in enumerate(held) if out is kind] for kind in (False, True))
     data, heldout = (images.subset(part) for part in parts)
-    return Task(0, 3, data, heldout, SETTINGS, seed=0)
+    return PatchTask(0, data, heldout, SETTINGS, seed=0, size=3)
 
 
 def test_what_opens_a_classifier_is_closed_without_the_true_trigger(
@@ -59,6 +59,22 @@ def test_what_opens_a_classifier_is_closed_without_the_true_trigger(
     rates = evaluate(found.classifier, tiny_images.images, tiny_images.labels, checkerboard(), 0, seeded(9))
     assert rates.attack_success_rate < 0.3, "the attacker's own trigger, which the defence never saw"
     assert same(state(backdoored), before), "the given classifier is left as it is"
+
+
+def test_what_a_mask_opens_is_closed_until_it_takes_one_as_large_as_in_a_clean_classifier(
+    backdoored: Classifier, clean: Classifier, tiny_images: ImageData
+) -> None:
+    patches = task_of(tiny_images)
+    task = MaskTask(0, patches.data, patches.heldout, SETTINGS, 0, MaskSettings(mask_steps=100))
+    level = task.opens(clean).mask
+    assert level is not None
+    found = defend_under_mask(backdoored, task, level)
+    assert found.before.strongest == 1 and found.before.mask is not None and found.before.mask < level / 4
+    assert found.after is not None and found.after.strongest is not None and found.after.mask == found.rounds[-1]
+    assert found.after.strongest < 0.1 and found.after.mask >= level and found.after.accuracy > 0.9
+    assert all(norm < level for norm in found.rounds[:-1])
+    left_alone = defend_under_mask(clean, task, level)
+    assert left_alone.classifier is None and left_alone.before.mask == level
 
 
 def test_a_classifier_that_nothing_opens_is_left_alone(tiny_images: ImageData) -> None:

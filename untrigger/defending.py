@@ -1,4 +1,4 @@
-"""The defence where nobody knows the trigger: the distribution of what opens a classifier, and retraining in rounds."""
+"""The defence where nobody knows the trigger: what opens a classifier, patches or a mask, and retraining in rounds."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 from torch import Tensor
 
+from untrigger.attacks.attack import Attack
 from untrigger.classifiers import Classifier, frozen
 from untrigger.datasets.images import ImageData
 from untrigger.fidelity import handed_on, judged_samples
 from untrigger.flow_training import train_flows
 from untrigger.judge import Judge, judge_of_run
 from untrigger.metrics import evaluate
-from untrigger.retraining import Search, retrain_in_rounds, search_of_run
+from untrigger.neural_cleanse import Masks, UnderMasks, joined, reverse_masks
+from untrigger.retraining import Search, retrain, retrain_in_rounds, search_of_run
 from untrigger.scanning import OnWork
 from untrigger.seeding import derived_rng
 from untrigger.settings.base import Sparse
 from untrigger.settings.defences import DefenceSettings, StaircaseSettings
+from untrigger.settings.methods import MaskSettings
 from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.staircase import Staircase, ValidTriggers, build_staircase
 from untrigger.strongest_triggers import FoundTriggers
@@ -33,43 +37,58 @@ class Opened(Sparse):
 
     accuracy: on clean images. strongest: share of the images of other classes that the strongest trigger found sends to
     the target class; floor: share of them that goes there without any. strongest_F: F of that trigger on the images
-    searched on. Where nothing was searched for only the accuracy is known.
+    searched on. mask: the norm, in pixels, of the smallest mask found; `strongest` is then the share that goes to the
+    target class under the mask that was found before anything was done. Where nothing was searched for only the
+    accuracy is known.
     """
 
     accuracy: float
     strongest: float | None = None
     floor: float | None = None
     strongest_F: float | None = None
+    mask: float | None = None
 
 
 @dataclass(frozen=True)
 class Defence:
-    """What could be found before and after; rounds: F of the strongest trigger that each round of retraining left.
+    """What could be found before and after, triggers or the smallest mask.
 
-    Where the search found nothing to close, there is no retrained classifier and nothing after.
+    rounds: F of the strongest trigger, or the norm of the mask, that each round of retraining left. Where the search
+    found nothing to close, there is no retrained classifier and nothing after.
     """
 
     before: Opened
-    found_before: FoundTriggers
+    found_before: FoundTriggers | Masks
     classifier: Classifier | None = None
     after: Opened | None = None
-    found_after: FoundTriggers | None = None
+    found_after: FoundTriggers | Masks | None = None
     rounds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Task:
-    """Which backdoor is closed, with what: a target class, a patch size, and the defender's images.
+    """Which backdoor is closed, with what: a target class, and the defender's images.
 
     heldout: images that are neither searched on nor trained with, on which all is measured.
     """
 
     target_class: int
-    size: int
     data: ImageData
     heldout: ImageData
     settings: DefenceSettings
     seed: int
+
+    @property
+    def others(self) -> Tensor:
+        """The defender's images of other classes, uint8 (n, 3, h, w)."""
+        return self.data.for_search(self.target_class, "other_classes").images
+
+
+@dataclass(frozen=True)
+class PatchTask(Task):
+    """A backdoor that a square patch of this size opens, in pixels."""
+
+    size: int
 
     @property
     def patch(self) -> tuple[int, int]:
@@ -81,15 +100,37 @@ class Task:
         """The search for the strongest triggers of that class and size."""
         return search_of_run(self.data, self.settings.strongest_left, self.target_class, self.patch, self.seed)
 
-    def until(self, level: float) -> Task:
+    def until(self, level: float) -> PatchTask:
         """The same, with rounds that end where no trigger with F above `level` is found."""
         retraining = self.settings.retraining.model_copy(update={"round_level": level})
         return replace(self, settings=self.settings.model_copy(update={"retraining": retraining}))
 
+    def opens(self, classifier: Classifier) -> Opened:
+        """What the search finds in a classifier."""
+        return opened_by(classifier, self.search(classifier, derived_rng(self.seed, "strongest before")), self)
+
+
+@dataclass(frozen=True)
+class MaskTask(Task):
+    """A backdoor that a mask with a pattern on the whole image opens; masks: the search for the smallest one."""
+
+    masks: MaskSettings
+
+    def search(self, classifier: Classifier, round: int) -> Masks:
+        """The smallest mask that sends the defender's images to the target class, after so many rounds."""
+        others = self.others
+        allowed = {self.target_class: torch.arange(len(others))}
+        return reverse_masks(classifier, others, allowed, self.masks, rng=derived_rng(self.seed, "mask", round))
+
+    def opens(self, classifier: Classifier) -> Opened:
+        """What the search finds in a classifier."""
+        found = self.search(classifier, 0)
+        return opened_under(classifier, found, self, norm_of(found))
+
 
 def defend(
     classifier: Classifier,
-    task: Task,
+    task: PatchTask,
     *,
     on_work: OnWork | None = None,
     on_round: Callable[[int, float], None] | None = None,
@@ -107,8 +148,7 @@ def defend(
     before = opened_by(classifier, found, task)
     if found.strongest_F <= settings.retraining.round_level:
         return Defence(before, found)
-    others = task.data.for_search(task.target_class, "other_classes").images
-    judge = judge_of_run(seed, classifier, others, task.target_class, task.patch)
+    judge = judge_of_run(seed, classifier, task.others, task.target_class, task.patch)
     staircase = learn_staircase(judge, settings, seed, on_work=on_work, snapshot=snapshot)
     rounds: list[float] = []
 
@@ -133,16 +173,69 @@ def defend(
     return Defence(before, found, retrained, opened_by(retrained, left, task), left, tuple(rounds))
 
 
+def defend_under_mask(
+    classifier: Classifier,
+    task: MaskTask,
+    level: float,
+    *,
+    on_work: OnWork | None = None,
+    on_round: Callable[[int, float], None] | None = None,
+    snapshot: OfTraining = lambda _: UNKEPT,
+) -> Defence:
+    """Search for the smallest mask; where it is below `level` pixels, retrain a copy under it, in rounds.
+
+    A round puts some of the defender's images under the masks found so far, with their true labels, and the search for
+    the next mask tells whether it was the last: a bound by search, not a proof. Source: section VI.B of Wang et al.
+    for one round.
+    """
+    settings, seed = task.settings.retraining, task.seed
+    found = task.search(classifier, 0)
+    before = opened_under(classifier, found, task, norm_of(found))
+    if norm_of(found) >= level:
+        return Defence(before, found)
+    masks, rounds, retrained = [found], list[float](), classifier
+    for number in range(1, settings.rounds + 1):
+        retrained = retrain(
+            retrained,
+            task.data.images,
+            task.data.labels,
+            UnderMasks(joined(masks)),
+            settings,
+            rng=derived_rng(seed, "retraining", number),
+            on_epoch=_told_epochs(on_work, settings.epochs * settings.rounds, settings.epochs * (number - 1)),
+            snapshot=snapshot(f"retraining-round-{number}"),
+        )
+        masks.append(task.search(retrained, number))
+        rounds.append(norm_of(masks[-1]))
+        if on_round is not None:
+            on_round(number, rounds[-1])
+        if rounds[-1] >= level:
+            break
+    after = opened_under(retrained, found, task, rounds[-1])
+    return Defence(before, found, retrained, after, masks[-1], tuple(rounds))
+
+
+def norm_of(mask: Masks) -> float:
+    """The norm of a mask by itself, in pixels."""
+    return mask.norms.item()
+
+
 def opened_by(classifier: Classifier, found: FoundTriggers, task: Task) -> Opened:
     """What the strongest of the triggers found does on the images held out."""
+    return _opened(classifier, found.triggers[0], task, strongest_F=found.strongest_F)
+
+
+def opened_under(classifier: Classifier, mask: Masks, task: Task, smallest: float) -> Opened:
+    """What a mask does on the images held out; smallest: the norm of what was last found in the classifier."""
+    return _opened(classifier, UnderMasks(mask), task, mask=smallest)
+
+
+def _opened(classifier: Classifier, found: Attack | Tensor, task: Task, **told: float) -> Opened:
     heldout, rng = task.heldout, derived_rng(task.seed, "evaluation", 0)
     fixed = frozen(classifier, heldout.images)
-    rates = evaluate(fixed, heldout.images, heldout.labels, found.triggers[0], task.target_class, rng)
+    rates = evaluate(fixed, heldout.images, heldout.labels, found, task.target_class, rng)
     return Opened(
-        accuracy=rates.clean_accuracy,
-        strongest=rates.attack_success_rate,
-        floor=rates.clean_target_rate,
-        strongest_F=found.strongest_F,
+        accuracy=rates.clean_accuracy, strongest=rates.attack_success_rate, floor=rates.clean_target_rate, **told
     )
 
 
@@ -173,7 +266,7 @@ def learn_staircase(
     return replace(staircase, generators=tuple(ValidTriggers(triggers) for triggers in valid))
 
 
-def _told_epochs(on_work: OnWork | None, total: int) -> Callable[[int, dict[str, float]], None] | None:
+def _told_epochs(on_work: OnWork | None, total: int, before: int = 0) -> Callable[[int, dict[str, float]], None] | None:
     if on_work is None:
         return None
-    return lambda epoch, _: on_work("epochs of retraining at most", epoch, total)
+    return lambda epoch, _: on_work("epochs of retraining at most", before + epoch, total)

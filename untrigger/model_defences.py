@@ -12,24 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from untrigger.artifacts import write_tensors
+from untrigger.attacks.attack import Attack
+from untrigger.attacks.patch import patch
 from untrigger.checkpoints.models import OpenedModel
 from untrigger.classifiers import Classifier, load_classifier, save_classifier
 from untrigger.datasets.images import ImageData
-from untrigger.defending import Defence, OfTraining, Opened, Task, defend, opened_by
+from untrigger.defending import (
+    Defence,
+    MaskTask,
+    OfTraining,
+    Opened,
+    PatchTask,
+    Task,
+    defend,
+    defend_under_mask,
+)
 from untrigger.errors import UserError
 from untrigger.metrics import predict
+from untrigger.neural_cleanse import Masks, UnderMasks
 from untrigger.references import NetworkKind, check_alike, reference_places
 from untrigger.reports.defences import DefenceResult, Outcome, write_defence_report
 from untrigger.reports.pages import Picture
 from untrigger.reports.scans import ScanResult
-from untrigger.scanning import OnWork
+from untrigger.scanning import MASK, OnWork
 from untrigger.seeding import derived_rng
 from untrigger.settings.defences import DefendConfig
 from untrigger.snapshots import UNKEPT
-from untrigger.triggers import stamp
+from untrigger.strongest_triggers import FoundTriggers
 
 SHOWN = 8
 """Images and triggers in the pictures."""
@@ -70,23 +83,103 @@ def close_model(
     known: dict[str, Any] = {"config": config.record(), "dataset": config.dataset}
     known["scanned"] = None if closing.scanned is None else closing.scanned.sentence
     found = Found.of(closing.scanned, config, opened.classifier.classes)
-    if found.size is None or found.target_class is None:
+    if found.target_class is None:
         accuracy = Opened(accuracy=_accuracy(opened.classifier, closing.heldout))
         known |= {"outcome": found.outcome, "before": accuracy, "after": accuracy}
         return _finished(closing, known, [])
-    task = Task(found.target_class, found.size, data, closing.heldout, config, config.seed)
-    usual = None if closing.references is None else _usual(closing.references, opened.classifier, task, on_work)
-    if usual is not None and usual.strongest_F is not None:
-        task = task.until(max(config.retraining.round_level, usual.strongest_F))
-    defence = defend(opened.classifier, task, on_work=on_work, on_round=_told_rounds(say), snapshot=snapshot)
-    known |= {"target_name": data.class_names[found.target_class], "usual": usual, **found.named()}
-    known |= _done(defence, task, None if defence.classifier is None else _write(closing, defence.classifier))
-    return _finished(closing, known, _drawn(closing.folder, defence, task))
+    task = Task(found.target_class, data, closing.heldout, config, config.seed)
+    work = _Work(closing, say, on_work, snapshot)
+    closed = work.against_mask(task) if found.size is None else work.against_patches(task, found.size)
+    known |= {"target_name": data.class_names[found.target_class], **found.named(), **closed.told()}
+    known["written"] = None if closed.defence.classifier is None else _write(closing, closed.defence.classifier)
+    return _finished(closing, known, _drawn(closing.folder, closed.defence, task))
+
+
+@dataclass(frozen=True)
+class _Closed:
+    """What was done, whether it sufficed, and what is usual in clean references."""
+
+    defence: Defence
+    suffices: bool
+    usual: Opened | None
+
+    def told(self) -> dict[str, Any]:
+        """As results name it."""
+        defence = self.defence
+        outcome: Outcome = "closed" if self.suffices else "still open"
+        return {
+            "outcome": outcome if defence.classifier is not None else "nothing found",
+            "before": defence.before,
+            "after": defence.after or defence.before,
+            "rounds": defence.rounds,
+            "usual": self.usual,
+        }
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The defence at work, and who is told how it goes."""
+
+    closing: Closing
+    say: Callable[[str], None]
+    on_work: OnWork | None
+    snapshot: OfTraining
+
+    def against_patches(self, task: Task, size: int) -> _Closed:
+        """Close what patches of this size open, until the search finds no more than in clean references."""
+        config = self.closing.config
+        patches = PatchTask(task.target_class, task.data, task.heldout, config, config.seed, size)
+        usual = self._usual(patches)
+        if usual is not None and usual.strongest_F is not None:
+            patches = patches.until(max(config.retraining.round_level, usual.strongest_F))
+        told = self._told_rounds("F of the strongest trigger left {:.3f}")
+        defence = defend(self._suspect, patches, on_work=self.on_work, on_round=told, snapshot=self.snapshot)
+        left = (defence.after or defence.before).strongest_F or 0.0
+        return _Closed(defence, left <= patches.settings.retraining.round_level, usual)
+
+    def against_mask(self, task: Task) -> _Closed:
+        """Close what a mask opens, until the smallest is as large as in clean references, or as those of other classes.
+
+        Without references the median of the masks that the scan found for the other classes counts.
+        """
+        config = self.closing.config
+        masks = MaskTask(task.target_class, task.data, task.heldout, config, config.seed, config.scan.masks)
+        usual = self._usual(masks)
+        level = _norm_of_others(self.closing.scanned, task.target_class) if usual is None else usual.mask
+        if level is None:
+            raise UserError("the scan found no masks for other classes to compare with: give --references")
+        told = self._told_rounds("the smallest mask left has {:.0f} pixels")
+        defence = defend_under_mask(
+            self._suspect, masks, level, on_work=self.on_work, on_round=told, snapshot=self.snapshot
+        )
+        return _Closed(defence, bool(defence.rounds) and defence.rounds[-1] >= level, usual)
+
+    @property
+    def _suspect(self) -> Classifier:
+        return self.closing.opened.classifier
+
+    def _told_rounds(self, form: str) -> Callable[[int, float], None]:
+        return lambda number, left: self.say(f"round {number}: {form.format(left)}")
+
+    def _usual(self, task: PatchTask | MaskTask) -> Opened | None:
+        """The median of what the same search finds in some clean references: networks without a backdoor open, too."""
+        if self.closing.references is None:
+            return None
+        places, kind = reference_places(self.closing.references)[:COMPARED], NetworkKind.of_classifier(self._suspect)
+        found = []
+        for number, place in enumerate(places, 1):
+            reference = load_classifier(place, task.data.images.device)
+            check_alike(f"{place}", NetworkKind.of_classifier(reference), kind)
+            found.append(task.opens(reference))
+            if self.on_work is not None:
+                self.on_work("what opens references", number, len(places))
+        columns = zip(*(each.model_dump().items() for each in found), strict=True)
+        return Opened.of({cells[0][0]: statistics.median(value for _, value in cells) for cells in columns})
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is to be closed; neither class nor size where there is nothing."""
+    """What is to be closed, by patches of a size or, where it is None, by a mask; no class where there is nothing."""
 
     outcome: Outcome
     target_class: int | None = None
@@ -100,7 +193,7 @@ class Found:
         if scanned is None:
             return cls("closed", config.target_class, config.patch_size)
         if scanned.verdict == "backdoor found":
-            return cls("no patch") if scanned.size is None else cls("closed", scanned.target_class, scanned.size)
+            return cls("closed", scanned.target_class, scanned.size)
         return cls("nothing found" if scanned.verdict == "nothing found" else "not calibrated")
 
     def named(self) -> dict[str, int | None]:
@@ -108,31 +201,11 @@ class Found:
         return {"target_class": self.target_class, "size": self.size}
 
 
-def _usual(references: Path, suspect: Classifier, task: Task, on_work: OnWork | None) -> Opened:
-    """The median of what the same search finds in some clean references: networks that hold no backdoor open, too."""
-    places, found, kind = reference_places(references)[:COMPARED], [], NetworkKind.of_classifier(suspect)
-    for number, place in enumerate(places, 1):
-        reference = load_classifier(place, task.data.images.device)
-        check_alike(f"{place}", NetworkKind.of_classifier(reference), kind)
-        left = task.search(reference, derived_rng(task.seed, "strongest before"))
-        found.append(opened_by(reference, left, task))
-        if on_work is not None:
-            on_work("strongest triggers of references", number, len(places))
-    columns = zip(*(each.model_dump().items() for each in found), strict=True)
-    return Opened.of({cells[0][0]: statistics.median(value for _, value in cells) for cells in columns})
-
-
-def _done(defence: Defence, task: Task, written: str | None) -> dict[str, Any]:
-    after = defence.after or defence.before
-    left = after.strongest_F or 0.0
-    outcome: Outcome = "still open" if left > task.settings.retraining.round_level else "closed"
-    return {
-        "outcome": outcome if defence.classifier is not None else "nothing found",
-        "before": defence.before,
-        "after": after,
-        "rounds": defence.rounds,
-        "written": written,
-    }
+def _norm_of_others(scanned: ScanResult | None, target: int) -> float | None:
+    """The median norm of the masks for the other classes, in pixels."""
+    masks = [] if scanned is None else scanned.measured.by(MASK)
+    norms = [arm.norm for arm in masks if arm.norm is not None and arm.target_class != target]
+    return statistics.median(norms) if norms else None
 
 
 def _write(closing: Closing, classifier: Classifier) -> str:
@@ -157,24 +230,45 @@ def _accuracy(classifier: Classifier, data: ImageData) -> float:
     return (predict(classifier, data.images).argmax(1) == data.labels).double().mean().item()
 
 
-def _told_rounds(say: Callable[[str], None]) -> Callable[[int, float], None]:
-    return lambda number, strongest: say(f"round {number}: F of the strongest trigger left {strongest:.3f}")
-
-
 def _drawn(folder: Path, defence: Defence, task: Task) -> list[Picture]:
-    """Images with the strongest trigger found before, and the strongest ones found before and after."""
+    """Images with what was found before, and that beside what was found after."""
     from untrigger.reports.figures import draw_attack, draw_found
 
     others = (task.heldout.labels != task.target_class).nonzero().squeeze(1)[:SHOWN]
-    images, trigger = task.heldout.images[others].cpu().float() / 255, defence.found_before.triggers[0].cpu()
-    draw_attack(images, stamp(images, trigger[None], derived_rng(0, "picture")), trigger, folder / "attack.png")
+    images = task.heldout.images[others].cpu().float() / 255
     found = {"before": defence.found_before} | ({"after": defence.found_after} if defence.found_after else {})
-    rows: dict[str, list[Tensor]] = {name: list(each.triggers[:SHOWN].cpu()) for name, each in found.items()}
-    titles = [[f"F {strength:.2f}" for strength in each.strengths[:SHOWN].tolist()] for each in found.values()]
-    draw_found(rows, titles, folder / "triggers.png")
-    write_tensors(folder / "triggers.safetensors", {name: each.triggers for name, each in found.items()})
-    attack = "Images held out, the same with the strongest trigger found before the defence, and that trigger"
+    attack, first = _attack(defence.found_before)
+    draw_attack(images, attack.stamp(images, derived_rng(0, "picture")), first, folder / "attack.png")
+    rows = {name: list(_shown(each).cpu()) for name, each in found.items()}
+    draw_found(rows, [_titles(each) for each in found.values()], folder / "triggers.png")
+    write_tensors(folder / "triggers.safetensors", {name: _kept(each) for name, each in found.items()})
+    told = "Images held out, the same with what opened them most before the defence, and that by itself"
     return [
-        Picture(folder / "attack.png", attack),
-        Picture(folder / "triggers.png", "The strongest triggers that the search found before and after, with their F"),
+        Picture(folder / "attack.png", told),
+        Picture(
+            folder / "triggers.png",
+            "What the search found before and after: the strongest triggers with their F, or mask times pattern with "
+            "the norm of the mask",
+        ),
     ]
+
+
+def _attack(found: FoundTriggers | Masks) -> tuple[Attack, Tensor]:
+    """What was found as an attack, and its picture, float (3, h, w) in [0, 1]."""
+    attack = UnderMasks(found) if isinstance(found, Masks) else patch(found.triggers[0].cpu())
+    return attack, _shown(found)[0].cpu()
+
+
+def _shown(found: FoundTriggers | Masks) -> Tensor:
+    return found.shown if isinstance(found, Masks) else found.triggers[:SHOWN]
+
+
+def _titles(found: FoundTriggers | Masks) -> list[str]:
+    if isinstance(found, Masks):
+        return [f"{norm:.0f} px" for norm in found.norms.tolist()]
+    return [f"F {strength:.2f}" for strength in found.strengths[:SHOWN].tolist()]
+
+
+def _kept(found: FoundTriggers | Masks) -> Tensor:
+    """The triggers, or the mask as a fourth channel, the last, beside its pattern: float (k, 4, h, w)."""
+    return torch.cat([found.patterns, found.masks[:, None]], 1) if isinstance(found, Masks) else found.triggers

@@ -198,8 +198,7 @@ def _found(scan: Scan, search: str, target: int) -> Tensor:
     """The patch, float (3, s, s), or what the mask shows of the pattern, float (3, h, w)."""
     if search != MASK or scan.masks is None:
         return scan.patches[search, target]
-    number = _number(scan, target)
-    return scan.masks.masks[number] * scan.masks.patterns[number]
+    return scan.masks.shown[_number(scan, target)]
 
 
 def _pictures(folder: Path) -> dict[str, Picture]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from untrigger.attacks.attack import Attack
 from untrigger.classifiers import Classifier, frozen
 from untrigger.seeding import moved
 from untrigger.settings.methods import MaskSettings
@@ -57,8 +58,38 @@ class Masks:
         pixels = images if images.is_floating_point() else images.float() / 255
         return (1 - mask) * pixels + mask * self.patterns[number]
 
+    @property
+    def shown(self) -> Tensor:
+        """What each mask lets through of its pattern, float (classes, 3, h, w)."""
+        return self.masks[:, None] * self.patterns
+
+    def of(self, numbers: Sequence[int]) -> Masks:
+        """Those of these numbers."""
+        return Masks(self.masks[list(numbers)], self.patterns[list(numbers)])
+
     def to(self, device: torch.device) -> Masks:
         return Masks(self.masks.to(device), self.patterns.to(device))
+
+
+def joined(masks: Sequence[Masks]) -> Masks:
+    """All of some masks as one collection."""
+    return Masks(torch.cat([each.masks for each in masks]), torch.cat([each.patterns for each in masks]))
+
+
+class UnderMasks(Attack):
+    """Each image under one of some masks, drawn at random.
+
+    With the true labels kept it unlearns them. Source: section VI.B of Wang et al.
+    """
+
+    no_patch = "the trigger is a mask with a pattern on the whole image"
+
+    def __init__(self, masks: Masks) -> None:
+        self.masks = masks
+
+    def stamp(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        drawn = torch.randint(len(self.masks.masks), (len(images),), generator=rng)
+        return self.masks.to(images.device).applied(moved(drawn, images.device), images)
 
 
 def anomaly_indices(norms: Sequence[float]) -> list[float]:

@@ -131,6 +131,26 @@ def test_the_scan_among_references_finds_what_is_closed(
     assert other.exit_code == 2 and "is the scan of another model" in other.stderr
 
 
+def test_what_a_scan_found_by_a_mask_is_closed_and_measured_by_masks(
+    backdoored: Classifier, clean: Classifier, tiny_folder: str, tmp_path: Path
+) -> None:
+    save_classifier(clean, tmp_path / "references" / "001")
+    file = attack_result(backdoored, tmp_path / "model.pt")
+    idle = ("--scan.sizes=2", "--scan.steps=1", "--scan.rounds=1", "--scan.restarts=1")
+    searching = ("--scan.mask", "--scan.mask-steps=100", *idle)
+    result = defend(file, tiny_folder, "--references", tmp_path / "references", "--level=0.5", *searching, "--json")
+    found = told(result)
+    assert (result.exit_code, found["outcome"]) == (0, "closed"), result.output
+    assert "size" not in found or found["size"] is None
+    assert found["before"]["strongest"] > 0.9 and found["after"]["strongest"] < 0.1
+    assert found["before"]["mask"] < found["usual"]["mask"] <= found["after"]["mask"] == found["rounds"][-1]
+    report = (Path(found["written"]).parent / "report.html").read_text()
+    assert "class 0 (0-red) by a mask" in report and "smallest mask, pixels" in report
+    (scan,) = (tmp_path / "out" / "scan").glob("*/scan.json")
+    again = told(defend(file, tiny_folder, "--scan", scan, *searching, "--json"))
+    assert again["outcome"] == "closed" and "usual" not in {name for name, value in again.items() if value}
+
+
 def test_without_references_nothing_is_done_and_the_status_says_so(
     backdoored: Classifier, tiny_folder: str, tmp_path: Path
 ) -> None:

@@ -8,9 +8,10 @@ import torch
 from tests.support.training import same, seeded, state
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
-from untrigger.defences.neural_cleanse import defend, flagged, unlearning
+from untrigger.defences.neural_cleanse import defend, flagged
 from untrigger.metrics import evaluate
-from untrigger.neural_cleanse import Masks
+from untrigger.neural_cleanse import Masks, UnderMasks
+from untrigger.poisoning import stamping
 from untrigger.settings.other_defences import NeuralCleanseSettings
 from untrigger.triggers import checkerboard
 
@@ -31,7 +32,7 @@ def test_the_masks_far_below_the_median_are_flagged_and_the_smallest_where_none_
 
 def test_unlearning_puts_the_stated_share_under_the_masks_and_keeps_the_labels() -> None:
     images, labels = torch.full((4000, 3, 4, 4), 0.9), torch.arange(4000) % 7
-    changed, told = unlearning(masks(16, 3, 2), [1, 2], share=0.2)(images, labels, seeded())
+    changed, told = stamping(UnderMasks(masks(16, 3, 2).of([1, 2])), share=0.2)(images, labels, seeded())
     assert torch.equal(told, labels)
     corners = changed[:, 0, 0, 0]
     shares = [(corners == value).double().mean().item() for value in (0.1, 0.2)]

@@ -12,7 +12,7 @@ from untrigger.cli.messages import EXIT_BACKDOOR, EXIT_NOT_CALIBRATED, debug_opt
 from untrigger.cli.settings import DefendSettingsCommand, nested_settings, references_option
 from untrigger.errors import UserError
 
-STATUS = {"still open": EXIT_BACKDOOR, "no patch": EXIT_BACKDOOR, "not calibrated": EXIT_NOT_CALIBRATED}
+STATUS = {"still open": EXIT_BACKDOOR, "not calibrated": EXIT_NOT_CALIBRATED}
 
 
 @click.command(cls=DefendSettingsCommand)
@@ -45,15 +45,16 @@ def defend(
     A MODEL is what `untrigger scan` takes. It is scanned first, unless --scan gives what was found, or --target-class
     and --patch-size say what to close. Then flows learn the whole distribution of triggers for that class and size,
     their samples are stamped on the defender's part of --dataset with the true labels kept, and the model is retrained
-    in rounds: what the search still finds after a round is stamped as well in the next (--retraining.rounds).
+    in rounds: what the search still finds after a round is stamped as well in the next (--retraining.rounds). Where the
+    scan found a mask, the images are put under it instead, and after each round under the next that is found.
 
     The retrained model has the names, shapes and types of tensors that the file had, as safetensors; the two lines that
     load it are printed. A model in which nothing is found is left as it is, and nothing is written of it.
 
     \b
     Status: 0 nothing found, or what was found is closed; 3 still open after the
-    last round, or no patch; 4 not calibrated, nothing done (no references, or too
-    few); 2 an error.
+    last round; 4 not calibrated, nothing done (no references, or too few); 2 an
+    error.
 
     \b
     Examples:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor
 
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
-from untrigger.neural_cleanse import FLAGGED, Masks, anomaly_indices, reverse_masks
-from untrigger.seeding import forked, moved
+from untrigger.neural_cleanse import FLAGGED, Masks, UnderMasks, anomaly_indices, reverse_masks
+from untrigger.poisoning import stamping
+from untrigger.seeding import forked
 from untrigger.settings.other_defences import NeuralCleanseSettings
-from untrigger.training import BatchChange, OnEpoch, train
+from untrigger.training import OnEpoch, train
 
 
 def defend(
@@ -34,7 +34,8 @@ def defend(
     search_rng, training_rng = forked(rng, "masks", "unlearning")
     allowed = {number: (data.labels != number).nonzero().squeeze(1).cpu() for number in range(classifier.classes)}
     masks = reverse_masks(classifier, data.images, allowed, settings, rng=search_rng)
-    change = unlearning(masks.to(data.images.device), flagged(masks), settings.stamped_share)
+    unlearnt = UnderMasks(masks.of(flagged(masks)).to(data.images.device))
+    change = stamping(unlearnt, settings.stamped_share)
     tuned = copy.deepcopy(classifier)
     train(tuned, data.images, data.labels, settings, rng=training_rng, change_batch=change, on_epoch=on_epoch)
     return tuned
@@ -45,19 +46,3 @@ def flagged(masks: Masks) -> list[int]:
     norms = masks.norms.tolist()
     found = [number for number, index in enumerate(anomaly_indices(norms)) if index > FLAGGED]
     return found or [norms.index(min(norms))]
-
-
-def unlearning(masks: Masks, numbers: list[int], share: float) -> BatchChange:
-    """Puts each image with the probability `share` under one of the masks of these numbers; labels stay the true ones.
-
-    Source: section VI.B of Wang et al., where the share is 20 %.
-    """
-
-    def change(images: Tensor, labels: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        choice_rng, mask_rng = forked(rng, "choice", "masks")
-        covered = torch.rand(len(images), generator=choice_rng) < share
-        drawn = torch.tensor(numbers)[torch.randint(len(numbers), (len(images),), generator=mask_rng)]
-        under = masks.applied(moved(drawn, images.device), images)
-        return torch.where(moved(covered, images.device)[:, None, None, None], under, images), labels
-
-    return change

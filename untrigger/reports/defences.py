@@ -12,15 +12,16 @@ from untrigger.defending import Opened
 from untrigger.reports.pages import Picture, write_page
 from untrigger.reports.scans import ModelResult
 
-Outcome = Literal["closed", "still open", "nothing found", "not calibrated", "no patch"]
+Outcome = Literal["closed", "still open", "nothing found", "not calibrated"]
 
 
 class DefenceResult(ModelResult):
     """What was found in a model, and what was done about it.
 
-    rounds: F of the strongest trigger that each round of retraining left. written: the retrained model, None where
-    nothing was retrained; then what is told of it after is what was before. usual: the median of what the same search
-    finds in clean references, where there are some.
+    size: of the patches, None for a mask. rounds: F of the strongest trigger, or the norm of the smallest mask in
+    pixels, that each round of retraining left. written: the retrained model, None where nothing was retrained; then
+    what is told of it after is what was before. usual: the median of what the same search finds in clean references,
+    where there are some.
     """
 
     FILE = "defence.json"
@@ -46,9 +47,7 @@ class DefenceResult(ModelResult):
         if self.outcome == "not calibrated":
             remedy = "give --references, or --target-class and --patch-size, to close it"
             return f"nothing was done: {self.scanned}; {remedy}"
-        if self.outcome == "no patch":
-            return f"nothing was done, since this defence closes patches only: {self.scanned}"
-        if self.size is None:
+        if self.target_class is None:
             return f"nothing was done: {self.scanned}"
         if self.outcome == "nothing found":
             return f"nothing was done: {self._backdoor} was searched for, and {_strongest(self.before)} is no backdoor"
@@ -60,7 +59,8 @@ class DefenceResult(ModelResult):
 
     @property
     def _backdoor(self) -> str:
-        return f"class {self.target_class} ({self.target_name}) by a patch of {self.size}x{self.size} pixels"
+        by = "a mask" if self.size is None else f"a patch of {self.size}x{self.size} pixels"
+        return f"class {self.target_class} ({self.target_name}) by {by}"
 
     @property
     def lines(self) -> list[tuple[str, Opened]]:
@@ -82,6 +82,9 @@ class DefenceResult(ModelResult):
 
 def _strongest(opened: Opened) -> str:
     strongest, floor = (100 * (rate or 0.0) for rate in (opened.strongest, opened.floor))
+    if opened.mask is not None:
+        found = f"{strongest:.1f} % of other images under the mask found ({floor:.1f} % without)"
+        return f"{found}, the smallest mask left having {opened.mask:.0f} pixels,"
     return f"{strongest:.1f} % of other images by the strongest trigger found ({floor:.1f} % without)"
 
 

@@ -54,9 +54,13 @@ def classes_table(result: ScanResult, count: int = RANKED) -> Table:
 def defence_table(result: DefenceResult) -> Table:
     """Before and after, in per cent."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{result.model}, on images held out, %")
-    for name in ("", "clean accuracy", "strongest trigger", "without"):
+    masked = result.before.mask is not None
+    for name in ("", "clean accuracy", "mask found" if masked else "strongest trigger", "without"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    if masked:
+        table.add_column("smallest mask, pixels", justify="right", no_wrap=True)
     for name, opened in result.lines:
         rates = (opened.accuracy, opened.strongest, opened.floor)
-        table.add_row(name, *("" if rate is None else f"{100 * rate:.1f}" for rate in rates))
+        norm = [] if opened.mask is None else [f"{opened.mask:.0f}"]
+        table.add_row(name, *("" if rate is None else f"{100 * rate:.1f}" for rate in rates), *norm)
     return table
