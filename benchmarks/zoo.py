@@ -19,10 +19,11 @@ from untrigger.artifacts import write_json
 from untrigger.classifiers import save_classifier
 from untrigger.datasets.sources import read_split
 from untrigger.errors import UserError
+from untrigger.measurements import MASK, Measured
 from untrigger.networks.devices import device
 from untrigger.neural_cleanse import FLAGGED
 from untrigger.profiles import references_config
-from untrigger.scanning import MASK, Measured, scan_classifier
+from untrigger.scanning import scan_classifier
 from untrigger.seeding import derived_rng, derived_seed
 from untrigger.settings.scans import ReferencesConfig, ScanSettings
 from untrigger.verdicts import Verdict, references_needed, verdict_on

@@ -11,9 +11,9 @@ from untrigger.classifiers import Classifier, load_classifier, new_classifier
 from untrigger.datasets.images import ImageData
 from untrigger.datasets.sources import read_split
 from untrigger.errors import UserError
+from untrigger.measurements import Measured
 from untrigger.profiles import references_config
 from untrigger.references import reference_places, scan_references, train_references
-from untrigger.scanning import Measured
 from untrigger.seeding import derived_seed
 from untrigger.settings.methods import ClassifierSettings
 from untrigger.settings.scans import ReferencesConfig, ScanConfig

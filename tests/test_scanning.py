@@ -9,8 +9,9 @@ from tests.support.training import seeded
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
+from untrigger.measurements import MASK
 from untrigger.metrics import predict
-from untrigger.scanning import MASK, Scan, scan_classifier
+from untrigger.scanning import Scan, scan_classifier
 from untrigger.settings.scans import ScanSettings
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import torch
 from benchmarks.zoo import auroc, summary
 from benchmarks.zoo_networks import Kind, drawn_attack
 from tests.support.training import seeded
-from untrigger.scanning import MASK, Arm, Measured
+from untrigger.measurements import MASK, Arm, Measured
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -15,12 +15,12 @@ from untrigger.datasets.images import ImageData
 from untrigger.fidelity import handed_on, judged_samples
 from untrigger.flow_training import train_flows
 from untrigger.judge import Judge, judge_of_run
+from untrigger.measurements import Opened
 from untrigger.metrics import evaluate
 from untrigger.neural_cleanse import Masks, UnderMasks, joined, reverse_masks
 from untrigger.retraining import Search, retrain, retrain_in_rounds, search_of_run
 from untrigger.scanning import OnWork
 from untrigger.seeding import derived_rng
-from untrigger.settings.base import Sparse
 from untrigger.settings.defences import DefenceSettings, StaircaseSettings
 from untrigger.settings.methods import MaskSettings
 from untrigger.snapshots import UNKEPT, Snapshot
@@ -30,23 +30,6 @@ from untrigger.trigger_parts import find_parts
 
 OfTraining = Callable[[str], Snapshot]
 """The snapshot of a training, by its name."""
-
-
-class Opened(Sparse):
-    """How a classifier answers images that nothing was searched on or trained with.
-
-    accuracy: on clean images. strongest: share of the images of other classes that the strongest trigger found sends to
-    the target class; floor: share of them that goes there without any. strongest_F: F of that trigger on the images
-    searched on. mask: the norm, in pixels, of the smallest mask found; `strongest` is then the share that goes to the
-    target class under the mask that was found before anything was done. Where nothing was searched for only the
-    accuracy is known.
-    """
-
-    accuracy: float
-    strongest: float | None = None
-    floor: float | None = None
-    strongest_F: float | None = None
-    mask: float | None = None
 
 
 @dataclass(frozen=True)
@@ -253,7 +236,9 @@ def learn_staircase(
         settings.betas,
         settings.flow,
         rngs=[derived_rng(seed, "flow", beta) for beta in settings.betas],
-        parts=find_parts(judge, rng=derived_rng(seed, "parts")),
+        parts=find_parts(
+            judge, rng=derived_rng(seed, "parts"), on_progress=None if on_work is None else partial(on_work, "parts")
+        ),
         on_step=None if on_work is None else lambda step, _: on_work("flows", step, settings.flow.steps),
         snapshot=snapshot("flows"),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from untrigger.settings.base import Sparse
+import statistics
+
+from untrigger.settings.base import Sparse, Stored
 
 
 class Rates(Sparse):
@@ -53,3 +55,93 @@ class FreshSamples(Sparse):
     judged_entropy_estimator: str | None = None
     level: float | None = None
     parts: int | None = None
+
+
+MASK = "mask"
+"""The name of the search for masks, beside those of the patch sizes."""
+
+
+class Arm(Sparse):
+    """What the best patch of a size, or the mask, does for one target class on the images held out.
+
+    success: the share of images of other classes that it sends there; floor: the share of them that goes there anyway.
+    rounds: how many it took part in. norm: of the mask, in pixels; index: Neural Cleanse's, of that norm.
+    """
+
+    search: str
+    target_class: int
+    success: float
+    floor: float
+    rounds: int | None = None
+    norm: float | None = None
+    index: float | None = None
+
+    @property
+    def gain(self) -> float:
+        """What it opens that was not open without it."""
+        return self.success - self.floor
+
+
+class Measured(Stored):
+    """What a scan measured of one classifier."""
+
+    FILE = "measured.json"
+
+    arms: tuple[Arm, ...]
+    seconds: float
+    mask_seconds: float = 0.0
+
+    def by(self, search: str) -> list[Arm]:
+        """The arms of one search, one per class."""
+        return [arm for arm in self.arms if arm.search == search]
+
+    @property
+    def searches(self) -> tuple[str, ...]:
+        """Their names: patch sizes, and the mask."""
+        return tuple(dict.fromkeys(arm.search for arm in self.arms))
+
+    def best(self, search: str) -> Arm:
+        """The arm that stands out most: the largest gain, or the smallest mask."""
+        if search == MASK:
+            return min(self.by(search), key=lambda arm: arm.norm or 0.0)
+        return max(self.by(search), key=lambda arm: arm.gain)
+
+    def statistics(self) -> dict[str, float]:
+        """One number per search, the larger the more suspicious, none above 1.
+
+        Of a patch size: the largest gain of any class. Of the masks: how much smaller the smallest is than the median
+        one.
+        """
+        found = {}
+        for search in self.searches:
+            best = self.best(search)
+            found[search] = self.standing_out(best) if search == MASK else best.gain
+        return found
+
+    def standing_out(self, arm: Arm) -> float:
+        """How far an arm stands out among those of the other classes: in gain, or in how much smaller its mask is."""
+        if arm.norm is not None:
+            return 1 - arm.norm / statistics.median(each.norm or 0.0 for each in self.by(arm.search))
+        return arm.gain - statistics.median(each.gain for each in self.by(arm.search))
+
+    def leading(self) -> tuple[str, int]:
+        """The search and the class that stand out most within this model."""
+        best = max(self.arms, key=self.standing_out)
+        return best.search, best.target_class
+
+
+class Opened(Sparse):
+    """How a classifier answers images that nothing was searched on or trained with.
+
+    accuracy: on clean images. strongest: share of the images of other classes that the strongest trigger found sends to
+    the target class; floor: share of them that goes there without any. strongest_F: F of that trigger on the images
+    searched on. mask: the norm, in pixels, of the smallest mask found; `strongest` is then the share that goes to the
+    target class under the mask that was found before anything was done. Where nothing was searched for only the
+    accuracy is known.
+    """
+
+    accuracy: float
+    strongest: float | None = None
+    floor: float | None = None
+    strongest_F: float | None = None
+    mask: float | None = None

@@ -25,20 +25,20 @@ from untrigger.defending import (
     Defence,
     MaskTask,
     OfTraining,
-    Opened,
     PatchTask,
     Task,
     defend,
     defend_under_mask,
 )
 from untrigger.errors import UserError
+from untrigger.measurements import MASK, Opened
 from untrigger.metrics import predict
 from untrigger.neural_cleanse import Masks, UnderMasks
 from untrigger.references import NetworkKind, check_alike, reference_places
 from untrigger.reports.defences import DefenceResult, Outcome, write_defence_report
 from untrigger.reports.pages import Picture
 from untrigger.reports.scans import ScanResult
-from untrigger.scanning import MASK, OnWork
+from untrigger.scanning import OnWork
 from untrigger.seeding import derived_rng
 from untrigger.settings.defences import DefendConfig
 from untrigger.snapshots import UNKEPT

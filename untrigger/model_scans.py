@@ -14,6 +14,7 @@ from torch import Tensor
 from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.checkpoints.models import DOUBT, RECOGNISED, OpenedModel, open_model
 from untrigger.datasets.images import ImageData
+from untrigger.measurements import MASK, Measured
 from untrigger.metrics import predict
 from untrigger.neural_cleanse import Masks
 from untrigger.pictures import write_picture
@@ -29,7 +30,7 @@ from untrigger.reports.scans import (
     shown,
     write_scan_report,
 )
-from untrigger.scanning import MASK, Measured, OnWork, Scan, scan_classifier
+from untrigger.scanning import OnWork, Scan, scan_classifier
 from untrigger.seeding import derived_rng
 from untrigger.settings.scans import ScanConfig
 from untrigger.triggers import stamp

@@ -14,7 +14,8 @@ from untrigger.classifiers import Classifier, ClassifierDescription, load_classi
 from untrigger.datasets.images import ImageData
 from untrigger.datasets.sources import dataset_source
 from untrigger.errors import UserError
-from untrigger.scanning import Measured, OnWork, scan_classifier
+from untrigger.measurements import Measured
+from untrigger.scanning import OnWork, scan_classifier
 from untrigger.seeding import derived_rng, derived_seed
 from untrigger.settings.base import Frozen, Stored, flattened
 from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
@@ -66,15 +67,6 @@ class Recipe(Stored):
         told = ReferencesConfig.model_fields.keys() - {"count", "dataset"}
         settled = {name: value for name, value in config.record().items() if name in told}
         return cls.of({"dataset": dataset, "class_names": class_names, "config": settled})
-
-
-class GatheredReferences(Stored):
-    """How many references a pipeline trained, and their address in the store of its cluster, where it has one."""
-
-    FILE = "gathered.json"
-
-    count: int
-    address: str | None = None
 
 
 def train_references(folder: Path, config: ReferencesConfig, training: ImageData, on_work: OnWork | None = None) -> int:

@@ -8,7 +8,6 @@ stream of its own, so that the same seed finds the same however the work is divi
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +19,13 @@ from untrigger.classifiers import Classifier, frozen
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
 from untrigger.judge import PICTURES_AT_ONCE
+from untrigger.measurements import MASK, Arm, Measured
 from untrigger.metrics import predict
 from untrigger.neural_cleanse import Masks, anomaly_indices, reverse_masks
 from untrigger.seeding import derived_rng, forked, moved
-from untrigger.settings.base import Sparse, Stored
 from untrigger.settings.scans import ScanSettings
 from untrigger.strongest_triggers import OUT_OF_REACH
 from untrigger.triggers import draw_positions
-
-MASK = "mask"
-"""The name of the search for masks, beside those of the patch sizes."""
 
 COMPARED_IMAGES = 32
 """Images searched on, on which the patches of a size are compared after each round."""
@@ -39,75 +35,6 @@ LEAST_CLASSES = 2
 
 OnWork = Callable[[str, int, int], None]
 """Told what is done of some work: its name, how much, and of how much."""
-
-
-class Arm(Sparse):
-    """What the best patch of a size, or the mask, does for one target class on the images held out.
-
-    success: the share of images of other classes that it sends there; floor: the share of them that goes there anyway.
-    rounds: how many it took part in. norm: of the mask, in pixels; index: Neural Cleanse's, of that norm.
-    """
-
-    search: str
-    target_class: int
-    success: float
-    floor: float
-    rounds: int | None = None
-    norm: float | None = None
-    index: float | None = None
-
-    @property
-    def gain(self) -> float:
-        """What it opens that was not open without it."""
-        return self.success - self.floor
-
-
-class Measured(Stored):
-    """What a scan measured of one classifier."""
-
-    FILE = "measured.json"
-
-    arms: tuple[Arm, ...]
-    seconds: float
-    mask_seconds: float = 0.0
-
-    def by(self, search: str) -> list[Arm]:
-        """The arms of one search, one per class."""
-        return [arm for arm in self.arms if arm.search == search]
-
-    @property
-    def searches(self) -> tuple[str, ...]:
-        """Their names: patch sizes, and the mask."""
-        return tuple(dict.fromkeys(arm.search for arm in self.arms))
-
-    def best(self, search: str) -> Arm:
-        """The arm that stands out most: the largest gain, or the smallest mask."""
-        if search == MASK:
-            return min(self.by(search), key=lambda arm: arm.norm or 0.0)
-        return max(self.by(search), key=lambda arm: arm.gain)
-
-    def statistics(self) -> dict[str, float]:
-        """One number per search, the larger the more suspicious, none above 1.
-
-        Of a patch size: the largest gain of any class. Of the masks: how much smaller the smallest is than the median
-        one.
-        """
-        found = {}
-        for search in self.searches:
-            best = self.best(search)
-            found[search] = self.standing_out(best) if search == MASK else best.gain
-        return found
-
-    def standing_out(self, arm: Arm) -> float:
-        """How far an arm stands out among those of the other classes: in gain, or in how much smaller its mask is."""
-        if arm.norm is not None:
-            return 1 - arm.norm / statistics.median(each.norm or 0.0 for each in self.by(arm.search))
-        return arm.gain - statistics.median(each.gain for each in self.by(arm.search))
-
-    def leading(self) -> tuple[str, int]:
-        """The search and the class that stand out most within this model."""
-        best = max(self.arms, key=self.standing_out)
-        return best.search, best.target_class
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -24,14 +26,14 @@ BETWEEN = (0.25, 0.5, 0.75)
 MOST_PARTS = 4
 
 
-def find_parts(judge: Judge, *, rng: torch.Generator) -> Tensor:
+def find_parts(judge: Judge, *, rng: torch.Generator, on_progress: Callable[[int, int], None] | None = None) -> Tensor:
     """The middle of each part, float (parts, d), the part that most searches end in first.
 
     Triggers are reversed from random starts; two are linked when all triggers on the straight line between them are
     triggers, too, and what hangs together is a part. Each point of the box belongs to the part with the nearest middle,
-    so that parts cover all triggers however they were found.
+    so that parts cover all triggers however they were found. `on_progress` gets steps done and all.
     """
-    found = find_strongest(judge, SEARCH, rng=rng)
+    found = find_strongest(judge, SEARCH, rng=rng, on_progress=on_progress)
     strong = found.strengths >= STRONG * found.strongest_F
     triggers, strengths = found.triggers[strong].flatten(1), found.strengths[strong]
     parts = _connected(_linked(judge, triggers, strengths))

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.configs import tiny_config, tiny_sweep
-from untrigger.measurements import Rates
+from untrigger.measurements import Arm, Measured, Rates
 from untrigger.reports.grids import Cell, GridResult, Planted, grid_result
 from untrigger.reports.results import PlantedTrigger, Results, defense_row, results
 from untrigger.reports.scans import ModelResult, ScanResult, scan_result
 from untrigger.reports.sweep import sweep_results
-from untrigger.scanning import Arm, Measured
 from untrigger.settings.scans import ScanConfig
 from untrigger.verdicts import verdict_on
 

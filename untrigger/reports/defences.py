@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from untrigger import __version__
-from untrigger.defending import Opened
+from untrigger.measurements import Opened
 from untrigger.reports.pages import Picture, write_page
 from untrigger.reports.scans import ModelResult
 

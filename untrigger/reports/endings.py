@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from untrigger.references import GatheredReferences
 from untrigger.reports.defences import DefenceResult
 from untrigger.reports.grids import GridResult
+from untrigger.reports.references import GatheredReferences
 from untrigger.reports.results import Results
 from untrigger.reports.scans import ScanReport
 from untrigger.reports.sweep import SweepResults

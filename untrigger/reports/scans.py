@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from untrigger import __version__
+from untrigger.measurements import MASK, Arm, Measured
 from untrigger.reports.pages import Picture, write_page
-from untrigger.scanning import MASK, Arm, Measured
 from untrigger.settings.base import Stored
 from untrigger.verdicts import Verdict
 

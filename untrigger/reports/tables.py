@@ -8,13 +8,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from untrigger.measurements import Rates
-from untrigger.references import GatheredReferences
 from untrigger.reports.comparison import ComparedRate, ComparedRun, compared, differing_settings, methods
 from untrigger.reports.defences import DefenceResult
 from untrigger.reports.endings import RunResults
 from untrigger.reports.grid_tables import grid_tables
 from untrigger.reports.grids import GridResult
 from untrigger.reports.model_tables import classes_table, defence_table, verdicts_table
+from untrigger.reports.references import GatheredReferences
 from untrigger.reports.results import PlantedAttack, Results, RunTruth
 from untrigger.reports.scans import ScanReport
 from untrigger.reports.sweep import BEFORE, GroupLine, SweepResults

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from untrigger.datasets.images import DataOrigin, load_images
-from untrigger.references import GatheredReferences, Recipe, reference_places
+from untrigger.references import Recipe, reference_places
+from untrigger.reports.references import GatheredReferences
 from untrigger.settings.model_runs import ReferencesRunConfig
 from untrigger.stages.kept_snapshots import own_store
 from untrigger.stages.log import Log

@@ -68,7 +68,7 @@ def run(
         course = _Course(log, betas, tracked)
         trained: Sequence[AnyGenerator]
         if generator.family == "flow":
-            trained = search.flows(course.on_step(flow.steps), course.snapshot(snapshots))
+            trained = search.flows(course.on_step(flow.steps), course.snapshot(snapshots), log)
         else:
             trained = search.mine(course.on_epoch(generator.epochs), course.snapshot(snapshots))
         for run, curve, beta, triggers in zip(tracked, course.curves, betas, trained, strict=True):
@@ -95,9 +95,10 @@ class _Search:
     flow: FlowSettings
     seed: int
 
-    def flows(self, on_step: OnFlowStep, snapshot: Snapshot) -> list[FlowGenerator]:
+    def flows(self, on_step: OnFlowStep, snapshot: Snapshot, log: Log) -> list[FlowGenerator]:
         rngs = [derived_rng(self.seed, "flow", beta) for beta in self.betas]
-        parts = find_parts(self.judge, rng=derived_rng(self.seed, "parts"))
+        on_progress = partial(log.reporter.step, "parts: step")
+        parts = find_parts(self.judge, rng=derived_rng(self.seed, "parts"), on_progress=on_progress)
         return train_flows(
             self.judge, self.betas, self.flow, rngs=rngs, parts=parts, on_step=on_step, snapshot=snapshot
         )

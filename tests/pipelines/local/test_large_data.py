@@ -35,15 +35,15 @@ def class_folders(folder: Path, classes: int, pictures: int, side: int) -> str:
     return f"folder:{folder}"
 
 
-@pytest.mark.parametrize(("classes", "pictures", "side"), [(100, 8, 32), (10, 100, 224)])
+@pytest.mark.parametrize(("classes", "pictures", "side", "defender_share"), [(100, 8, 32, 0.5), (10, 100, 224, 0.1)])
 def test_every_stage_takes_them_with_a_colour_trigger_below_eight_gigabytes(
-    tmp_path: Path, classes: int, pictures: int, side: int
+    tmp_path: Path, classes: int, pictures: int, side: int, defender_share: float
 ) -> None:
     changes: dict[str, Any] = {
         **SMALL,
         **STEADY,
         "dataset": class_folders(tmp_path / "pictures", classes, pictures, side),
-        "data": {"image_size": side},
+        "data": {"image_size": side, "defender_share": defender_share},
         "trigger": "colour:0",
         "target_class": classes - 1,
     }
