@@ -97,7 +97,7 @@ class _Search:
 
     def flows(self, on_step: OnFlowStep, snapshot: Snapshot, log: Log) -> list[FlowGenerator]:
         rngs = [derived_rng(self.seed, "flow", beta) for beta in self.betas]
-        on_progress = partial(log.reporter.step, "parts: step")
+        on_progress = log.every_tenth("search for parts: step")
         parts = find_parts(self.judge, rng=derived_rng(self.seed, "parts"), on_progress=on_progress)
         return train_flows(
             self.judge, self.betas, self.flow, rngs=rngs, parts=parts, on_step=on_step, snapshot=snapshot

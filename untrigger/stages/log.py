@@ -53,5 +53,15 @@ class Log:
 
         return on_epoch
 
+    def every_tenth(self, work: str) -> Callable[[int, int], None]:
+        """A callback for work of many short steps: ten progress lines in all."""
+        self.reporter.begin(work)
+
+        def on_progress(done: int, total: int) -> None:
+            if done % -(-total // 10) == 0 or done == total:
+                self.reporter.step(work, done, total)
+
+        return on_progress
+
     def _labelled(self, title: str) -> str:
         return f"{self._label}: {title}" if self._label else title

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from untrigger.attacks.goals import Goal
 from untrigger.datasets.images import DataOrigin, save_images
 from untrigger.datasets.sources import dataset_source, read_split
@@ -39,7 +37,7 @@ def run(
     classes, a patch or the search do not fit it: later stages would say so after hours of training.
     """
     with log.run() as tracked:
-        split = read_split(dataset, data, seed=derived_seed(seed, "split"), on_progress=_every_tenth(log))
+        split = read_split(dataset, data, seed=derived_seed(seed, "split"), on_progress=log.every_tenth("image"))
         classes = len(split.training.class_names)
         for name, number in (("target_class", target_class), ("source_class", source_class)):
             if number is not None and number >= classes:
@@ -71,11 +69,3 @@ def run(
             origin.save(folder)
             save_images(part, folder)
             tracked.metrics({f"{name}_images": len(part)})
-
-
-def _every_tenth(log: Log) -> Callable[[int, int], None]:
-    def on_progress(done: int, total: int) -> None:
-        if done % -(-total // 10) == 0 or done == total:
-            log.reporter.step("image", done, total)
-
-    return on_progress
