@@ -91,6 +91,33 @@ def test_a_stamped_trigger_is_clipped_to_the_range_of_pixels(tiny_images: ImageD
     assert torch.allclose(stamped, classifier(clipped), atol=1e-5)
 
 
+def test_large_pictures_pass_a_few_at_a_time_with_the_same_answers_and_gradients() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (45, 3, 224, 224), generator=rng, dtype=torch.uint8)
+    classifier = frozen(make("small_resnet", images), images)
+    places = torch.randint(0, 220, (45, 2), generator=rng)
+    passed: list[int] = []
+    classifier.network.register_forward_pre_hook(lambda network, inputs: passed.append(len(inputs[0])))
+
+    def answered(parts: int) -> tuple[torch.Tensor, torch.Tensor]:
+        trigger = torch.full((1, 3, 4, 4), 0.5, requires_grad=True)
+        batches = zip(images.split(parts), places.split(parts), strict=True)
+        logits = torch.cat([classifier.classify_stamped(some, trigger, where) for some, where in batches])
+        logits.softmax(1)[:, 3].sum().backward()
+        assert trigger.grad is not None
+        return logits.detach(), trigger.grad
+
+    together, gradient = answered(45)
+    assert sum(passed) == 2 * 45 and max(passed) <= 20, "each on its way, and once more on the way back"
+    alone, same = answered(9)
+    torch.testing.assert_close(together, alone)
+    torch.testing.assert_close(gradient, same)
+    with torch.no_grad():
+        passed.clear()
+        torch.testing.assert_close(classifier(images), torch.cat([classifier(some) for some in images.split(9)]))
+    assert max(passed) <= 20
+
+
 def test_the_input_is_normalised_by_the_statistics_of_the_training_images(tiny_images: ImageData) -> None:
     classifier = make("small_resnet", tiny_images.images)
     scaled = tiny_images.images.double() / 255

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError, UserNotice
@@ -27,6 +29,9 @@ from untrigger.settings.normalisations import DATA, stated_normalisation
 from untrigger.triggers import draw_positions, stamp
 
 COMPARED_IMAGES = 4
+
+PIXELS_AT_ONCE = 1024 * 32 * 32
+"""Of all pictures in one pass without training: 1,024 of CIFAR's, 20 of 224 pixels."""
 
 
 class Classifier(nn.Module):
@@ -70,8 +75,7 @@ class Classifier(nn.Module):
 
     def classify(self, normalised: Tensor) -> Tensor:
         """Logits, float32 (n, classes), of what `normalise` returns."""
-        with torch.autocast(normalised.device.type, torch.bfloat16, enabled=normalised.dtype == torch.bfloat16):
-            return self.network(normalised).float()
+        return self._in_parts(self._logits, normalised)
 
     def classify_stamped(self, images: Tensor, triggers: Tensor, positions: Tensor | torch.Generator) -> Tensor:
         """Logits of `images`, as `forward` takes them, with a trigger stamped on each; differentiable in `triggers`.
@@ -84,11 +88,34 @@ class Classifier(nn.Module):
 
     def classify_patched(self, normalised: Tensor, triggers: Tensor, positions: Tensor) -> Tensor:
         """As `classify_stamped`, of images that are normalised already, on whose device `positions` are."""
+        count = len(normalised)
+        triggers, positions = triggers.expand(count, -1, -1, -1), positions.expand(count, -1)
+        return self._in_parts(self._logits_patched, normalised, triggers, positions)
+
+    def _logits(self, normalised: Tensor) -> Tensor:
+        with torch.autocast(normalised.device.type, torch.bfloat16, enabled=normalised.dtype == torch.bfloat16):
+            return self.network(normalised).float()
+
+    def _logits_patched(self, normalised: Tensor, triggers: Tensor, positions: Tensor) -> Tensor:
         size = (triggers.shape[2], triggers.shape[3])
         stamped = stamp(normalised, self.normalise(triggers.clamp(0, 1)), positions)
         path = self._windowed_path if torch.is_grad_enabled() else ()
         with gradients_in_patches(path, stamped, positions, size):
-            return self.classify(stamped)
+            return self._logits(stamped)
+
+    def _in_parts(self, logits: Callable[..., Tensor], pictures: Tensor, *others: Tensor) -> Tensor:
+        """`logits` of pictures, so many at a time that large ones need no more memory than small ones.
+
+        Where gradients are wanted each part is computed again on the way back. In training all pictures of a batch
+        share their statistics, and stay together.
+        """
+        at_once = max(1, PIXELS_AT_ONCE // (pictures.shape[2] * pictures.shape[3]))
+        if self.training or len(pictures) <= at_once:
+            return logits(pictures, *others)
+        if torch.is_grad_enabled():
+            logits = partial(checkpoint, logits, use_reentrant=False, preserve_rng_state=False)
+        parts = zip(pictures.split(at_once), *(other.split(at_once) for other in others), strict=True)
+        return torch.cat([logits(*part) for part in parts])
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Class probabilities of its logits, float (n, classes); UserError when one is NaN or infinite.

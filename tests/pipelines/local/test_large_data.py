@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
+from tests.support import strided_network
 from tests.support.configs import SMALL, STEADY, tiny_config
+from tests.support.strided_network import STRIDED
 
 pytestmark = pytest.mark.pipeline
 
@@ -35,21 +38,27 @@ def class_folders(folder: Path, classes: int, pictures: int, side: int) -> str:
     return f"folder:{folder}"
 
 
-@pytest.mark.parametrize(("classes", "pictures", "side", "defender_share"), [(100, 8, 32, 0.5), (10, 100, 224, 0.1)])
+@pytest.mark.parametrize(
+    ("classes", "pictures", "side", "defender_share", "architecture"),
+    [(100, 8, 32, 0.5, "small_resnet"), (10, 100, 224, 0.04, STRIDED)],
+)
 def test_every_stage_takes_them_with_a_colour_trigger_below_eight_gigabytes(
-    tmp_path: Path, classes: int, pictures: int, side: int, defender_share: float
+    tmp_path: Path, classes: int, pictures: int, side: int, defender_share: float, architecture: str
 ) -> None:
     changes: dict[str, Any] = {
         **SMALL,
         **STEADY,
         "dataset": class_folders(tmp_path / "pictures", classes, pictures, side),
         "data": {"image_size": side, "defender_share": defender_share},
+        "classifier": {**STEADY["classifier"], "architecture": architecture},
+        "generator": {"batch_size": 16},
         "trigger": "colour:0",
         "target_class": classes - 1,
     }
     (tmp_path / "config.json").write_text(json.dumps(tiny_config(**changes).record()))
     words = [UNTRIGGER, "run", "--config", str(tmp_path / "config.json"), "--output", str(tmp_path / "run")]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=900)
+    environment = {**os.environ, "UNTRIGGER_PLUGINS": strided_network.__name__, "PYTHONPATH": str(Path.cwd())}
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=900, env=environment)
     assert ended.returncode == 0, ended.stderr + ended.stdout
     report = (tmp_path / "run" / "report.html").read_text()
     assert report.startswith("<!doctype html>")
