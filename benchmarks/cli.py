@@ -200,3 +200,31 @@ def zoo(
     counts = {"reference": references, "clean": clean, "backdoored": backdoored}
     counts |= dict.fromkeys(("blended", "one_to_one", "label_noise", "natural_patch"), others)
     measure_zoo(dataset, address, counts, folder or Path("runs") / f"zoo-{dataset}", budget, json_file)
+
+
+@main.command()
+@click.argument("dataset", type=click.Choice(["digits", "cifar10"]))
+@click.option("--data", "address", metavar="NAME", help="Where the images are, as `run --dataset` takes them.")
+@click.option("--references", type=click.IntRange(min=1), default=19, show_default=True, help="To compare with.")
+@click.option("--backdoored", type=int, default=5, show_default=True, help="Backdoored networks to defend.")
+@click.option("--clean", type=int, default=5, show_default=True, help="Clean networks to defend.")
+@click.option("--folder", type=click.Path(path_type=Path), help="That of a measured zoo.  [default: runs/zoo-...]")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), required=True, help="Write what is left here.")
+def closing(
+    dataset: str,
+    address: str | None,
+    references: int,
+    backdoored: int,
+    clean: int,
+    folder: Path | None,
+    json_file: Path,
+) -> None:
+    """Does a defence close the first networks of a zoo, and leave clean ones alone?
+
+    Each is scanned against some of the zoo's references, and what is found is closed. What is done stays in the zoo's
+    folder, and is not done again.
+    """
+    from benchmarks.closing import measure_closing
+
+    counts = {"references": references, "backdoored": backdoored, "clean": clean}
+    measure_closing(dataset, address, folder or Path("runs") / f"zoo-{dataset}", counts, json_file)
