@@ -109,7 +109,7 @@ class Classifier(nn.Module):
         Where gradients are wanted each part is computed again on the way back. In training all pictures of a batch
         share their statistics, and stay together.
         """
-        at_once = max(1, PIXELS_AT_ONCE // (pictures.shape[2] * pictures.shape[3]))
+        at_once = pictures_at_once(pictures)
         if self.training or len(pictures) <= at_once:
             return logits(pictures, *others)
         if torch.is_grad_enabled():
@@ -134,6 +134,11 @@ class Classifier(nn.Module):
     def compute_type(self) -> torch.dtype:
         """The precision that the network computes in."""
         return torch.bfloat16 if self.settings.precision == "bf16" else torch.float32
+
+
+def pictures_at_once(pictures: Tensor) -> int:
+    """How many pictures like these, (n, 3, h, w), pass a classifier at a time without training."""
+    return max(1, PIXELS_AT_ONCE // (pictures.shape[2] * pictures.shape[3]))
 
 
 def new_classifier(settings: ClassifierSettings, classes: int, images: Tensor, rng: torch.Generator) -> Classifier:

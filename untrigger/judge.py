@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from untrigger.classifiers import Classifier, frozen
+from untrigger.classifiers import Classifier, frozen, pictures_at_once
 from untrigger.seeding import derived_rng
 from untrigger.triggers import check_fits, draw_positions
 
@@ -55,7 +55,11 @@ class Judge:
         """
         triggers = triggers.view(-1, 3, *self.size)
         pictures, positions = self.pictures[chosen], self.positions[chosen]
-        parts = triggers.split(max(1, PICTURES_AT_ONCE // len(pictures)))
+        at_once = PICTURES_AT_ONCE
+        if not torch.is_grad_enabled():
+            # With gradients the classifier itself divides them, and forgets each part until the way back.
+            at_once = min(at_once, pictures_at_once(pictures))
+        parts = triggers.split(max(1, at_once // len(pictures)))
         return torch.cat([self._on_each(part, pictures, positions) for part in parts])
 
     @torch.no_grad()
