@@ -130,7 +130,7 @@ class Judge:
     def _on_each(self, triggers: Tensor, pictures: Tensor, positions: Tensor) -> Tensor:
         count = len(pictures)
         logits = self.classifier.classify_patched(
-            pictures.repeat(len(triggers), 1, 1, 1),
+            pictures.expand(len(triggers), -1, -1, -1, -1).flatten(0, 1),
             triggers.repeat_interleave(count, 0),
             positions.repeat(len(triggers), 1),
         )

@@ -52,6 +52,7 @@ def test_every_stage_takes_them_with_a_colour_trigger_below_eight_gigabytes(
         "data": {"image_size": side, "defender_share": defender_share},
         "classifier": {**STEADY["classifier"], "architecture": architecture},
         "generator": {"batch_size": 16},
+        "flow": {"steps": 2},
         "trigger": "colour:0",
         "target_class": classes - 1,
     }
