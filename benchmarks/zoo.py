@@ -133,6 +133,7 @@ def summary(lines: Sequence[Line], numbers: Mapping[Kind, int]) -> dict[str, Any
         "clean": len(verdicts["clean"]),
         "backdoored": len(judged),
         **auroc(clean_scores, scores),
+        "roc": roc(clean_scores, scores),
         "tpr_at_5": _share(found),
         "tpr_at_1": _share([_found(each, LEVELS[1]) for each in judged]) if fine else None,
         "false_alarms": sum(_found(each, LEVELS[0]) for each in verdicts["clean"]),
@@ -166,18 +167,41 @@ def _scores(clean: Sequence[Verdict], backdoored: Sequence[Verdict]) -> tuple[li
 
 
 def auroc(clean: Sequence[float], backdoored: Sequence[float]) -> dict[str, float | None]:
-    """The area under the ROC curve and its 95 % interval (Hanley and McNeil, "The Meaning and Use of the Area under a
-    Receiver Operating Characteristic (ROC) Curve", Radiology 143, 1982).
+    """The area under the ROC curve and its 95 % interval, which has a width where nothing is confused, too.
+
+    Source: Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2",
+    Statistics in Medicine 25, 2006, method 5.
     """
     from sklearn.metrics import roc_auc_score
 
     if not clean or not backdoored:
         return {"auroc": None, "low": None, "high": None}
-    area = float(roc_auc_score([0] * len(clean) + [1] * len(backdoored), [*clean, *backdoored]))
-    first, second = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = area * (1 - area) + (len(backdoored) - 1) * (first - area**2) + (len(clean) - 1) * (second - area**2)
-    error = NORMAL95 * math.sqrt(max(0.0, variance) / (len(clean) * len(backdoored)))
-    return {"auroc": area, "low": max(0.0, area - error), "high": min(1.0, area + error)}
+    counts = (len(clean), len(backdoored))
+    area = float(roc_auc_score([0] * counts[0] + [1] * counts[1], [*clean, *backdoored]))
+    return {"auroc": area, "low": _lowest(area, *counts), "high": 1 - _lowest(1 - area, *counts)}
+
+
+def roc(clean: Sequence[float], backdoored: Sequence[float]) -> list[dict[str, float]]:
+    """The ROC curve: the shares of clean and of backdoored networks from each score on, the highest score first."""
+    from sklearn.metrics import roc_curve
+
+    if not clean or not backdoored:
+        return []
+    alarms, found, _ = roc_curve([0] * len(clean) + [1] * len(backdoored), [*clean, *backdoored])
+    return [{"false_alarms": float(a), "found": float(b)} for a, b in zip(alarms, found, strict=True)]
+
+
+def _lowest(area: float, clean: int, backdoored: int) -> float:
+    """The smallest true area from which `area` is no further than its standard error there allows."""
+    from scipy.optimize import brentq
+
+    others = (clean + backdoored) / 2 - 1
+
+    def short(true: float) -> float:
+        spread = 1 + others * ((1 - true) / (2 - true) + true / (1 + true))
+        return area - true - NORMAL95 * math.sqrt(true * (1 - true) * spread / (clean * backdoored))
+
+    return float(brentq(short, 0.0, min(area, 1 - 1e-9))) if area > 0 else 0.0
 
 
 def _neural_cleanse(clean: Sequence[Measured], backdoored: Sequence[Measured]) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def test_the_summary_counts_what_is_found_missed_and_falsely_alarmed() -> None:
     assert found["target_right"] == 0.5
     assert [attack["target"] for attack in found["missed"]] == [0]
     assert found["auroc"] == pytest.approx(4 / 6)
+    assert found["roc"][0] == {"false_alarms": 0, "found": 0} and found["roc"][-1] == {"false_alarms": 1, "found": 1}
 
 
 def test_a_backdoor_that_did_not_take_is_no_backdoored_network() -> None:
@@ -72,10 +73,18 @@ def test_a_backdoor_that_did_not_take_is_no_backdoored_network() -> None:
     assert summary(lines, {"reference": 1, "clean": 1, "backdoored": 2})["backdoored"] == 1
 
 
-def test_the_interval_is_that_of_hanley_and_mcneil() -> None:
+def test_the_interval_holds_the_areas_that_the_one_found_is_a_likely_draw_of() -> None:
     found = auroc([0, 1, 2, 3], [2, 3, 4, 5])
     assert found["auroc"] == pytest.approx(14 / 16)
-    area, pairs = 14 / 16, 16
-    error = (area * (1 - area) + 3 * (area / (2 - area) - area**2) + 3 * (2 * area**2 / (1 + area) - area**2)) / pairs
-    assert found["low"] == pytest.approx(area - 1.96 * error**0.5)
-    assert found["high"] == 1.0
+    for true in (found["low"], found["high"]):
+        assert true is not None
+        error = (true * (1 - true) * (1 + 3 * ((1 - true) / (2 - true) + true / (1 + true))) / 16) ** 0.5
+        assert abs(14 / 16 - true) == pytest.approx(1.96 * error)
+
+
+def test_networks_that_are_never_confused_leave_an_interval_that_more_networks_narrow() -> None:
+    few, many = (auroc([0.0] * count, [1.0] * count) for count in (5, 50))
+    assert few["high"] == many["high"] == 1.0
+    assert few["low"] is not None and many["low"] is not None and 0.5 < few["low"] < many["low"] < 1
+    none = auroc([1.0] * 5, [0.0] * 5)
+    assert none["low"] == 0.0 and none["high"] == pytest.approx(1 - few["low"])
