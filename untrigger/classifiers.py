@@ -101,7 +101,7 @@ class Classifier(nn.Module):
         stamped = stamp(normalised, self.normalise(triggers.clamp(0, 1)), positions)
         path = self._windowed_path if torch.is_grad_enabled() else ()
         with gradients_in_patches(path, stamped, positions, size):
-            return self._logits(stamped)
+            return self.classify(stamped)
 
     def _in_parts(self, logits: Callable[..., Tensor], pictures: Tensor, *others: Tensor) -> Tensor:
         """`logits` of pictures, so many at a time that large ones need no more memory than small ones.
