@@ -206,10 +206,12 @@ def zoo(
 @click.argument("dataset", type=click.Choice(["digits", "cifar10"]))
 @click.option("--data", "address", metavar="NAME", help="Where the images are, as `run --dataset` takes them.")
 @click.option("--references", type=click.IntRange(min=1), default=19, show_default=True, help="To compare with.")
-@click.option("--backdoored", type=int, default=5, show_default=True, help="Backdoored networks to defend.")
-@click.option("--clean", type=int, default=5, show_default=True, help="Clean networks to defend.")
+@click.option(
+    "--backdoored", type=click.IntRange(min=0), default=5, show_default=True, help="Backdoored networks to defend."
+)
+@click.option("--clean", type=click.IntRange(min=0), default=5, show_default=True, help="Clean networks to defend.")
 @click.option("--folder", type=click.Path(path_type=Path), help="That of a measured zoo.  [default: runs/zoo-...]")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), required=True, help="Write what is left here.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write what is left to this file.")
 def closing(
     dataset: str,
     address: str | None,
@@ -217,7 +219,7 @@ def closing(
     backdoored: int,
     clean: int,
     folder: Path | None,
-    json_file: Path,
+    json_file: Path | None,
 ) -> None:
     """Does a defence close the first networks of a zoo, and leave clean ones alone?
 

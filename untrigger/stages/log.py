@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from untrigger.stages.usage import device_used, used
-from untrigger.tracking.progress import Reporter
+from untrigger.tracking.progress import Reporter, is_tenth
 from untrigger.tracking.records import TrackedRun, existing_run, nested_run, parent_run
 
 
@@ -58,7 +58,7 @@ class Log:
         self.reporter.begin(work)
 
         def on_progress(done: int, total: int) -> None:
-            if done % -(-total // 10) == 0 or done == total:
+            if is_tenth(done, total):
                 self.reporter.step(work, done, total)
 
         return on_progress

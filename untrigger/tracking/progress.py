@@ -48,6 +48,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def is_tenth(done: int, total: int) -> bool:
+    """Whether work of many short steps is worth a line: ten in all, the last among them."""
+    return done == total or done % -(-total // 10) == 0
+
+
 class Reporter:
     """Says how far a stage is: on standard output, and in the file named by UNTRIGGER_PROGRESS if it is set."""
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from untrigger.tracking.json_lines import following
-from untrigger.tracking.progress import Event, duration
+from untrigger.tracking.progress import Event, duration, is_tenth
 
 FINISHED_SHOWN = 15
 """Bars of finished stages that stay: a sweep has hundreds."""
@@ -39,7 +39,7 @@ def showing_work(console: Console) -> Iterator[Callable[[str, int, int], None]]:
             if done == 1:
                 began.pop(work, None)
             start = began.setdefault(work, time.monotonic())
-            if console.is_terminal or done == total or done % -(-total // 10) == 0:
+            if console.is_terminal or is_tenth(done, total):
                 left = (time.monotonic() - start) / (done - 1) * (total - done) if 1 < done < total else None
                 display.show(Event(work, "step", f"{done} of {total}", done, total, left))
 

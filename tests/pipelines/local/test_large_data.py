@@ -22,6 +22,8 @@ pytestmark = pytest.mark.pipeline
 
 UNTRIGGER = str(Path(sys.executable).with_name("untrigger"))
 
+REPOSITORY = str(Path(__file__).parents[3])
+
 MEMORY_MB = 8192
 """What no stage may reach."""
 
@@ -58,7 +60,7 @@ def test_every_stage_takes_them_with_a_colour_trigger_below_eight_gigabytes(
     }
     (tmp_path / "config.json").write_text(json.dumps(tiny_config(**changes).record()))
     words = [UNTRIGGER, "run", "--config", str(tmp_path / "config.json"), "--output", str(tmp_path / "run")]
-    environment = {**os.environ, "UNTRIGGER_PLUGINS": strided_network.__name__, "PYTHONPATH": str(Path.cwd())}
+    environment = {**os.environ, "UNTRIGGER_PLUGINS": strided_network.__name__, "PYTHONPATH": REPOSITORY}
     ended = subprocess.run(words, capture_output=True, text=True, timeout=900, env=environment)
     assert ended.returncode == 0, ended.stderr + ended.stdout
     report = (tmp_path / "run" / "report.html").read_text()
