@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from untrigger.cli import Commands
+
 MEASUREMENT_OPTIONS = (
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
     click.option(
@@ -41,8 +43,9 @@ def measurement_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group()
-def main() -> None:
+@click.group(cls=Commands)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
     """Repeat a measurement and print a table."""
 
 
