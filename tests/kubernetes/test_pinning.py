@@ -105,7 +105,8 @@ def test_every_image_gets_the_digest_that_the_registry_has(registry: str, tmp_pa
     pinned = pin(registry, tmp_path / "images.json")
     assert pinned.returncode == 0, pinned.stderr
     pins = read_json(tmp_path / "images.json")["images"]
-    assert pins.keys() == set(named_images(())) and len(set(pins.values())) == 12
+    assert pins.keys() == set(named_images(())) >= {"untrigger/generator-training:" + __version__}
+    assert len(set(pins.values())) == len(pins), "each image its own digest"
     for image, reference in pins.items():
         name, _, tag = image.partition(":")
         shown = requests.head(
