@@ -140,6 +140,18 @@ def test_wrong_sizes_and_numbers_are_refused_in_one_sentence(
     assert "\n" not in str(refused.value)
 
 
+def test_a_network_of_another_width_is_told_by_where_it_differs(tmp_path: Path) -> None:
+    narrow = CifarNetwork((2, 2, 2, 2)).state_dict()
+    narrow["layer4.1.conv2.weight"] = torch.zeros(100, 512, 3, 3)
+    torch.save({"net": narrow}, tmp_path / "model.pt")
+    told = (
+        r"those of a resnet18 as pytorch-cifar names it, but layer4.1.conv2.weight is \(100, 512, 3, 3\), "
+        r"there \(512, 512, 3, 3\)\)"
+    )
+    with pytest.raises(UserError, match=told):
+        read_foreign(tmp_path / "model.pt")
+
+
 def test_the_architecture_that_is_given_is_the_only_one_taken(tmp_path: Path) -> None:
     torch.save(torchvision_network(18, "3x3").state_dict(), tmp_path / "model.pt")
     assert len(read_foreign(tmp_path / "model.pt").match.architectures) == 2

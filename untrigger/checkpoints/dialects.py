@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -77,20 +77,40 @@ def recognised(state: Mapping[str, Tensor], given: ClassifierSettings | None = N
     An architecture that `given` names is the only one looked for; it may be one of the user's own, for that many
     classes, by that network's own names.
     """
-    plain = without_prefixes(state)
     named = given if given is not None and given.architecture != AS_IN_FILE else None
-    for dialect, renaming in DIALECTS.items():
-        origins = {_renamed(name, renaming): whole for name, whole in plain.items()}
-        renamed = {name: state[whole] for name, whole in origins.items()}
+    for dialect, origins, renamed in _readings(state):
         head = renamed.get("fc.weight")
-        if len(renamed) == len(plain) and head is not None and head.ndim == 2:
-            found = _fitting(renamed, named, len(head))
-            if found:
-                return Match(dialect, found, len(head), renamed, origins)
+        if head is not None and head.ndim == 2 and (found := _fitting(renamed, named, len(head))):
+            return Match(dialect, found, len(head), renamed, origins)
+    plain = without_prefixes(state)
     own = {name: state[whole] for name, whole in plain.items()}
     if named is not None and classes and (found := _fitting(own, named, classes)):
         return Match(OWN, found, classes, own, plain)
     return None
+
+
+def first_difference(state: Mapping[str, Tensor]) -> str | None:
+    """The first tensor of another shape, where `state` has all names of one of our own networks: of the likest one."""
+    found = []
+    for dialect, origins, renamed in _readings(state):
+        shapes, head = _shapes(renamed), renamed.get("fc.weight")
+        classes = len(head) if head is not None and head.ndim else 0
+        for name in ARCHITECTURES if 0 < classes <= MOST_CLASSES else ():
+            expected = _own_shapes(ClassifierSettings(architecture=name), classes)
+            others = [own for own in expected if shapes.get(own) != expected[own]]
+            if others and shapes.keys() == expected.keys():
+                where = f"{origins[others[0]]} is {shapes[others[0]]}, there {expected[others[0]]}"
+                found.append((len(others), f"of a {name} as {dialect} names it, but {where}"))
+    return min(found)[1] if found else None
+
+
+def _readings(state: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, str], dict[str, Tensor]]]:
+    """The dialects that leave all names apart: their names, that of each tensor in the file, the tensors renamed."""
+    plain = without_prefixes(state)
+    for dialect, renaming in DIALECTS.items():
+        origins = {_renamed(name, renaming): whole for name, whole in plain.items()}
+        if len(origins) == len(plain):
+            yield dialect, origins, {name: state[whole] for name, whole in origins.items()}
 
 
 def _fitting(state: Mapping[str, Tensor], named: ClassifierSettings | None, classes: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from untrigger.artifacts import write_tensors
-from untrigger.checkpoints.dialects import Match, recognised
+from untrigger.checkpoints.dialects import Match, first_difference, recognised
 from untrigger.checkpoints.onnx_graphs import read_onnx, write_onnx
 from untrigger.checkpoints.reading import file_kind, read_checkpoint
 from untrigger.checkpoints.unwrapping import state_of
@@ -143,10 +143,11 @@ def _recognised(path: Path, state: dict[str, Tensor], given: ClassifierSettings 
             f"{' or '.join(other.architectures)} as {other.dialect} names it: leave the option out"
         )
     name, tensor = next(iter(state.items()), ("nothing", torch.zeros(0)))
+    difference = first_difference(state)
+    told = f"its names are those {difference}" if difference else f"its first tensor: {name} {tuple(tensor.shape)}"
     raise UserError(
-        f"{path} holds no network that is known (its first tensor: {name} {tuple(tensor.shape)}): ResNet-18, "
-        "ResNet-34, pre-activation ResNet-18 and small VGGs are, and yours if you register it and name it by "
-        "--classifier.architecture"
+        f"{path} holds no network that is known ({told}): ResNet-18, ResNet-34, pre-activation ResNet-18 and small "
+        "VGGs of the usual width are, and yours if you register it and name it by --classifier.architecture"
     )
 
 
