@@ -82,15 +82,16 @@ def recognised(state: Mapping[str, Tensor], given: ClassifierSettings | None = N
         head = renamed.get("fc.weight")
         if head is not None and head.ndim == 2 and (found := _fitting(renamed, named, len(head))):
             return Match(dialect, found, len(head), renamed, origins)
-    plain = without_prefixes(state)
-    own = {name: state[whole] for name, whole in plain.items()}
-    if named is not None and classes and (found := _fitting(own, named, classes)):
-        return Match(OWN, found, classes, own, plain)
+    if named is not None and classes:
+        origins = without_prefixes(state)
+        own = {name: state[whole] for name, whole in origins.items()}
+        if found := _fitting(own, named, classes):
+            return Match(OWN, found, classes, own, origins)
     return None
 
 
 def first_difference(state: Mapping[str, Tensor]) -> str | None:
-    """The first tensor of another shape, where `state` has all names of one of our own networks: of the likest one."""
+    """The first tensor of another shape, where `state` has all names of one of our own networks: the nearest one."""
     found = []
     for dialect, origins, renamed in _readings(state):
         shapes, head = _shapes(renamed), renamed.get("fc.weight")
