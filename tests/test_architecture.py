@@ -20,7 +20,7 @@ FLOORS = (
     ("classifiers", "attacks"),
     ("training", "metrics", "generators", "pixel_sgd", "judge", "neural_cleanse"),
     ("checkpoints", "poisoning", "staircase", "flow_training", "fidelity", "strongest_triggers"),
-    ("elsewhere", "retraining", "trigger_parts", "scanning", "defences"),
+    ("elsewhere", "retraining", "trigger_parts", "scanning", "defences", "distributions"),
     ("references", "defending"),
     ("reports",),
     ("model_scans", "model_defences", "grids"),

@@ -12,6 +12,9 @@ from untrigger.classifiers import Classifier, frozen, pictures_at_once
 from untrigger.seeding import derived_rng
 from untrigger.triggers import check_fits, draw_positions
 
+JUDGED_IMAGES = 256
+"""Images, and their positions, that F is the mean over."""
+
 ROUGH_IMAGES = 16
 """Images of a rough guess of F."""
 
@@ -159,7 +162,7 @@ def new_judge(
     target_class: int,
     size: Sequence[int],
     *,
-    count: int = 256,
+    count: int = JUDGED_IMAGES,
     rng: torch.Generator,
 ) -> Judge:
     """A judge on `count` of the images, in random order, at random positions.
@@ -167,13 +170,26 @@ def new_judge(
     images: uint8 (n, 3, h, w), those of the defender that are searched with (`ImageData.for_search`). Where there are
     fewer, they come again, at further positions.
     """
-    check_fits(size, images)
-    rounds = [torch.randperm(len(images), generator=rng) for _ in range(-(-count // len(images)))]
-    chosen = torch.cat(rounds)[:count].to(images.device)
-    positions = draw_positions(count, images, size, rng)
-    return Judge(classifier, images[chosen], positions, target_class, (int(size[0]), int(size[1])))
+    chosen, positions = _drawn(images, size, count, rng)
+    return Judge(classifier, chosen, positions, target_class, (int(size[0]), int(size[1])))
 
 
 def judge_of_run(seed: int, classifier: Classifier, images: Tensor, target_class: int, size: Sequence[int]) -> Judge:
     """The judge of the run with this seed, of images as in `new_judge`: one for training, measurements and truth."""
-    return new_judge(classifier, images, target_class, size, rng=derived_rng(seed, "judge"))
+    return new_judge(classifier, images, target_class, size, rng=_rng_of_run(seed))
+
+
+def judged_of_run(seed: int, images: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """What the judge of the run with this seed looks at: images, uint8 (n, 3, h, w), and positions, int64 (n, 2)."""
+    return _drawn(images, size, JUDGED_IMAGES, _rng_of_run(seed))
+
+
+def _rng_of_run(seed: int) -> torch.Generator:
+    return derived_rng(seed, "judge")
+
+
+def _drawn(images: Tensor, size: Sequence[int], count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    check_fits(size, images)
+    rounds = [torch.randperm(len(images), generator=rng) for _ in range(-(-count // len(images)))]
+    chosen = torch.cat(rounds)[:count].to(images.device)
+    return images[chosen], draw_positions(count, images, size, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from tests.support.configs import SMALL, tiny_config
 from tests.support.results import finished, swept
 from tests.support.stages import run_stages
-from untrigger.artifacts import read_json, read_tensors, write_json
+from untrigger.artifacts import read_json, read_tensors
 from untrigger.cli import main
 from untrigger.errors import UserError
 from untrigger.flows import FlowGenerator
@@ -43,7 +44,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("UNTRIGGER_STAGES", str(path / "stages"))
         run_stages(tmp_path_factory.mktemp("artifacts"), CONFIG)
-    write_json(path / "run.json", {"run_id": "0", "config": CONFIG.record()})
     OutputFolder(path).take_report("defense")
     return FinishedRun.of(path)
 
@@ -104,6 +104,20 @@ def test_a_search_for_the_truth_is_not_done_twice(run: FinishedRun, known: RunTr
     assert not [line for line in lines if line.startswith("truth")]
 
 
+def test_the_report_is_all_that_is_asked_wherever_it_comes_from(
+    run: FinishedRun, known: RunTruth, tmp_path: Path
+) -> None:
+    report = tmp_path / "fetched"
+    shutil.copytree(kept(run, "evaluation", "report"), report)
+    fetched = FinishedRun.of(report)
+    assert add_truth(fetched, TruthSettings(walkers=16, repeats=3), lambda line: None, samples=40) == known
+    assert (report / "report.html").read_bytes() == (run.folder.path / "report.html").read_bytes()
+    for found, output in ((run, "here"), (fetched, "there")):
+        write_samples(found, BETA, 5, 0, tmp_path / output)
+    here, there = (read_tensors(tmp_path / output / "triggers.safetensors") for output in ("here", "there"))
+    assert all(torch.equal(there[name], tensor) for name, tensor in here.items())
+
+
 def test_samples_to_take_along_are_valid_and_have_their_density(run: FinishedRun, tmp_path: Path) -> None:
     told = write_samples(run, BETA, 20, 0, tmp_path / "first")
     tensors = read_tensors(tmp_path / "first" / "triggers.safetensors")
@@ -136,13 +150,11 @@ def test_only_a_finished_run_of_one_trigger_can_be_asked(tmp_path: Path) -> None
     with pytest.raises(UserError, match="holds no finished run"):
         FinishedRun.of(tmp_path)
     swept(tmp_path / "sweep", {"binary:1": 0.1})
-    write_json(tmp_path / "sweep" / "run.json", {})
-    with pytest.raises(UserError, match="holds a sweep"):
+    with pytest.raises(UserError, match=r"no run of one trigger but sweep.json: of a sweep, give triggers/NAME"):
         FinishedRun.of(tmp_path / "sweep")
-    finished(tmp_path / "moved", {"ensemble": [0.1]})
-    write_json(tmp_path / "moved" / "run.json", {"config": CONFIG.record()})
-    with pytest.raises(UserError, match="no longer holds what the stage prepare_data left"):
-        FinishedRun.of(tmp_path / "moved").judge()
+    finished(tmp_path / "early", {"ensemble": [0.1]})
+    with pytest.raises(UserError, match="does not hold the distribution of its triggers"):
+        FinishedRun.of(tmp_path / "early").judge()
 
 
 def run_command(*arguments: Any) -> Any:

@@ -16,7 +16,9 @@ from untrigger.cli.messages import debug_option, tell
 @click.option("--walkers", default=256, show_default=True, help="Walkers of each repeat.")
 @click.option("--repeats", default=4, show_default=True, help="Independent repeats; their spread gives the error.")
 def truth(run: Path, walkers: int, repeats: int) -> None:
-    """Measure the generators of the finished RUN, an output folder, against the truth.
+    """Measure the generators of the finished RUN against the truth.
+
+    RUN is an output folder, what `untrigger fetch` or `store get` brought of one, or triggers/NAME in that of a sweep.
 
     The truth is the volume of {F >= beta}, whose logarithm is the largest entropy there is, and samples of it, found by
     multilevel splitting. Writes truth.json and truth.safetensors into RUN and draws its report anew. What was
@@ -47,7 +49,7 @@ def truth(run: Path, walkers: int, repeats: int) -> None:
 def sample(run: Path, beta: str, count: int, seed: int, output: Path) -> None:
     """Write fresh triggers of one stair of the finished RUN: as one safetensors file, and as a sheet of pictures.
 
-    Only valid ones, F >= beta by the run's judge, are kept; those of flows come with their log-densities.
+    RUN is as `untrigger truth` takes it. Only valid ones, F >= beta by the run's judge, are kept; those of flows come with their log-densities.
 
     \b
     Example:

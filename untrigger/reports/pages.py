@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,10 @@ def samples_name(beta: float) -> str:
     return f"samples_beta_{beta_name(beta)}.png"
 
 
-def write_report(
-    path: Path,
-    found: Results,
-    class_names: Sequence[str],
-    counts: Mapping[str, int],
-    truth: RunTruth | None = None,
-) -> None:
+def write_report(path: Path, found: Results, truth: RunTruth | None = None) -> None:
     """Write the report of what one run found, and where it is known the truth about its stairs.
 
-    Its figures lie in the folder `figures` beside it. counts: images in the defender's and the evaluation data.
+    Its figures lie in the folder `figures` beside it.
     """
     drawn = path.parent / "figures"
     pictures = {name: Picture(drawn / f"{name}.png", caption) for name, caption in CAPTIONS.items()}
@@ -67,8 +61,6 @@ def write_report(
         path,
         "report",
         found=found,
-        counts=counts,
-        target_name=class_names[found.target_class],
         pictures=pictures,
         samples=samples,
         truths={stair.beta: stair for stair in truth.stairs} if truth else {},

@@ -61,6 +61,14 @@ class PlantedAttack(Sparse):
         return self.no_patch and f"{self.no_patch}; all searches, that for what is left too, look for patches only"
 
 
+class MeasuredOn(Frozen):
+    """What the data of a run are: the name of the target class, and how many images judge and defend."""
+
+    target_name: str = ""
+    evaluation_images: int = 0
+    defender_images: int = 0
+
+
 class _Retraining(Frozen):
     method: str
     seed: int
@@ -175,6 +183,7 @@ class Results(Stored):
     trigger: PlantedTrigger
     attack: PlantedAttack = PlantedAttack()
     target_class: int
+    measured_on: MeasuredOn = MeasuredOn()
     config: dict[str, Any]
     before: Rates
     defenses: tuple[DefenseRow, ...]
@@ -230,6 +239,7 @@ def results(
     *,
     before: Rates,
     rows: Sequence[DefenseRow],
+    measured_on: MeasuredOn | None = None,
     stairs: Sequence[Stair] = (),
     reversed_successes: Sequence[float] = (),
 ) -> Results:
@@ -241,6 +251,7 @@ def results(
         trigger=trigger,
         attack=PlantedAttack(**told, no_patch=no_patch, uses_trigger=settings.attack.USES_TRIGGER),
         target_class=settings.target_class,
+        measured_on=measured_on or MeasuredOn(),
         config=settings.record(),
         before=before,
         defenses=tuple(rows),

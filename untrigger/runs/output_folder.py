@@ -31,6 +31,7 @@ REPORTED = (
     "triggers",
     "classifier",
     "embedding.safetensors",
+    "distribution",
     RunTruth.FILE,
     TRUTH_SAMPLES,
     "scans.json",

@@ -94,6 +94,5 @@ def _stair(beta: float, truth: Truth, found: Fidelity) -> StairTruth:
 
 
 def _draw_report(run: FinishedRun, known: RunTruth) -> None:
-    folder, evaluation = run.folder.path, run.images("evaluation_data")
-    counts = {"evaluation": len(evaluation), "defender": len(run.images("defender_data"))}
-    write_report(folder / "report.html", Results.load(folder), evaluation.class_names, counts, known)
+    folder = run.folder.path
+    write_report(folder / "report.html", Results.load(folder), known)

@@ -15,13 +15,24 @@ from untrigger.attacks.goals import Goal, goal_of
 from untrigger.attacks.registry import build_attack
 from untrigger.classifiers import Classifier, frozen, load_classifier
 from untrigger.datasets.images import ImageData, load_images
+from untrigger.distributions import save_distribution
 from untrigger.generators import StairCurves
+from untrigger.judge import judged_of_run
 from untrigger.measurements import RATES, FreshSamples, Rates
 from untrigger.metrics import evaluate, testing_function
 from untrigger.networks.devices import device
 from untrigger.reports import figures
 from untrigger.reports.pages import samples_name, write_report
-from untrigger.reports.results import ENSEMBLE, DefenseRow, PlantedTrigger, Results, Stair, defense_row, results
+from untrigger.reports.results import (
+    ENSEMBLE,
+    DefenseRow,
+    MeasuredOn,
+    PlantedTrigger,
+    Results,
+    Stair,
+    defense_row,
+    results,
+)
 from untrigger.reports.tsne import Embedding
 from untrigger.retraining import RetrainingRecord, search_of_run
 from untrigger.seeding import derived_rng
@@ -57,8 +68,9 @@ def run(
     """Measure every classifier on the evaluation data under the attack that was planted; write what a reader gets.
 
     The strongest triggers that the first seeds of each method leave are searched for on the defender's data. Writes
-    `results.json`, `report.html`, `figures/*.png`, the t-SNE's tensors, and the classifier retrained with the ensemble
-    (its first seed) into `classifier/`. Adds the final rates to the nested runs of the retrainings.
+    `results.json`, `report.html`, `figures/*.png`, the t-SNE's tensors, the classifier retrained with the ensemble
+    (its first seed) into `classifier/`, and the distribution, with what measures it, into `distribution/`. Adds the
+    final rates to the nested runs of the retrainings.
     """
     settings = DefenseConfig.of({**config, "trigger": trigger})
     data, defender = (load_images(folder).to(device()) for folder in (evaluation_data, defender_data))
@@ -81,6 +93,7 @@ def run(
             attack.no_patch,
             before=before,
             rows=rows,
+            measured_on=_described(settings, data, defender),
             stairs=[_stair(beta, each) for beta, each in zip(staircase.betas, measured, strict=True)],
             reversed_successes=measure.successes(suspect, embedded.reversed),
         )
@@ -94,9 +107,9 @@ def run(
         _draw_samples(drawn, staircase, rng)
         _draw_training(drawn, TrainingCurves.load(backdoored_classifier), records.values())
         found.save(report)
-        counts = {"evaluation": len(data), "defender": len(defender)}
-        write_report(report / "report.html", found, data.class_names, counts)
+        write_report(report / "report.html", found)
         _copy_ensemble_classifier(records, report / "classifier")
+        _keep_distribution(settings, defender, backdoored_classifier, trigger_staircase, report)
         embedded.save(report)
         _track(log.summary_run(tracked), report, found)
 
@@ -188,6 +201,14 @@ def _named(name: str, picture: Tensor) -> PlantedTrigger:
     return PlantedTrigger.of({"name": name, "height": height, "width": width, "pixels": picture.tolist()})
 
 
+def _described(settings: DefenseConfig, data: ImageData, defender: ImageData) -> MeasuredOn:
+    return MeasuredOn(
+        target_name=data.class_names[settings.target_class],
+        evaluation_images=len(data),
+        defender_images=len(defender),
+    )
+
+
 def _stair(beta: float, measured: StairMeasurement) -> Stair:
     return Stair(beta=beta, **measured.model_dump(include=set(FreshSamples.model_fields)))
 
@@ -206,6 +227,15 @@ def _draw_training(folder: Path, attacked: TrainingCurves, records: Iterable[Ret
 def _copy_ensemble_classifier(records: Mapping[Path, RetrainingRecord], target: Path) -> None:
     seed, folder = min((min(each.seeds), folder) for folder, each in records.items() if each.method == ENSEMBLE)
     shutil.copytree(folder / f"seed-{seed}", target)
+
+
+def _keep_distribution(
+    settings: DefenseConfig, defender: ImageData, suspect: Path, staircase: Path, report: Path
+) -> None:
+    size = (settings.trigger_height, settings.trigger_width)
+    searched = defender.for_search(settings.target_class, settings.search_images).images
+    images, positions = judged_of_run(settings.seed, searched, size)
+    save_distribution(report, suspect=suspect, staircase=staircase, images=images, positions=positions)
 
 
 def _track(run: TrackedRun, report: Path, found: Results) -> None:
