@@ -6,6 +6,8 @@ It lies in the report of a run, so that whoever has the report, from wherever, c
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -34,20 +36,39 @@ def save_distribution(report: Path, *, suspect: Path, staircase: Path, images: T
     write_tensors(folder / _JUDGED, {"images": images.contiguous(), "positions": positions})
 
 
-def load_judge(report: Path, target_class: int, size: tuple[int, int], device: torch.device) -> Judge:
-    """The judge by which the run measured its stairs; size: height and width of its triggers."""
-    folder = _folder(report)
-    suspect, judged = load_classifier(folder / _SUSPECT, device), read_tensors(folder / _JUDGED)
-    return Judge(suspect, judged["images"].to(device), judged["positions"], target_class, size)
+@dataclass(frozen=True)
+class Distribution:
+    """The staircase that a run found, and the judge by which it was measured."""
+
+    staircase: Staircase
+    judge: Judge
 
 
-def load_distribution(report: Path, device: torch.device) -> Staircase:
-    """The staircase that the run found."""
-    return load_staircase(_folder(report) / _STAIRCASE, device)
+def load_distribution(report: Path, target_class: int, size: tuple[int, int], device: torch.device) -> Distribution:
+    """Read what `save_distribution` kept in `report`; size: height and width of the triggers.
 
-
-def _folder(report: Path) -> Path:
+    UserError when it is missing or damaged, or not of such a target class and triggers.
+    """
     folder = report / DISTRIBUTION
     if not folder.exists():
         raise UserError(f"{report} does not hold the distribution of its triggers: it was made by an earlier version")
-    return folder
+    suspect, judged = load_classifier(folder / _SUSPECT, device), read_tensors(folder / _JUDGED)
+    staircase = load_staircase(folder / _STAIRCASE, device)
+    sizes = {generator.size for generator in staircase.generators}
+    if sizes != {size} or target_class >= suspect.classes or not _fit(judged, size):
+        raise UserError(f"{folder} does not fit the settings in the results beside it: fetch the report again")
+    judge = Judge(suspect, judged["images"].to(device), judged["positions"], target_class, size)
+    return Distribution(staircase, judge)
+
+
+def _fit(judged: Mapping[str, Tensor], size: tuple[int, int]) -> bool:
+    """Whether these are images, and positions on them where patches of that size find room."""
+    if judged.keys() != {"images", "positions"}:
+        return False
+    images, positions = judged["images"], judged["positions"]
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
+        return False
+    if positions.dtype != torch.int64 or positions.shape != (len(images), 2):
+        return False
+    room = torch.tensor(images.shape[2:]) - torch.tensor(size)
+    return bool(((positions >= 0) & (positions <= room)).all())

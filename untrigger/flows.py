@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from untrigger.artifacts import read_json, read_tensors, write_json, write_tensors
+from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError
 from untrigger.networks.initialisation import initialise
 from untrigger.seeding import moved
+from untrigger.settings.base import Stored
 from untrigger.settings.methods import FlowSettings
 
 SMALLEST_BIN = 1e-4
@@ -195,33 +198,37 @@ def _curve(
     return bent, 2 * (steepness / below).log() + above.log()
 
 
+class _Description(Stored):
+    """What `generator.json` says; an early version, whose flows had one part, names none."""
+
+    FILE = "generator.json"
+
+    family: Literal["flow"] = "flow"
+    beta: float
+    level: float | None = None
+    size: tuple[PositiveInt, PositiveInt]
+    parts: PositiveInt | None = None
+    settings: FlowSettings
+
+
 def save_flow(flow: FlowGenerator, beta: float, folder: Path) -> None:
     """Write `generator.safetensors` and `generator.json` into `folder`."""
     write_tensors(folder / "generator.safetensors", flow.state_dict())
-    write_json(
-        folder / "generator.json",
-        {
-            "family": "flow",
-            "beta": beta,
-            "level": flow.level,
-            "size": list(flow.size),
-            "parts": len(flow.parts),
-            "settings": flow.settings.model_dump(),
-        },
+    _Description(beta=beta, level=flow.level, size=flow.size, parts=len(flow.parts), settings=flow.settings).save(
+        folder
     )
 
 
 def load_flow(folder: Path, device: torch.device | None = None) -> tuple[FlowGenerator, float]:
     """Read what `save_flow` wrote: the flow in evaluation mode, and its beta."""
-    description = read_json(folder / "generator.json")
-    height, width = description["size"]
-    flow = FlowGenerator(FlowSettings.of(description["settings"]), (height, width), parts=description.get("parts", 1))
-    flow.level = description.get("level")
+    description = _Description.load(folder)
+    flow = FlowGenerator(description.settings, description.size, parts=description.parts or 1)
+    flow.level = description.level
     state = read_tensors(folder / "generator.safetensors")
-    if "parts" not in description:  # an early version, whose flows had one part
+    if description.parts is None:
         state = {"log_shares": flow.log_shares, **{f"parts.0.{name}": tensor for name, tensor in state.items()}}
     try:
         flow.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise UserError(f"{folder} does not hold such a flow: {' '.join(str(error).split())}") from error
-    return flow.to(device or torch.device("cpu")).eval(), description["beta"]
+    return flow.to(device or torch.device("cpu")).eval(), description.beta

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from untrigger.artifacts import read_json, read_tensors, write_tensors
@@ -303,7 +304,7 @@ class _Description(Stored):
 
     family: Literal["mine"] = "mine"
     beta: float
-    size: tuple[int, int]
+    size: tuple[PositiveInt, PositiveInt]
     settings: GeneratorSettings
 
 

@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from untrigger.artifacts import read_tensors, write_tensors
@@ -115,6 +116,13 @@ class _Description(Stored):
     betas: tuple[float, ...]
     gammas: tuple[float, ...]
     levels: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_each_a_stair(self) -> Self:
+        checked_gammas(self.gammas, len(checked_betas(self.betas)))
+        if self.levels is not None and len(self.levels) != len(self.betas):
+            raise ValueError(f"levels must be one per beta ({len(self.betas)}), got {len(self.levels)}")
+        return self
 
 
 def gather_staircase(stairs: Sequence[Path], gammas: tuple[float, ...] | None, folder: Path) -> Staircase:

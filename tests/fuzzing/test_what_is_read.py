@@ -30,19 +30,28 @@ from tests.support.damage import JSON_VALUES, altered, damaged
 from tests.support.files import picture, write_shard
 from tests.support.results import finished, swept
 from untrigger.checkpoints.foreign import read_foreign
+from untrigger.classifiers import Classifier, save_classifier
 from untrigger.cli.settings import read_config
 from untrigger.datasets.parquet import check_parquet, read_parquet
+from untrigger.distributions import save_distribution
 from untrigger.errors import UserError
+from untrigger.flows import FlowGenerator
+from untrigger.generators import TriggerGenerator, save_generator
+from untrigger.judge import judged_of_run
 from untrigger.networks.architectures import build_network
 from untrigger.profiles import config_for
 from untrigger.reports.comparison import write_comparison
 from untrigger.reports.joining import join_sweeps
 from untrigger.reports.tables import comparison_tables, final_tables
+from untrigger.runs.finished import FinishedRun
 from untrigger.runs.reading import read_results, read_runs
-from untrigger.settings.methods import ClassifierSettings, DataSettings
+from untrigger.settings.methods import ClassifierSettings, DataSettings, FlowSettings, GeneratorSettings
 from untrigger.settings.runs import CommonConfig, DefenseConfig, SweepConfig
+from untrigger.staircase import gather_staircase, save_valid
 from untrigger.triggers import read_trigger
 
+FORMATS = ("json", "safetensors")
+SMALL_NETWORK = ClassifierSettings(architecture="small_resnet", width=4)
 CONFIGS = {DefenseConfig: tiny_config().record(), SweepConfig: tiny_sweep(triggers=("binary:3", "colour:0")).record()}
 
 
@@ -132,6 +141,65 @@ def test_results(name: str, data: st.DataObject) -> None:
     )
 
 
+# The distribution in a report.
+
+
+def write_distribution(folder: Path) -> None:
+    """The report of a run with a flow and a generator of the paper's, neither of them trained."""
+    write_results(folder)
+    classifier = Classifier(SMALL_NETWORK, 10, torch.zeros(3), torch.ones(3))
+    save_classifier(classifier, folder / "suspect")
+    flow = FlowGenerator(FlowSettings(layers=2, bins=2, hidden=4), (3, 3))
+    mine = TriggerGenerator(GeneratorSettings(hidden=8, noise_dimension=4), (3, 3))
+    save_generator(flow, 0.5, folder / "flow")
+    save_generator(mine, 0.9, folder / "mine")
+    save_valid(flow.sample(4, torch.Generator()), folder / "flow")
+    gather_staircase([folder / "flow", folder / "mine"], None, folder / "staircase")
+    images, positions = judged_of_run(0, torch.zeros(2, 3, 8, 8, dtype=torch.uint8), (3, 3))
+    save_distribution(
+        folder, suspect=folder / "suspect", staircase=folder / "staircase", images=images, positions=positions
+    )
+
+
+KEPT = (
+    "results.json",
+    "distribution/judged.safetensors",
+    "distribution/suspect/classifier.json",
+    "distribution/suspect/classifier.safetensors",
+    "distribution/staircase/staircase.json",
+    *(f"distribution/staircase/stair-{stair}/generator.{ending}" for stair in (0, 1) for ending in FORMATS),
+)
+
+
+def look_at_distribution(name: str, content: bytes) -> None:
+    with read_or_refused() as folder:
+        for other in KEPT:
+            written(folder / other, content if other == name else made(write_distribution, other))
+        run = FinishedRun.of(folder)
+        triggers = run.staircase.sample(3, torch.Generator())
+        assert bool(((run.judge.strengths(triggers) >= 0) & (run.judge.strengths(triggers) <= 1)).all())
+
+
+@pytest.mark.parametrize("name", KEPT)
+@given(data=st.data())
+def test_distributions(name: str, data: st.DataObject) -> None:
+    valid = made(write_distribution, name)
+    other = altered(json.loads(valid)).map(lambda value: json.dumps(value).encode()) if name.endswith("json") else None
+    look_at_distribution(name, data.draw(damaged(valid) | other if other is not None else damaged(valid)))
+
+
+TENSORS = st.builds(
+    lambda shape, dtype: torch.zeros(shape, dtype=dtype),
+    st.sampled_from([(), (0, 2), (2, 2), (2, 3, 8, 8), (2, 3, 2, 8)]),
+    st.sampled_from([torch.uint8, torch.int64, torch.float32]),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["images", "positions", "others"]), TENSORS))
+def test_judges_of_any_tensors(tensors: dict[str, torch.Tensor]) -> None:
+    look_at_distribution("distribution/judged.safetensors", save(tensors))
+
+
 # Shards.
 
 
@@ -215,9 +283,6 @@ def test_damaged_tensors_as_triggers(content: bytes) -> None:
 
 
 # Model files.
-
-
-SMALL_NETWORK = ClassifierSettings(architecture="small_resnet", width=4)
 
 
 def a_state() -> dict[str, Any]:

@@ -70,7 +70,7 @@ def test_the_defence_gets_the_triggers_of_a_flow_that_passed(run: FinishedRun) -
     assert isinstance(flow, FlowGenerator)
     triggers = handed.sample(30, torch.Generator().manual_seed(0))
     assert triggers.shape == (30, 3, 3, 3)
-    assert bool((run.judge().strengths(triggers) >= BETA).all())
+    assert bool((run.judge.strengths(triggers) >= BETA).all())
     passed = read_json(folder / "stair-0" / "measurement.json")["judged_valid_share"]
     assert len(triggers.unique(dim=0)) <= round(12 * passed)
 
@@ -90,7 +90,7 @@ def test_the_truth_stands_in_the_report_beside_the_stairs(run: FinishedRun, know
     assert stair.log_volume <= 0 and len(stair.log_volumes) == 3
     samples = read_tensors(run.folder.path / "truth.safetensors")[f"beta={BETA}"]
     assert samples.shape == (3 * 16 * 2, 3, 3, 3)
-    assert bool((run.judge().strengths(samples) >= BETA - 1e-6).all())
+    assert bool((run.judge.strengths(samples) >= BETA - 1e-6).all())
     page = (run.folder.path / "report.html").read_text()
     assert "log-volume" in page and f"{stair.log_volume:.2f}" in page and "mutual information (nats)" not in page
     assert page.count("data:image/png;base64,") == 6
@@ -122,7 +122,7 @@ def test_samples_to_take_along_are_valid_and_have_their_density(run: FinishedRun
     told = write_samples(run, BETA, 20, 0, tmp_path / "first")
     tensors = read_tensors(tmp_path / "first" / "triggers.safetensors")
     assert tensors["triggers"].shape == (20, 3, 3, 3) and bool((tensors["F"] >= BETA).all())
-    (flow,) = run.staircase().generators
+    (flow,) = run.staircase.generators
     assert isinstance(flow, FlowGenerator)
     assert torch.allclose(flow.log_density(tensors["triggers"]), tensors["log_density"], atol=1e-2)
     assert read_json(tmp_path / "first" / "samples.json")["valid_share"] == told.share > 0
@@ -154,7 +154,7 @@ def test_only_a_finished_run_of_one_trigger_can_be_asked(tmp_path: Path) -> None
         FinishedRun.of(tmp_path / "sweep")
     finished(tmp_path / "early", {"ensemble": [0.1]})
     with pytest.raises(UserError, match="does not hold the distribution of its triggers"):
-        FinishedRun.of(tmp_path / "early").judge()
+        FinishedRun.of(tmp_path / "early")
 
 
 def run_command(*arguments: Any) -> Any:

@@ -49,7 +49,8 @@ def truth(run: Path, walkers: int, repeats: int) -> None:
 def sample(run: Path, beta: str, count: int, seed: int, output: Path) -> None:
     """Write fresh triggers of one stair of the finished RUN: as one safetensors file, and as a sheet of pictures.
 
-    RUN is as `untrigger truth` takes it. Only valid ones, F >= beta by the run's judge, are kept; those of flows come with their log-densities.
+    RUN is as `untrigger truth` takes it. Only valid triggers, F >= beta by the run's judge, are kept; those of flows
+    come with their log-densities.
 
     \b
     Example:

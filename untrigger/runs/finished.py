@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from untrigger.distributions import load_distribution, load_judge
+from untrigger.distributions import load_distribution
 from untrigger.errors import UserError
 from untrigger.judge import Judge
 from untrigger.networks.devices import device
@@ -17,10 +17,15 @@ from untrigger.staircase import Staircase
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """The report of a run: its output folder, what was fetched of it, or the folder of one trigger in a sweep's."""
+    """The report of a run: its output folder, what was fetched of it, or the folder of one trigger in a sweep's.
+
+    judge: the one by which the run itself measures its stairs. staircase: its generators. Both are on the device.
+    """
 
     folder: OutputFolder
     config: DefenseConfig
+    judge: Judge
+    staircase: Staircase
 
     @classmethod
     def of(cls, path: Path) -> FinishedRun:
@@ -32,14 +37,7 @@ class FinishedRun:
             raise UserError(
                 f"{path} holds no run of one trigger but {folder.results.name}: of a sweep, give triggers/NAME in it"
             )
-        return cls(folder, DefenseConfig.of(Results.load(folder.path).config))
-
-    def judge(self) -> Judge:
-        """The judge by which the run itself measures its stairs."""
-        config = self.config
+        config = DefenseConfig.of(Results.load(folder.path).config)
         size = (config.trigger_height, config.trigger_width)
-        return load_judge(self.folder.path, config.target_class, size, device())
-
-    def staircase(self) -> Staircase:
-        """Its generators, on the device."""
-        return load_distribution(self.folder.path, device())
+        found = load_distribution(folder.path, config.target_class, size, device())
+        return cls(folder, config, found.judge, found.staircase)

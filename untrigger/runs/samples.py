@@ -43,9 +43,9 @@ def write_samples(run: FinishedRun, beta: float, count: int, seed: int, output: 
     """
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} holds something already: choose another --output")
-    generator = run.staircase().generator_of(beta)
+    generator = run.staircase.generator_of(beta)
     level = level_of(generator, beta)
-    found = draw_valid(generator, level, run.judge(), count, derived_rng(seed, "sample", beta))
+    found = draw_valid(generator, level, run.judge, count, derived_rng(seed, "sample", beta))
     tensors = {"triggers": found.judged.triggers, "F": found.judged.strengths}
     if found.judged.log_density is not None:
         tensors["log_density"] = found.judged.log_density

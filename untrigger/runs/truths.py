@@ -31,7 +31,7 @@ def add_truth(run: FinishedRun, settings: TruthSettings, say: Say, samples: int 
     progress. Stairs that are out of reach are left out, and said; raises OutOfReach where all are.
     """
     with run.folder.locked():
-        judge, staircase, seed = run.judge(), run.staircase(), run.config.seed
+        judge, staircase, seed = run.judge, run.staircase, run.config.seed
         truths = _truths(run, judge, staircase.levels, settings, say)
         stairs, true_samples = [], {}
         for generator, beta, level in zip(staircase.generators, staircase.betas, staircase.levels, strict=True):
