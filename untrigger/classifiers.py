@@ -18,10 +18,10 @@ from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError, UserNotice
 from untrigger.networks.architectures import build_network
 from untrigger.networks.devices import fast_in_bf16
-from untrigger.networks.frozen import convolution_path, fold_batch_norms, same_answers, window_convolutions
+from untrigger.networks.frozen import fold_batch_norms, same_answers, window_convolutions, window_path
 from untrigger.networks.graph_network import GraphNetwork, NetworkGraph
 from untrigger.networks.initialisation import initialise
-from untrigger.networks.patch_gradients import gradients_in_patches
+from untrigger.networks.patch_gradients import Moving, gradients_in_patches
 from untrigger.seeding import moved
 from untrigger.settings.base import Sparse, Stored
 from untrigger.settings.methods import ClassifierSettings
@@ -44,7 +44,7 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
-    _windowed_path: Sequence[nn.Conv2d] = ()
+    _windowed_path: Sequence[Moving] = ()
 
     def __init__(
         self,
@@ -184,20 +184,33 @@ def frozen(classifier: Classifier, images: Tensor) -> Classifier:
 
     Its weights are in the precision of the computation. images: (n, 3, h, w), of those that it will see: on the first
     few it is compared with the network as it is, in fp32. Where answers or the gradient of a patch differ by more than
-    rounding, as they may in a registered network, the copy stays as it is, with the warning UserNotice.
+    rounding, as they may where norms come first or layers are registered in another order, folding or windows are left
+    out; where no way is left, the copy stays as it is, with the warning UserNotice.
     """
     plain = copy.deepcopy(classifier).eval().requires_grad_(False)
-    fast = copy.deepcopy(plain)
-    fold_batch_norms(fast.network)
-    if fast.mean.device.type == "cpu":
-        window_convolutions(fast.network)
-        fast._windowed_path = convolution_path(fast.network)
     normalised = plain.normalise(images[:COMPARED_IMAGES]).float()
-    if not same_answers(plain.network, fast.network, fast._windowed_path, normalised):
-        name = classifier.settings.architecture
-        warnings.warn(f"{name} does not allow the fast paths: it runs as it is, slower", UserNotice, stacklevel=2)
-        return plain
-    fast.network.to(fast.compute_type(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for folded, windowed in _fast_ways(plain.mean.device):
+        fast = _fast_copy(plain, folded=folded, windowed=windowed)
+        if same_answers(plain.network, fast.network, fast._windowed_path, normalised):
+            fast.network.to(fast.compute_type(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+            return fast
+    name = classifier.settings.architecture
+    warnings.warn(f"{name} does not allow the fast paths: it runs as it is, slower", UserNotice, stacklevel=2)
+    return plain
+
+
+def _fast_ways(device: torch.device) -> Sequence[tuple[bool, bool]]:
+    """Whether to fold norms, and whether to take windows, the fastest first; a GPU gains nothing by windows."""
+    return ((True, True), (True, False), (False, True)) if device.type == "cpu" else ((True, False),)
+
+
+def _fast_copy(plain: Classifier, *, folded: bool, windowed: bool) -> Classifier:
+    fast = copy.deepcopy(plain)
+    if folded:
+        fold_batch_norms(fast.network)
+    if windowed:
+        window_convolutions(fast.network)
+        fast._windowed_path = window_path(fast.network)
     return fast
 
 

@@ -15,6 +15,7 @@ from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError, UserNotice
 from untrigger.networks import architectures
 from untrigger.networks.architectures import check_architecture, register_architecture
+from untrigger.networks.patch_gradients import WindowedConvolution
 from untrigger.plugins import PLUGINS
 from untrigger.settings.methods import ClassifierSettings
 from untrigger.triggers import draw_positions
@@ -84,7 +85,33 @@ class PaddedByWord(nn.Module):
         return self.conv(features)
 
 
-BLOCKS = {block.__name__: block for block in (Plain, PreActivation, ProjectionFirst, PaddedByWord)}
+class Pooled(nn.Module):
+    """Convolutions of a sequence, each before its norm, with pools between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ELU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ELU(), nn.AvgPool2d((3, 3), stride=1, padding=1)),
+            nn.Conv2d(8, 8, 3, padding=1),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.features(features)
+
+
+class NeitherWay(nn.Module):
+    """Norms before convolutions, and a shortcut that is registered first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normed, self.aside = PreActivation(), ProjectionFirst()
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.aside(self.normed(features))
+
+
+BLOCKS = {block.__name__: block for block in (Plain, Pooled, PreActivation, ProjectionFirst, PaddedByWord, NeitherWay)}
 
 
 def building(block: type[nn.Module]) -> Callable[[ClassifierSettings, int], nn.Module]:
@@ -131,21 +158,36 @@ def test_a_frozen_network_answers_as_it_did_whatever_it_is_made_of(name: str, ti
     assert not any(parameter.requires_grad for parameter in fixed.parameters())
 
 
-@pytest.mark.parametrize("name", [name for name in BLOCKS if name != "Plain"])
-def test_a_network_that_does_not_allow_the_fast_paths_runs_as_it_is_and_that_is_said(
-    name: str, tiny_images: ImageData
+def test_a_network_that_does_not_allow_the_fast_paths_runs_as_it_is_and_that_is_said(tiny_images: ImageData) -> None:
+    with pytest.warns(UserNotice, match="NeitherWay does not allow the fast paths"):
+        fixed = frozen(make("NeitherWay", tiny_images.images), tiny_images.images)
+    assert ways(fixed) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "folded", "windowed"),
+    [
+        *((name, True, True) for name in ("Plain", "Pooled", "small_resnet", "resnet18", "resnet18_7x7", "vgg11_bn")),
+        *((name, False, True) for name in ("PreActivation", "preact_resnet18")),
+        *((name, True, False) for name in ("ProjectionFirst", "PaddedByWord")),
+    ],
+)
+def test_a_network_takes_the_fast_paths_that_it_allows(
+    name: str, folded: bool, windowed: bool, tiny_images: ImageData
 ) -> None:
-    with pytest.warns(UserNotice, match=f"{name} does not allow the fast paths"):
-        fixed = frozen(make(name, tiny_images.images), tiny_images.images)
-    assert any(isinstance(part, nn.BatchNorm2d) for part in fixed.modules())
-
-
-@pytest.mark.parametrize("name", ["Plain", "small_resnet", "resnet18"])
-def test_a_network_that_allows_the_fast_paths_takes_them(name: str, tiny_images: ImageData) -> None:
+    images = nn.functional.interpolate(tiny_images.images.float(), 32).to(torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserNotice)
-        fixed = frozen(make(name, tiny_images.images), tiny_images.images)
-    assert not any(isinstance(part, nn.BatchNorm2d) for part in fixed.modules())
+        fixed = frozen(make(name, images), images)
+    assert ways(fixed) == (folded, windowed)
+
+
+def ways(fixed: Classifier) -> tuple[bool, bool]:
+    """Whether norms are folded, and whether gradients are restricted to windows."""
+    parts = list(fixed.modules())
+    return not any(isinstance(part, nn.BatchNorm2d) for part in parts), any(
+        isinstance(part, WindowedConvolution) for part in parts
+    )
 
 
 def test_a_registered_network_gets_the_same_weights_from_the_same_seed_whatever_the_global_state(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from untrigger.classifiers import Classifier, frozen, new_classifier
-from untrigger.networks.patch_gradients import WindowedConvolution, gradients_in_patches
+from untrigger.networks.patch_gradients import Moving, WindowedConvolution, gradients_in_patches
 from untrigger.settings.methods import ClassifierSettings
 from untrigger.triggers import draw_positions, stamp
 
@@ -67,37 +67,53 @@ def test_the_gradient_of_a_trigger_is_that_of_the_whole_backward_pass_wherever_i
     torch.testing.assert_close(restricted, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
 
 
-def convolutions(kinds: list[tuple[int, int]]) -> list[nn.Conv2d]:
-    """One after the other, each of a kernel and a stride, in double precision; the plain ones take windows."""
-    path: list[nn.Conv2d] = []
-    for number, (kernel, stride) in enumerate(kinds):
-        made = nn.Conv2d(4 if path else 3, 4, kernel, stride, padding=kernel // 2).double().requires_grad_(False)
+def parts(kinds: list[tuple[str, int, int]]) -> list[Moving]:
+    """One after the other, each of a kernel and a stride, in double precision; the plain convolutions take windows."""
+    path: list[Moving] = []
+    for number, (kind, kernel, stride) in enumerate(kinds):
+        if kind != "convolution":
+            pool = nn.MaxPool2d if kind == "max" else nn.AvgPool2d
+            path.append(pool(kernel, stride, padding=kernel // 2))
+            continue
+        made = (
+            nn.Conv2d(
+                4 if any(isinstance(part, nn.Conv2d) for part in path) else 3, 4, kernel, stride, padding=kernel // 2
+            )
+            .double()
+            .requires_grad_(False)
+        )
         for parameter in made.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
         path.append(WindowedConvolution.of(made) if WindowedConvolution.fits(made) else made)
     return path
 
 
+KINDS = [
+    *(("convolution", kernel, stride) for kernel, stride in ((3, 1), (3, 1), (3, 2), (1, 1), (1, 2), (5, 1))),
+    *((kind, kernel, stride) for kind in ("max", "average") for kernel, stride in ((2, 2), (3, 2), (3, 1))),
+]
+
+
 @given(
-    kinds=st.lists(st.sampled_from([(3, 1), (3, 1), (3, 2), (1, 1), (1, 2), (5, 1)]), min_size=1, max_size=4),
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
     shape=st.tuples(st.integers(4, 20), st.integers(4, 20)),
     data=st.data(),
 )
-def test_the_gradient_is_whole_for_any_patch_anywhere_behind_any_convolutions(
-    kinds: list[tuple[int, int]], shape: tuple[int, int], data: st.DataObject
+def test_the_gradient_is_whole_for_any_patch_anywhere_behind_any_convolutions_and_pools(
+    kinds: list[tuple[str, int, int]], shape: tuple[int, int], data: st.DataObject
 ) -> None:
     size = tuple(data.draw(st.integers(1, extent)) for extent in shape)
     corner = st.tuples(*(st.integers(0, extent - length) for extent, length in zip(shape, size, strict=True)))
     positions = torch.tensor(data.draw(st.lists(corner, min_size=1, max_size=3)))
-    path, rng = convolutions(kinds), torch.Generator().manual_seed(5)
+    path, rng = parts(kinds), torch.Generator().manual_seed(5)
     images = torch.rand(len(positions), 3, *shape, generator=rng, dtype=torch.float64)
     triggers = torch.rand(len(positions), 3, *size, generator=rng, dtype=torch.float64).requires_grad_()
 
     def gradient(*, whole: bool) -> Tensor:
         features = stamp(images, triggers, positions)
         with nullcontext() if whole else gradients_in_patches(path, images, positions, (size[0], size[1])):
-            for convolution in path:
-                features = convolution(features).tanh()
+            for part in path:
+                features = part(features).tanh()
         return torch.autograd.grad(features.sum(), triggers)[0]
 
     torch.testing.assert_close(gradient(whole=False), gradient(whole=True), rtol=1e-9, atol=1e-9)

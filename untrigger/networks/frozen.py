@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from untrigger.networks.patch_gradients import WindowedConvolution, gradients_in_patches
+from untrigger.networks.patch_gradients import Moving, WindowedConvolution, gradients_in_patches
 
 PATCH = 3
 """Height and width of the patch whose gradient is compared."""
@@ -26,16 +27,18 @@ def window_convolutions(module: nn.Module) -> None:
             window_convolutions(part)
 
 
-def convolution_path(network: nn.Module) -> list[nn.Conv2d]:
-    """The convolutions that an image passes one after the other; those of shortcuts reach no further."""
-    return [part for name, part in network.named_modules() if isinstance(part, nn.Conv2d) and "downsample" not in name]
+def window_path(network: nn.Module) -> list[Moving]:
+    """The convolutions and pools that an image passes one after the other; those of shortcuts reach no further."""
+    return [part for name, part in network.named_modules() if isinstance(part, Moving) and "downsample" not in name]
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Fold every `bnK` into its `convK`, and the second child of a `downsample` into its first, recursively."""
+    """Fold every `bnK` into its `convK`, and in a sequence a norm into the convolution before it, recursively."""
+    names = [name for name, _ in module.named_children()]
+    following = dict(itertools.pairwise(names)) if isinstance(module, nn.Sequential) else {}
     for name, part in list(module.named_children()):
         if isinstance(part, nn.Conv2d):
-            norm_name = "1" if name == "0" else name.replace("conv", "bn")
+            norm_name = following.get(name, name.replace("conv", "bn"))
             norm = getattr(module, norm_name, None)
             if isinstance(norm, nn.BatchNorm2d) and norm.num_features == part.out_channels:
                 setattr(module, name, fuse_conv_bn_eval(part, norm))
@@ -44,10 +47,10 @@ def fold_batch_norms(module: nn.Module) -> None:
             fold_batch_norms(part)
 
 
-def same_answers(plain: nn.Module, fast: nn.Module, path: Sequence[nn.Conv2d], images: Tensor) -> bool:
+def same_answers(plain: nn.Module, fast: nn.Module, path: Sequence[Moving], images: Tensor) -> bool:
     """Whether two networks give the same, up to rounding: logits of `images`, and gradients of patches on them.
 
-    images: float (n, 3, h, w), normalised. path: the convolutions of `fast` whose backward pass is restricted.
+    images: float (n, 3, h, w), normalised. path: that of `fast`, in which the backward pass is restricted.
     """
     rng = torch.Generator().manual_seed(0)
     spans = [extent - PATCH + 1 for extent in images.shape[2:]]
@@ -64,7 +67,7 @@ def same_answers(plain: nn.Module, fast: nn.Module, path: Sequence[nn.Conv2d], i
 
 
 @torch.enable_grad()
-def _answers(network: nn.Module, path: Sequence[nn.Conv2d], images: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+def _answers(network: nn.Module, path: Sequence[Moving], images: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Logits, (n, classes), and the gradient of all their squares with respect to each image's patch."""
     pixels = images.detach().clone().requires_grad_()
     with gradients_in_patches(path, pixels, positions, (PATCH, PATCH)):

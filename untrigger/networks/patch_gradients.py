@@ -20,6 +20,10 @@ WORTHWHILE_SHARE = 0.6
 """A window that covers more of its feature map than this is not worth cutting out."""
 
 
+Moving = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
+"""What makes each place of a feature map of several places of the one before."""
+
+
 @dataclass(frozen=True)
 class Window:
     """The part of a feature map (n, c, h, w) that each image's patch reaches: its upper left corner, and its size."""
@@ -27,11 +31,11 @@ class Window:
     corners: Tensor
     size: tuple[int, int]
 
-    def behind(self, convolution: nn.Conv2d, height: int, width: int) -> Window:
-        """The window behind `convolution`, whose output is of this height and width."""
+    def behind(self, part: Moving, height: int, width: int) -> Window:
+        """The window behind `part`, whose output is of this height and width."""
         corners, sizes = [], []
         for axis, extent in enumerate((height, width)):
-            kernel, stride, padding = _geometry(convolution, axis)
+            kernel, stride, padding = _geometry(part, axis)
             size = min((self.size[axis] + kernel - 2) // stride + 1, extent)
             first = -((kernel - 1 - padding - self.corners[:, axis]) // stride)
             corners.append(first.clamp(0, extent - size))
@@ -109,34 +113,36 @@ def _cut(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return (cut * there[..., None]).permute(0, 3, 1, 2)
 
 
-def _geometry(convolution: nn.Conv2d, axis: int) -> tuple[int, int, int]:
-    padding = convolution.padding[axis]
+def _geometry(part: Moving, axis: int) -> tuple[int, int, int]:
+    """Kernel, stride and padding; those of a pool may be one number for both axes."""
+    told = (part.kernel_size, part.stride, part.padding)
+    kernel, stride, padding = (each if isinstance(each, int) else each[axis] for each in told)
     assert isinstance(padding, int), "convolutions of classifiers are padded by numbers"
-    return convolution.kernel_size[axis], convolution.stride[axis], padding
+    return int(kernel), int(stride), padding
 
 
-def _extent(convolution: nn.Conv2d, axis: int, extent: int) -> int:
-    """Height or width behind a convolution."""
-    kernel, stride, padding = _geometry(convolution, axis)
+def _extent(part: Moving, axis: int, extent: int) -> int:
+    """Height or width behind it."""
+    kernel, stride, padding = _geometry(part, axis)
     return (extent + 2 * padding - kernel) // stride + 1
 
 
 @contextmanager
 def gradients_in_patches(
-    path: Sequence[nn.Conv2d], images: Tensor, positions: Tensor, size: tuple[int, int]
+    path: Sequence[Moving], images: Tensor, positions: Tensor, size: tuple[int, int]
 ) -> Iterator[None]:
     """Restrict the backward pass of a forward pass in this block to what patches of `size` at `positions` reach.
 
-    path: the convolutions that images, (n, c, h, w), pass one after the other. positions: int64 (n, 2), row and column
-    of each image's patch.
+    path: the convolutions and pools that images, (n, c, h, w), pass one after the other. positions: int64 (n, 2), row
+    and column of each image's patch.
     """
     window, (height, width), restricted = Window(positions, size), images.shape[2:], []
-    for convolution in path:
-        if isinstance(convolution, WindowedConvolution) and window.share(height, width) <= WORTHWHILE_SHARE:
-            convolution.window = window
-            restricted.append(convolution)
-        height, width = (_extent(convolution, axis, extent) for axis, extent in enumerate((height, width)))
-        window = window.behind(convolution, height, width)
+    for part in path:
+        if isinstance(part, WindowedConvolution) and window.share(height, width) <= WORTHWHILE_SHARE:
+            part.window = window
+            restricted.append(part)
+        height, width = (_extent(part, axis, extent) for axis, extent in enumerate((height, width)))
+        window = window.behind(part, height, width)
     try:
         yield
     finally:
