@@ -75,13 +75,8 @@ def parts(kinds: list[tuple[str, int, int]]) -> list[Moving]:
             pool = nn.MaxPool2d if kind == "max" else nn.AvgPool2d
             path.append(pool(kernel, stride, padding=kernel // 2))
             continue
-        made = (
-            nn.Conv2d(
-                4 if any(isinstance(part, nn.Conv2d) for part in path) else 3, 4, kernel, stride, padding=kernel // 2
-            )
-            .double()
-            .requires_grad_(False)
-        )
+        channels = 4 if any(isinstance(part, nn.Conv2d) for part in path) else 3
+        made = nn.Conv2d(channels, 4, kernel, stride, padding=kernel // 2).double().requires_grad_(False)
         for parameter in made.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
         path.append(WindowedConvolution.of(made) if WindowedConvolution.fits(made) else made)
