@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from tests.support.files import picture, write_shard
+from untrigger.settings.methods import ClassifierSettings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def output_of(name: str, folder: Path) -> str:
-    command = [sys.executable, str(EXAMPLES / name)]
+def output_of(name: str, folder: Path, *words: object) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *map(str, words)]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
@@ -48,6 +53,18 @@ def test_an_own_defence_closes_more_than_plain_fine_tuning(tmp_path: Path) -> No
 @pytest.mark.pipeline
 def test_an_own_attack_is_planted(tmp_path: Path) -> None:
     assert success(output_of("own_attack.py", tmp_path)) > 90
+
+
+def test_a_network_of_others_is_opened_by_the_names_in_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    build = importlib.import_module("their_network").build
+    torch.save(build(ClassifierSettings(), 10).state_dict(), tmp_path / "model.pth")
+    pictures = [picture(20 * label, (32, 32)) for label in range(10)]
+    write_shard(tmp_path / "data" / "a.parquet", 16 * pictures, 16 * list(range(10)))
+    told = output_of("their_network.py", tmp_path, "model.pth", "parquet:data")
+    assert told.startswith("clean accuracy ") and 0 <= success(told) <= 100
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
