@@ -18,7 +18,7 @@ from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError, UserNotice
 from untrigger.networks.architectures import build_network
 from untrigger.networks.devices import fast_in_bf16
-from untrigger.networks.frozen import fold_batch_norms, same_answers, window_convolutions, window_path
+from untrigger.networks.frozen import answers_of, fold_batch_norms, window_convolutions, window_path
 from untrigger.networks.graph_network import GraphNetwork, NetworkGraph
 from untrigger.networks.initialisation import initialise
 from untrigger.networks.patch_gradients import Moving, gradients_in_patches
@@ -180,18 +180,23 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frozen(classifier: Classifier, images: Tensor) -> Classifier:
-    """A copy for use without training: evaluation mode, no gradients into weights, batch norm folded.
+    """A copy for use without training: evaluation mode, no gradients into weights, what makes it fast where it may be.
 
     Its weights are in the precision of the computation. images: (n, 3, h, w), of those that it will see: on the first
     few it is compared with the network as it is, in fp32. Where answers or the gradient of a patch differ by more than
-    rounding, as they may where norms come first or layers are registered in another order, folding or windows are left
-    out; where no way is left, the copy stays as it is, with the warning UserNotice.
+    rounding, as they may where norms come first or layers are registered in another order, norms are not folded, or
+    gradients not restricted to windows; where no way is left, the copy stays as it is, with the warning UserNotice.
     """
     plain = copy.deepcopy(classifier).eval().requires_grad_(False)
     normalised = plain.normalise(images[:COMPARED_IMAGES]).float()
+    exact = answers_of(plain.network, (), normalised)
     for folded, windowed in _fast_ways(plain.mean.device):
-        fast = _fast_copy(plain, folded=folded, windowed=windowed)
-        if same_answers(plain.network, fast.network, fast._windowed_path, normalised):
+        try:
+            fast = _fast_copy(plain, folded=folded, windowed=windowed)
+            found = answers_of(fast.network, fast._windowed_path, normalised)
+        except Exception:  # a network that was not made for this may fail in any way
+            continue
+        if exact.same(found):
             fast.network.to(fast.compute_type(), memory_format=torch.channels_last)  # type: ignore[call-overload]
             return fast
     name = classifier.settings.architecture

@@ -28,7 +28,7 @@ _SUSPECT, _STAIRCASE, _JUDGED = "suspect", "staircase", "judged.safetensors"
 def save_distribution(report: Path, *, suspect: Path, staircase: Path, images: Tensor, positions: Tensor) -> None:
     """Keep in `report` the folders of the suspect classifier and of the staircase, and what its judge looks at.
 
-    images: uint8 (n, 3, h, w); positions: int64 (n, 2), as `judge.judged_of_run` gives them.
+    images: uint8 (n, 3, h, w); positions: int64 (n, 2), as `judge.images_of_judge` gives them.
     """
     folder = report / DISTRIBUTION
     shutil.copytree(suspect, folder / _SUSPECT)
@@ -51,12 +51,15 @@ def load_distribution(report: Path, target_class: int, size: tuple[int, int], de
     """
     folder = report / DISTRIBUTION
     if not folder.exists():
-        raise UserError(f"{report} does not hold the distribution of its triggers: it was made by an earlier version")
+        raise UserError(
+            f"{report} does not hold the distribution of its triggers, which earlier versions left out: run it again, "
+            "with --overwrite"
+        )
     suspect, judged = load_classifier(folder / _SUSPECT, device), read_tensors(folder / _JUDGED)
     staircase = load_staircase(folder / _STAIRCASE, device)
     sizes = {generator.size for generator in staircase.generators}
     if sizes != {size} or target_class >= suspect.classes or not _fit(judged, size):
-        raise UserError(f"{folder} does not fit the settings in the results beside it: fetch the report again")
+        raise UserError(f"{folder} is damaged, or does not belong to the results beside it: fetch it, or run it, again")
     judge = Judge(suspect, judged["images"].to(device), judged["positions"], target_class, size)
     return Distribution(staircase, judge)
 

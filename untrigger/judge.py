@@ -179,7 +179,7 @@ def judge_of_run(seed: int, classifier: Classifier, images: Tensor, target_class
     return new_judge(classifier, images, target_class, size, rng=_rng_of_run(seed))
 
 
-def judged_of_run(seed: int, images: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+def images_of_judge(seed: int, images: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     """What the judge of the run with this seed looks at: images, uint8 (n, 3, h, w), and positions, int64 (n, 2)."""
     return _drawn(images, size, JUDGED_IMAGES, _rng_of_run(seed))
 

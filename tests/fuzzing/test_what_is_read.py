@@ -37,7 +37,7 @@ from untrigger.distributions import save_distribution
 from untrigger.errors import UserError
 from untrigger.flows import FlowGenerator
 from untrigger.generators import TriggerGenerator, save_generator
-from untrigger.judge import judged_of_run
+from untrigger.judge import images_of_judge
 from untrigger.networks.architectures import build_network
 from untrigger.profiles import config_for
 from untrigger.reports.comparison import write_comparison
@@ -155,7 +155,7 @@ def write_distribution(folder: Path) -> None:
     save_generator(mine, 0.9, folder / "mine")
     save_valid(flow.sample(4, torch.Generator()), folder / "flow")
     gather_staircase([folder / "flow", folder / "mine"], None, folder / "staircase")
-    images, positions = judged_of_run(0, torch.zeros(2, 3, 8, 8, dtype=torch.uint8), (3, 3))
+    images, positions = images_of_judge(0, torch.zeros(2, 3, 8, 8, dtype=torch.uint8), (3, 3))
     save_distribution(
         folder, suspect=folder / "suspect", staircase=folder / "staircase", images=images, positions=positions
     )

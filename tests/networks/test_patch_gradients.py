@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -72,8 +74,7 @@ def parts(kinds: list[tuple[str, int, int]]) -> list[Moving]:
     path: list[Moving] = []
     for number, (kind, kernel, stride) in enumerate(kinds):
         if kind != "convolution":
-            pool = nn.MaxPool2d if kind == "max" else nn.AvgPool2d
-            path.append(pool(kernel, stride, padding=kernel // 2))
+            path.append(POOLS[kind](kernel, stride, padding=kernel // 2))
             continue
         channels = 4 if any(isinstance(part, nn.Conv2d) for part in path) else 3
         made = nn.Conv2d(channels, 4, kernel, stride, padding=kernel // 2).double().requires_grad_(False)
@@ -83,9 +84,14 @@ def parts(kinds: list[tuple[str, int, int]]) -> list[Moving]:
     return path
 
 
+POOLS: dict[str, Callable[..., Moving]] = {
+    "max": nn.MaxPool2d,
+    "spread": partial(nn.MaxPool2d, dilation=2),
+    "average": nn.AvgPool2d,
+}
 KINDS = [
     *(("convolution", kernel, stride) for kernel, stride in ((3, 1), (3, 1), (3, 2), (1, 1), (1, 2), (5, 1))),
-    *((kind, kernel, stride) for kind in ("max", "average") for kernel, stride in ((2, 2), (3, 2), (3, 1))),
+    *((kind, kernel, stride) for kind in POOLS for kernel, stride in ((2, 2), (3, 2), (3, 1))),
 ]
 
 

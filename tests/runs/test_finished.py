@@ -118,6 +118,19 @@ def test_the_report_is_all_that_is_asked_wherever_it_comes_from(
     assert all(torch.equal(there[name], tensor) for name, tensor in here.items())
 
 
+def test_the_search_for_the_truth_of_a_sweeps_trigger_outlives_the_report(
+    run: FinishedRun, known: RunTruth, tmp_path: Path
+) -> None:
+    swept(tmp_path, {"checkerboard": 0.1})
+    for _ in range(2):
+        shutil.rmtree(tmp_path / "triggers", ignore_errors=True)
+        shutil.copytree(kept(run, "evaluation", "report"), tmp_path / "triggers" / "checkerboard")
+        lines: list[str] = []
+        one = FinishedRun.of(tmp_path / "triggers" / "checkerboard")
+        assert add_truth(one, TruthSettings(walkers=16, repeats=3), lines.append, samples=40) == known
+    assert not [line for line in lines if line.startswith("truth")]
+
+
 def test_samples_to_take_along_are_valid_and_have_their_density(run: FinishedRun, tmp_path: Path) -> None:
     told = write_samples(run, BETA, 20, 0, tmp_path / "first")
     tensors = read_tensors(tmp_path / "first" / "triggers.safetensors")

@@ -202,10 +202,16 @@ def _convolution(made: _Translation, node: NodeProto) -> None:
         "dilation": tuple(told.pop("dilations")),
         "bias": len(node.input) > 2,
     }
-    # A 1x1 convolution is beside the path of the image as a rule: so frozen copies, which check it, take fast ways.
-    beside = "downsample_" if told["kernel_size"] == (1, 1) else ""
-    name = made.add(node, "convolution", node.input[:1], f"{beside}conv", **options, **told)
+    name = made.add(node, "convolution", node.input[:1], f"{_beside(told)}conv", **options, **told)
     made.keep(name, node, ("weight", "bias")[: len(node.input) - 1])
+
+
+def _beside(told: Mapping[str, Any]) -> str:
+    """How the names of 1x1 layers begin: they are beside the path of the image as a rule.
+
+    So frozen copies, which check it, take fast ways.
+    """
+    return "downsample_" if told["kernel_size"] == (1, 1) else ""
 
 
 def _norm(made: _Translation, node: NodeProto) -> None:
@@ -242,7 +248,8 @@ def _average_pool(made: _Translation, node: NodeProto) -> None:
     if told.pop("dilations") != [1, 1]:
         raise made.refusal("an AveragePool with dilations")
     ceil, padded = bool(told.pop("ceil_mode")), bool(told.pop("count_include_pad"))
-    made.add(node, "average_pool", node.input, ceil_mode=ceil, count_include_pad=padded, **told)
+    name = f"{_beside(told)}average_pool"
+    made.add(node, "average_pool", node.input, name, ceil_mode=ceil, count_include_pad=padded, **told)
 
 
 def _mean(made: _Translation, node: NodeProto) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,8 @@ from untrigger.networks.patch_gradients import Moving, WindowedConvolution, grad
 PATCH = 3
 """Height and width of the patch whose gradient is compared."""
 
-ROUNDING = 1e-2
-"""What rounding, TF32 on a GPU included, may change at most, as a share of the largest value."""
+ROUNDING, TF32_ROUNDING = 1e-3, 1e-2
+"""What rounding may change at most, as a share of the largest value; on a GPU, that of TF32."""
 
 
 def window_convolutions(module: nn.Module) -> None:
@@ -47,32 +48,36 @@ def fold_batch_norms(module: nn.Module) -> None:
             fold_batch_norms(part)
 
 
-def same_answers(plain: nn.Module, fast: nn.Module, path: Sequence[Moving], images: Tensor) -> bool:
-    """Whether two networks give the same, up to rounding: logits of `images`, and gradients of patches on them.
+@dataclass(frozen=True)
+class Answers:
+    """What a network gives on some images: logits, (n, classes), and the gradient of all their squares with respect to
+    a patch on each image."""
 
-    images: float (n, 3, h, w), normalised. path: that of `fast`, in which the backward pass is restricted.
-    """
-    rng = torch.Generator().manual_seed(0)
-    spans = [extent - PATCH + 1 for extent in images.shape[2:]]
-    drawn = torch.stack([torch.randint(span, (len(images),), generator=rng) for span in spans], 1)
-    positions = drawn.to(images.device)
-    try:
-        found = _answers(fast, path, images, positions)
-    except Exception:  # a network that was not made for this may fail in any way
-        return False
-    return all(
-        bool((a - b).abs().amax() <= ROUNDING * a.abs().amax())
-        for a, b in zip(_answers(plain, (), images, positions), found, strict=True)
-    )
+    logits: Tensor
+    gradient: Tensor
+
+    def same(self, other: Answers) -> bool:
+        """Whether they are the other's up to rounding."""
+        rounding = TF32_ROUNDING if self.logits.device.type == "cuda" else ROUNDING
+        pairs = ((self.logits, other.logits), (self.gradient, other.gradient))
+        return all(bool((a - b).abs().amax() <= rounding * a.abs().amax()) for a, b in pairs)
 
 
 @torch.enable_grad()
-def _answers(network: nn.Module, path: Sequence[Moving], images: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits, (n, classes), and the gradient of all their squares with respect to each image's patch."""
-    pixels = images.detach().clone().requires_grad_()
+def answers_of(network: nn.Module, path: Sequence[Moving], images: Tensor) -> Answers:
+    """What `network` answers to images, float (n, 3, h, w), normalised.
+
+    path: of the network, in which the backward pass is restricted to what the patches reach. One patch each lies in the
+    first corner and in the last, where maps of odd sizes differ; the others lie anywhere.
+    """
+    rng = torch.Generator().manual_seed(0)
+    spans = torch.tensor([extent - PATCH for extent in images.shape[2:]])
+    drawn = torch.stack([torch.randint(int(span) + 1, (len(images),), generator=rng) for span in spans], 1)
+    drawn[0], drawn[-1] = 0, spans
+    positions, pixels = drawn.to(images.device), images.detach().clone().requires_grad_()
     with gradients_in_patches(path, pixels, positions, (PATCH, PATCH)):
         logits = network(pixels)
         (gradient,) = torch.autograd.grad(logits.square().sum(), pixels)
     rows, columns = (positions[:, axis, None] + torch.arange(PATCH, device=images.device) for axis in (0, 1))
     which = torch.arange(len(images), device=images.device)[:, None, None]
-    return logits.detach(), gradient[which, :, rows[:, :, None], columns[:, None, :]]
+    return Answers(logits.detach(), gradient[which, :, rows[:, :, None], columns[:, None, :]])

@@ -114,11 +114,15 @@ def _cut(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _geometry(part: Moving, axis: int) -> tuple[int, int, int]:
-    """Kernel, stride and padding; those of a pool may be one number for both axes."""
-    told = (part.kernel_size, part.stride, part.padding)
-    kernel, stride, padding = (each if isinstance(each, int) else each[axis] for each in told)
-    assert isinstance(padding, int), "convolutions of classifiers are padded by numbers"
-    return int(kernel), int(stride), padding
+    """How many places one is made of, with those that dilation leaves out; stride and padding.
+
+    Raises ValueError where it is padded by a word, or its map is rounded up.
+    """
+    told = (part.kernel_size, part.stride, part.padding, getattr(part, "dilation", 1))
+    kernel, stride, padding, dilation = (each if isinstance(each, int) else each[axis] for each in told)
+    if not isinstance(padding, int) or getattr(part, "ceil_mode", False):
+        raise ValueError(f"the window behind {part} is not known")
+    return int(dilation) * (int(kernel) - 1) + 1, int(stride), padding
 
 
 def _extent(part: Moving, axis: int, extent: int) -> int:

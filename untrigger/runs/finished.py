@@ -32,7 +32,9 @@ class FinishedRun:
         """UserError when `path` holds no finished run of one trigger."""
         folder = OutputFolder(path)
         if not folder.results.exists():
-            raise UserError(f"{path} holds no finished run: give the output folder of `untrigger run`")
+            raise UserError(
+                f"{path} holds no finished run: give the output folder of `untrigger run`, or what was fetched of one"
+            )
         if folder.results.name != Results.FILE:
             raise UserError(
                 f"{path} holds no run of one trigger but {folder.results.name}: of a sweep, give triggers/NAME in it"

@@ -16,6 +16,7 @@ from untrigger.errors import UserError
 from untrigger.reports.endings import ENDINGS
 from untrigger.reports.grids import CELLS, GridResult
 from untrigger.reports.results import Results, RunTruth
+from untrigger.reports.sweep import SweepResults
 from untrigger.settings.base import home_expanded
 from untrigger.stages.reuse import kept_outputs
 from untrigger.storage.files import take_lock
@@ -165,6 +166,13 @@ class OutputFolder:
             return False
         with self.tracking_records.open(encoding="utf-8") as file:
             return '"known_runs"' in file.readline()
+
+    @property
+    def truth_state(self) -> Path:
+        """Where a search for the truth is kept: of a trigger of a sweep beside the reports, which resuming replaces."""
+        sweep = self.path.parent.parent
+        of_sweep = self.path.parent.name == "triggers" and (sweep / SweepResults.FILE).exists()
+        return sweep / TRUTH_STATE / self.path.name if of_sweep else self.path / TRUTH_STATE
 
     @property
     def delivery(self) -> str:

@@ -13,7 +13,7 @@ from untrigger.networks.devices import device
 from untrigger.reports.pages import write_report
 from untrigger.reports.results import Results, RunTruth, StairTruth
 from untrigger.runs.finished import FinishedRun
-from untrigger.runs.output_folder import TRUTH_SAMPLES, TRUTH_STATE
+from untrigger.runs.output_folder import TRUTH_SAMPLES
 from untrigger.seeding import derived_rng
 from untrigger.settings.methods import TruthSettings
 from untrigger.settings.plans import method_of
@@ -69,7 +69,7 @@ def _truths(
         settings,
         rngs=[derived_rng(run.config.seed, "truth", repeat) for repeat in range(settings.repeats)],
         device=device(),
-        folder=run.folder.path / TRUTH_STATE,
+        folder=run.folder.truth_state,
         on_level=on_level,
     )
     return {truth.beta: truth for truth in truths}

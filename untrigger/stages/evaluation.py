@@ -17,7 +17,7 @@ from untrigger.classifiers import Classifier, frozen, load_classifier
 from untrigger.datasets.images import ImageData, load_images
 from untrigger.distributions import save_distribution
 from untrigger.generators import StairCurves
-from untrigger.judge import judged_of_run
+from untrigger.judge import images_of_judge
 from untrigger.measurements import RATES, FreshSamples, Rates
 from untrigger.metrics import evaluate, testing_function
 from untrigger.networks.devices import device
@@ -234,7 +234,7 @@ def _keep_distribution(
 ) -> None:
     size = (settings.trigger_height, settings.trigger_width)
     searched = defender.for_search(settings.target_class, settings.search_images).images
-    images, positions = judged_of_run(settings.seed, searched, size)
+    images, positions = images_of_judge(settings.seed, searched, size)
     save_distribution(report, suspect=suspect, staircase=staircase, images=images, positions=positions)
 
 
