@@ -242,7 +242,7 @@ def track(output: Path) -> None:
     "--folder", type=click.Path(path_type=Path), help="Where to write.  [default: where the committed ones are]"
 )
 def compile_pipelines(folder: Path | None) -> None:
-    """Compile the DAGs to the YAML that Kubeflow Pipelines runs: defense, paper, scan, references, defend."""
+    """Compile the DAGs to the YAML that Kubeflow Pipelines runs: defense, paper, scan, references, defend, grid."""
     from untrigger.pipelines.compilation import compile_all
 
     for path in compile_all(folder):
