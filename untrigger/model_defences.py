@@ -190,7 +190,7 @@ class Found:
         """What was given or found; UserError for a target class that is none of the model's."""
         if config.target_class is not None and config.target_class >= classes:
             raise UserError(f"--target-class must be below {classes}, got {config.target_class}")
-        if scanned is None:
+        if config.target_class is not None or scanned is None:
             return cls("closed", config.target_class, config.patch_size)
         if scanned.verdict == "backdoor found":
             return cls("closed", scanned.target_class, scanned.size)

@@ -152,12 +152,25 @@ def test_what_a_scan_found_by_a_mask_is_closed_and_measured_by_masks(
     assert by_others["rounds"][: len(found["rounds"])] == found["rounds"], "another level ends the same rounds"
 
 
+def test_a_class_that_is_named_is_closed_by_its_mask_without_references(
+    backdoored: Classifier, tiny_folder: str, tmp_path: Path
+) -> None:
+    file = attack_result(backdoored, tmp_path / "model.pt")
+    searching = ("--scan.mask", "--scan.mask-steps=100", "--scan.sizes=2", "--scan.steps=1", "--scan.rounds=1")
+    undone = defend(file, tiny_folder, *searching, "--json")
+    assert (undone.exit_code, told(undone)["outcome"]) == (4, "not calibrated")
+    (scan,) = (tmp_path / "out" / "scan").glob("*/scan.json")
+    found = told(defend(file, tiny_folder, "--scan", scan, "--target-class=0", *searching, "--json"))
+    assert found["target_class"] == 0 and found["size"] is None and len(found["rounds"]) >= 1
+    assert found["before"]["strongest"] > 0.9 and found["after"]["strongest"] < 0.1
+
+
 def test_without_references_nothing_is_done_and_the_status_says_so(
     backdoored: Classifier, tiny_folder: str, tmp_path: Path
 ) -> None:
     result = defend(attack_result(backdoored, tmp_path / "model.pt"), tiny_folder)
     assert result.exit_code == 4 and "nothing was done: not calibrated" in result.stdout
-    assert "give --references, or --target-class and --patch-size" in result.stdout
+    assert "give --references, or --target-class (with --patch-size" in result.stdout
     assert not list((tmp_path / "out").rglob("model.safetensors"))
 
 
@@ -175,7 +188,8 @@ def test_the_classifier_of_a_run_comes_back_as_one_and_what_is_left_open_is_told
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--target-class=0"], "target_class and patch_size go together"),
+        (["--patch-size=3"], "patch_size needs target_class"),
+        (["--target-class=0"], "the scan found no masks for other classes to compare with: give --references"),
         (["--target-class=3", "--patch-size=3"], "--target-class must be below 3, got 3"),
         (["--target-class=0", "--patch-size=17"], "larger than the images"),
         (["--profile=large"], "unknown profile 'large'"),

@@ -42,11 +42,14 @@ def defend(
 ) -> None:
     """Retrain a MODEL until the search finds nothing that opens it any more, and write it back as it came.
 
-    A MODEL is what `untrigger scan` takes. It is scanned first, unless --scan gives what was found, or --target-class
-    and --patch-size say what to close. Then flows learn the whole distribution of triggers for that class and size,
-    their samples are stamped on the defender's part of --dataset with the true labels kept, and the model is retrained
-    in rounds: what the search still finds after a round is stamped as well in the next (--retraining.rounds). Where the
-    scan found a mask, the images are put under it instead, and after each round under the next that is found.
+    A MODEL is what `untrigger scan` takes. It is scanned first, unless --scan gives what was found. Of a patch flows
+    learn the whole distribution of triggers for that class and size, their samples are stamped on the defender's part
+    of --dataset with the true labels kept, and the model is retrained in rounds: what the search still finds after a
+    round is stamped as well in the next (--retraining.rounds). Where the scan found a mask, the images are put under it
+    instead, and after each round under the next that is found.
+
+    Whatever the scan says, --target-class has that class closed: by its smallest mask, or with --patch-size by patches
+    at any place, which needs no scan.
 
     The retrained model has the names, shapes and types of tensors that the file had, as safetensors; the two lines that
     load it are printed. A model in which nothing is found is left as it is, and nothing is written of it.
@@ -60,6 +63,7 @@ def defend(
     Examples:
       untrigger defend model.pth --dataset digits --references runs/references
       untrigger defend model.pth --dataset digits --scan runs/scan/model-1a2b3c4d/scan.json
+      untrigger defend model.pth --dataset digits --scan runs/scan/model-1a2b3c4d/scan.json --target-class 8
       untrigger defend attack_result.pt --dataset cifar10:PATH --target-class 0 --patch-size 3 --json
     """
     from rich.console import Console

@@ -45,7 +45,7 @@ class DefenceResult(ModelResult):
     def sentence(self) -> str:
         """What became of the model, in one sentence."""
         if self.outcome == "not calibrated":
-            remedy = "give --references, or --target-class and --patch-size, to close it"
+            remedy = "give --references, or --target-class (with --patch-size for a patch at any place), to close it"
             return f"nothing was done: {self.scanned}; {remedy}"
         if self.target_class is None:
             return f"nothing was done: {self.scanned}"

@@ -50,7 +50,7 @@ def defend_model(name: str, told: Defending) -> DefenceResult:
         told.say(f"{name} is taken as {opened.reading}")
     folder = told.output / f"{Path(name).stem}-{opened.sha256[:8]}"
     closing = Closing(opened, config, data, heldout, None, told.references, folder, began)
-    if config.target_class is None:
+    if config.scans:
         closing = replace(closing, scanned=_scanned(name, opened, told))
     found = Found.of(closing.scanned, config, opened.classifier.classes)
     kept = Snapshots(LocalFolders(folder / ".snapshots"), _call(opened, config, found), told.say)

@@ -58,13 +58,20 @@ class DefendConfig(ScanConfig, DefenceSettings):
         None, ge=0, description="class that the backdoor leads to (when not given: what the scan finds)"
     )
     patch_size: int | None = Field(
-        None, ge=1, le=256, description="height and width of the triggers (when not given: what the scan finds)"
+        None,
+        ge=1,
+        le=256,
+        description="height and width of the triggers (when not given: what the scan finds; of a target class that is "
+        "given, the smallest mask on the whole image is closed)",
     )
 
     @model_validator(mode="after")
-    def _class_and_size_go_together(self) -> Self:
-        if (self.target_class is None) != (self.patch_size is None):
-            raise ValueError(
-                "target_class and patch_size go together: give both, or neither and let the scan find them"
-            )
+    def _a_size_needs_a_class(self) -> Self:
+        if self.patch_size is not None and self.target_class is None:
+            raise ValueError("patch_size needs target_class: give both, or neither and let the scan find them")
         return self
+
+    @property
+    def scans(self) -> bool:
+        """Whether the model is scanned first: of a target class alone, to see how large the masks of others are."""
+        return self.patch_size is None

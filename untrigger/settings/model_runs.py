@@ -77,11 +77,6 @@ class DefendRunConfig(DefendConfig):
         """What it is about."""
         return f"defence of {_short(self.model)}"
 
-    @property
-    def scans(self) -> bool:
-        """Unless it is told what to close."""
-        return self.target_class is None
-
     def model_plan(self) -> list[tuple[str, ...]]:
         """The model, if it is to be scanned; else a task that has nothing to do, as KFP's loops want an item."""
         return [(self.model,) if self.scans else ()]

@@ -131,7 +131,7 @@ def test_a_sweep_that_argo_may_not_keep_is_divided(kubeflow: Kubeflow) -> None:
         (("runs", "--wait"), "--wait follows one run"),
         (("submit", "scan", "model.pth"), "submit scan needs --dataset"),
         (("submit", "scan", "model.pth", "--dataset", "digits"), "model.pth is no model file: there is no such file"),
-        (("submit", "defend", "model.pth", "--dataset", "digits", "--patch-size", "3"), "go together"),
+        (("submit", "defend", "model.pth", "--dataset", "digits", "--patch-size", "3"), "needs target_class"),
         (("submit", "references"), "submit references needs --dataset"),
         (("submit", "references", "--profile", "tiny", "--count", "0"), "count: input should be greater than or equal"),
     ],
