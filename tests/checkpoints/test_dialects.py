@@ -199,8 +199,13 @@ def test_a_network_of_ones_own_is_read_by_its_own_names(tmp_path: Path) -> None:
     torch.save(build_network(settings, 3).state_dict(), tmp_path / "own.pt")
     match = read_foreign(tmp_path / "own.pt", settings, 3).match
     assert (match.dialect, match.architectures, match.classes) == ("untrigger", ("one_layer",), 3)
-    with pytest.raises(UserError, match="register it"):
-        read_foreign(tmp_path / "own.pt", settings.model_copy(update={"width": 5}), 3)
+    assert read_foreign(tmp_path / "own.pt", settings).match.classes == 3, "the last layer tells"
+    for width, classes, told in (
+        (5, 3, r"\(3, 4\) in the file and \(3, 5\)"),
+        (4, 10, r"\(3, 4\) in the file and \(10, 4\)"),
+    ):
+        with pytest.raises(UserError, match=rf"holds no one_layer, which .* names: 1.weight is {told} in that network"):
+            read_foreign(tmp_path / "own.pt", settings.model_copy(update={"width": width}), classes)
 
 
 def test_a_small_network_says_itself_for_how_many_classes_it_is(tmp_path: Path) -> None:

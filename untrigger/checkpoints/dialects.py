@@ -75,19 +75,37 @@ def recognised(state: Mapping[str, Tensor], given: ClassifierSettings | None = N
     """The first dialect that makes `state` one of our own networks, None when there is none.
 
     An architecture that `given` names is the only one looked for; it may be one of the user's own, for that many
-    classes, by that network's own names.
+    classes (0: as many as the last tensor tells), by that network's own names.
     """
     named = given if given is not None and given.architecture != AS_IN_FILE else None
     for dialect, origins, renamed in _readings(state):
         head = renamed.get("fc.weight")
         if head is not None and head.ndim == 2 and (found := _fitting(renamed, named, len(head))):
             return Match(dialect, found, len(head), renamed, origins)
-    if named is not None and classes:
+    if named is not None and (count := classes or _classes_told(state)):
         origins = without_prefixes(state)
         own = {name: state[whole] for name, whole in origins.items()}
-        if found := _fitting(own, named, classes):
-            return Match(OWN, found, classes, own, origins)
+        if found := _fitting(own, named, count):
+            return Match(OWN, found, count, own, origins)
     return None
+
+
+def difference_from(state: Mapping[str, Tensor], named: ClassifierSettings, classes: int) -> str:
+    """Where a file that was not recognised differs from the network that `named` names, for that many classes."""
+    count = classes or _classes_told(state)
+    if not 0 < count <= MOST_CLASSES:
+        return "its last tensor tells no number of classes"
+    own = {name: state[whole] for name, whole in without_prefixes(state).items()}
+    found, expected = _shapes(own), _shapes(build_network(_as_wide(own, named), count).state_dict())
+    name = next(name for name in (*expected, *found) if found.get(name) != expected.get(name))
+    here, there = (f"{shapes[name]}" if name in shapes else "not there" for shapes in (found, expected))
+    return f"{name} is {here} in the file and {there} in that network for {count} classes"
+
+
+def _classes_told(state: Mapping[str, Tensor]) -> int:
+    """The outputs of the last layer, as a rule that of the classes."""
+    last = list(state.values())[-1:]
+    return len(last[0]) if last and last[0].ndim in (1, 2) else 0
 
 
 def first_difference(state: Mapping[str, Tensor]) -> str | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from untrigger.artifacts import write_tensors
-from untrigger.checkpoints.dialects import Match, first_difference, recognised
+from untrigger.checkpoints.dialects import Match, difference_from, first_difference, recognised
 from untrigger.checkpoints.onnx_graphs import read_onnx, write_onnx
 from untrigger.checkpoints.reading import file_kind, read_checkpoint
 from untrigger.checkpoints.unwrapping import state_of
@@ -141,6 +141,11 @@ def _recognised(path: Path, state: dict[str, Tensor], given: ClassifierSettings 
         raise UserError(
             f"{path} holds no {given.architecture}, which --classifier.architecture names, but a "
             f"{' or '.join(other.architectures)} as {other.dialect} names it: leave the option out"
+        )
+    if given is not None and given.architecture != AS_IN_FILE:
+        raise UserError(
+            f"{path} holds no {given.architecture}, which --classifier.architecture names: "
+            f"{difference_from(state, given, classes)}"
         )
     name, tensor = next(iter(state.items()), ("nothing", torch.zeros(0)))
     difference = first_difference(state)
