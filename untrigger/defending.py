@@ -99,11 +99,12 @@ class MaskTask(Task):
 
     masks: MaskSettings
 
-    def search(self, classifier: Classifier, round: int) -> Masks:
+    def search(self, classifier: Classifier, round: int, on_work: OnWork | None = None) -> Masks:
         """The smallest mask that sends the defender's images to the target class, after so many rounds."""
-        others = self.others
+        others, rng = self.others, derived_rng(self.seed, "mask", round)
         allowed = {self.target_class: torch.arange(len(others))}
-        return reverse_masks(classifier, others, allowed, self.masks, rng=derived_rng(self.seed, "mask", round))
+        on_step = None if on_work is None else partial(on_work, "mask")
+        return reverse_masks(classifier, others, allowed, self.masks, rng=rng, on_step=on_step)
 
     def opens(self, classifier: Classifier) -> Opened:
         """What the search finds in a classifier."""
@@ -172,7 +173,7 @@ def defend_under_mask(
     for one round.
     """
     settings, seed = task.settings.retraining, task.seed
-    found = task.search(classifier, 0)
+    found = task.search(classifier, 0, on_work)
     before = opened_under(classifier, found, task, norm_of(found))
     if norm_of(found) >= level:
         return Defence(before, found)
@@ -188,7 +189,7 @@ def defend_under_mask(
             on_epoch=_told_epochs(on_work, settings.epochs * settings.rounds, settings.epochs * (number - 1)),
             snapshot=snapshot(f"retraining-round-{number}"),
         )
-        masks.append(task.search(retrained, number))
+        masks.append(task.search(retrained, number, on_work))
         rounds.append(norm_of(masks[-1]))
         if on_round is not None:
             on_round(number, rounds[-1])
