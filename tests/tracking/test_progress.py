@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from untrigger.tracking.progress import Reporter, duration, failures, read_events, unfinished_stages
+from untrigger.tracking.watching import showing_work
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(41.6, "42 s"), (185, "3 min 05 s"), (4800, "1 h 20 min")])
@@ -58,3 +61,12 @@ def test_events_come_back_from_the_file_and_a_half_written_one_waits(
         assert [event.stage for event in read_events(file)] == ["three"]
     assert unfinished_stages(path) == ["one", "three"]
     assert [event.text for event in failures(path)] == ["no space left"]
+
+
+def test_slow_work_is_told_of_before_a_tenth_of_it_is_done(clock: list[float]) -> None:
+    lines = io.StringIO()
+    with showing_work(Console(file=lines)) as on_work:
+        for done, seconds in enumerate((0.0, 20.0, 45.0, 50.0, 130.0), 1):
+            clock[0] = seconds
+            on_work("epochs", done, 100)
+    assert [line.split(" (")[0] for line in lines.getvalue().splitlines()] == ["epochs: 3 of 100", "epochs: 5 of 100"]

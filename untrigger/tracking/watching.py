@@ -18,6 +18,9 @@ from untrigger.tracking.progress import Event, duration, is_tenth
 FINISHED_SHOWN = 15
 """Bars of finished stages that stay: a sweep has hundreds."""
 
+LONGEST_SILENCE = 30.0
+"""Seconds after which a line is due, whatever little has been done."""
+
 
 @contextmanager
 def watching(progress_file: Path, console: Console) -> Iterator[None]:
@@ -31,16 +34,23 @@ def watching(progress_file: Path, console: Console) -> Iterator[None]:
 
 @contextmanager
 def showing_work(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """What a library call says of its work: its name, how much is done, and of how much. Lines come at every tenth."""
+    """What a library call says of its work: its name, how much is done, and of how much.
+
+    Lines come at every tenth, and wherever the last one of that work is `LONGEST_SILENCE` old.
+    """
     began: dict[str, float] = {}
+    told: dict[str, float] = {}
     with _bars(console) if console.is_terminal else _Lines(console) as display:
 
         def on_work(work: str, done: int, total: int) -> None:
             if done == 1:
                 began.pop(work, None)
-            start = began.setdefault(work, time.monotonic())
-            if console.is_terminal or is_tenth(done, total):
-                left = (time.monotonic() - start) / (done - 1) * (total - done) if 1 < done < total else None
+            now = time.monotonic()
+            start = began.setdefault(work, now)
+            long_ago = now - max(start, told.get(work, start)) >= LONGEST_SILENCE
+            if console.is_terminal or is_tenth(done, total) or long_ago:
+                told[work] = now
+                left = (now - start) / (done - 1) * (total - done) if 1 < done < total else None
                 display.show(Event(work, "step", f"{done} of {total}", done, total, left))
 
         yield on_work
