@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +18,14 @@ from untrigger.flow_training import train_flows
 from untrigger.judge import Judge, judge_of_run
 from untrigger.measurements import Opened
 from untrigger.metrics import evaluate
-from untrigger.neural_cleanse import Masks, UnderMasks, joined, reverse_masks
+from untrigger.neural_cleanse import (
+    FoundPatterns,
+    Masks,
+    UnderMasks,
+    joined,
+    reverse_masks,
+    strongest_patterns,
+)
 from untrigger.retraining import Search, retrain, retrain_in_rounds, search_of_run
 from untrigger.scanning import OnWork
 from untrigger.seeding import derived_rng
@@ -27,6 +35,9 @@ from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.staircase import Staircase, ValidTriggers, build_staircase
 from untrigger.strongest_triggers import FoundTriggers
 from untrigger.trigger_parts import find_parts
+
+PATTERNS = 4
+"""Patterns that are searched for under a mask after each round."""
 
 OfTraining = Callable[[str], Snapshot]
 """The snapshot of a training, by its name."""
@@ -46,6 +57,8 @@ class Defence:
     after: Opened | None = None
     found_after: FoundTriggers | Masks | None = None
     rounds: tuple[float, ...] = ()
+    closed: bool = False
+    """Whether the last search found no more than is usual."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +119,27 @@ class MaskTask(Task):
         on_step = None if on_work is None else partial(on_work, "mask")
         return reverse_masks(classifier, others, allowed, self.masks, rng=rng, on_step=on_step)
 
+    def refilled(self, classifier: Classifier, found: Masks, round: int) -> FoundPatterns:
+        """The strongest patterns under a mask that was found, after so many rounds."""
+        others, rng = self.others, derived_rng(self.seed, "patterns", round)
+        allowed = {self.target_class: torch.arange(len(others))}
+        (patterns,) = strongest_patterns(
+            classifier, others, allowed, found.masks[0], self.masks, restarts=PATTERNS, rng=rng
+        )
+        return patterns
+
+    def usual_under(self, classifier: Classifier, found: Masks) -> float:
+        """The median, over the other classes, of the chances that the strongest pattern under that mask gives them."""
+        labels, rng = self.data.labels, derived_rng(self.seed, "patterns", "others")
+        classes = [number for number in range(classifier.classes) if number != self.target_class]
+        allowed = {number: (labels != number).nonzero().squeeze(1).cpu() for number in classes}
+        found_for = strongest_patterns(classifier, self.data.images, allowed, found.masks[0], self.masks, rng=rng)
+        return statistics.median(each.strength for each in found_for)
+
     def opens(self, classifier: Classifier) -> Opened:
         """What the search finds in a classifier."""
         found = self.search(classifier, 0)
-        return opened_under(classifier, found, self, norm_of(found))
+        return opened_under(classifier, found, self, mask=norm_of(found))
 
 
 def defend(
@@ -154,7 +184,8 @@ def defend(
         snapshot=lambda number: snapshot(f"retraining-round-{number}"),
     )
     left = search(retrained, derived_rng(seed, "strongest after"))
-    return Defence(before, found, retrained, opened_by(retrained, left, task), left, tuple(rounds))
+    closed = left.strongest_F <= settings.retraining.round_level
+    return Defence(before, found, retrained, opened_by(retrained, left, task), left, tuple(rounds), closed)
 
 
 def defend_under_mask(
@@ -168,16 +199,18 @@ def defend_under_mask(
 ) -> Defence:
     """Search for the smallest mask; where it is below `level` pixels, retrain a copy under it, in rounds.
 
-    A round puts some of the defender's images under the masks found so far, with their true labels, and the search for
-    the next mask tells whether it was the last: a bound by search, not a proof. Source: section VI.B of Wang et al.
-    for one round.
+    A round puts some of the defender's images under all that was found so far, with their true labels. Then two
+    searches tell whether it was the last: for the next smallest mask, and for the strongest patterns under the first
+    one, since a trigger that opens half of the images is no mask that opens nearly all. A bound by search, not a proof.
+    Source: section VI.B of Wang et al. for one round under one mask.
     """
     settings, seed = task.settings.retraining, task.seed
     found = task.search(classifier, 0, on_work)
-    before = opened_under(classifier, found, task, norm_of(found))
+    before = opened_under(classifier, found, task, mask=norm_of(found))
     if norm_of(found) >= level:
         return Defence(before, found)
-    masks, rounds, retrained = [found], list[float](), classifier
+    allowed = max(settings.round_level, task.usual_under(classifier, found))
+    masks, rounds, retrained, closed = [found], list[float](), classifier, False
     for number in range(1, settings.rounds + 1):
         retrained = retrain(
             retrained,
@@ -189,14 +222,16 @@ def defend_under_mask(
             on_epoch=_told_epochs(on_work, settings.epochs * settings.rounds, settings.epochs * (number - 1)),
             snapshot=snapshot(f"retraining-round-{number}"),
         )
-        masks.append(task.search(retrained, number, on_work))
-        rounds.append(norm_of(masks[-1]))
+        patterns, smallest = task.refilled(retrained, found, number), task.search(retrained, number, on_work)
+        masks += [patterns.masks, smallest]
+        rounds.append(norm_of(smallest))
         if on_round is not None:
             on_round(number, rounds[-1])
-        if rounds[-1] >= level:
+        closed = rounds[-1] >= level and patterns.strength <= allowed
+        if closed:
             break
-    after = opened_under(retrained, found, task, rounds[-1])
-    return Defence(before, found, retrained, after, masks[-1], tuple(rounds))
+    after = opened_under(retrained, patterns.strongest, task, mask=rounds[-1], strongest_F=patterns.strength)
+    return Defence(before, found, retrained, after, smallest, tuple(rounds), closed)
 
 
 def norm_of(mask: Masks) -> float:
@@ -209,9 +244,9 @@ def opened_by(classifier: Classifier, found: FoundTriggers, task: Task) -> Opene
     return _opened(classifier, found.triggers[0], task, strongest_F=found.strongest_F)
 
 
-def opened_under(classifier: Classifier, mask: Masks, task: Task, smallest: float) -> Opened:
-    """What a mask does on the images held out; smallest: the norm of what was last found in the classifier."""
-    return _opened(classifier, UnderMasks(mask), task, mask=smallest)
+def opened_under(classifier: Classifier, found: Masks, task: Task, **told: float) -> Opened:
+    """What a mask does on the images held out; told: what else `Opened` is to say."""
+    return _opened(classifier, UnderMasks(found), task, **told)
 
 
 def _opened(classifier: Classifier, found: Attack | Tensor, task: Task, **told: float) -> Opened:

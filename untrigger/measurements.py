@@ -136,8 +136,8 @@ class Opened(Sparse):
     accuracy: on clean images. strongest: share of the images of other classes that the strongest trigger found sends to
     the target class; floor: share of them that goes there without any. strongest_F: F of that trigger on the images
     searched on. mask: the norm, in pixels, of the smallest mask found; `strongest` is then the share that goes to the
-    target class under the mask that was found before anything was done. Where nothing was searched for only the
-    accuracy is known.
+    target class under the mask that was found before anything was done, afterwards with the strongest pattern that can
+    still be found under it. Where nothing was searched for only the accuracy is known.
     """
 
     accuracy: float

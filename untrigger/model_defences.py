@@ -97,16 +97,15 @@ def close_model(
 
 @dataclass(frozen=True)
 class _Closed:
-    """What was done, whether it sufficed, and what is usual in clean references."""
+    """What was done, and what is usual in clean references."""
 
     defence: Defence
-    suffices: bool
     usual: Opened | None
 
     def told(self) -> dict[str, Any]:
         """As results name it."""
         defence = self.defence
-        outcome: Outcome = "closed" if self.suffices else "still open"
+        outcome: Outcome = "closed" if defence.closed else "still open"
         return {
             "outcome": outcome if defence.classifier is not None else "nothing found",
             "before": defence.before,
@@ -134,8 +133,7 @@ class _Work:
             patches = patches.until(max(config.retraining.round_level, usual.strongest_F))
         told = self._told_rounds("F of the strongest trigger left {:.3f}")
         defence = defend(self._suspect, patches, on_work=self.on_work, on_round=told, snapshot=self.snapshot)
-        left = (defence.after or defence.before).strongest_F or 0.0
-        return _Closed(defence, left <= patches.settings.retraining.round_level, usual)
+        return _Closed(defence, usual)
 
     def against_mask(self, task: Task) -> _Closed:
         """Close what a mask opens, until the smallest is as large as in clean references, or as those of other classes.
@@ -152,7 +150,7 @@ class _Work:
         defence = defend_under_mask(
             self._suspect, masks, level, on_work=self.on_work, on_round=told, snapshot=self.snapshot
         )
-        return _Closed(defence, bool(defence.rounds) and defence.rounds[-1] >= level, usual)
+        return _Closed(defence, usual)
 
     @property
     def _suspect(self) -> Classifier:

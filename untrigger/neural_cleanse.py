@@ -21,6 +21,9 @@ from untrigger.settings.methods import MaskSettings
 SUCCESS = 0.99
 """A mask counts where so large a share of the images goes to its class."""
 
+COMPARED_IMAGES = 128
+"""Images on which patterns under one mask are compared."""
+
 WEIGHED_EVERY = 10
 """Steps after which the weight of the mask's norm is adapted, by the success in them."""
 
@@ -69,6 +72,24 @@ class Masks:
 
     def to(self, device: torch.device) -> Masks:
         return Masks(self.masks.to(device), self.patterns.to(device))
+
+
+@dataclass(frozen=True)
+class FoundPatterns:
+    """Patterns under one mask, and the mean probability of their class under each, float64 (k,)."""
+
+    masks: Masks
+    strengths: Tensor
+
+    @property
+    def strongest(self) -> Masks:
+        """The strongest alone."""
+        return self.masks.of([int(self.strengths.argmax())])
+
+    @property
+    def strength(self) -> float:
+        """That of the strongest."""
+        return self.strengths.max().item()
 
 
 def joined(masks: Sequence[Masks]) -> Masks:
@@ -122,14 +143,10 @@ def reverse_masks(
     search = _Weights(len(classes), height * width, images.device)
     best, smallest = torch.ones_like(start), torch.full((len(classes),), float(height * width), device=images.device)
     for step in range(1, settings.mask_steps + 1):
-        drawn = [
-            each[torch.randint(len(each), (settings.mask_images_per_step,), generator=rng)] for each in allowed.values()
-        ]
-        pictures = images[moved(torch.stack(drawn), images.device)].float() / 255
+        pictures = _drawn(images, list(allowed.values()), settings.mask_images_per_step, rng)
         both = torch.sigmoid(4 * raw)
-        masks, patterns = both[:, None, :1], both[:, None, 1:]
-        shown = (1 - masks) * pictures + masks * patterns
-        logits = fixed.classify(fixed.normalise(shown.flatten(0, 1)))
+        masks = both[:, None, :1]
+        logits = _logits_under(fixed, masks, both[:, None, 1:], pictures)
         losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none").view(len(classes), -1).mean(1)
         norms = masks.flatten(1).sum(1)
         right = (logits.argmax(1) == targets).view(len(classes), -1).float().mean(1)
@@ -144,6 +161,56 @@ def reverse_masks(
         if on_step is not None:
             on_step(step, settings.mask_steps)
     return Masks(best[:, 0].cpu(), best[:, 1:].cpu())
+
+
+def strongest_patterns(
+    classifier: Classifier,
+    images: Tensor,
+    allowed: Mapping[int, Tensor],
+    mask: Tensor,
+    settings: MaskSettings,
+    *,
+    restarts: int = 1,
+    rng: torch.Generator,
+) -> list[FoundPatterns]:
+    """What can be found under one mask, float (h, w), for each target class: the patterns that send most images there.
+
+    images and allowed: as in `reverse_masks`. Each restart begins at random and descends the cross-entropy by Adam; all
+    classes and restarts go through the network together.
+    """
+    fixed = frozen(classifier, images)
+    targets = [target for target in allowed for _ in range(restarts)]
+    sources, wanted = [allowed[target] for target in targets], torch.tensor(targets, device=images.device)
+    start = moved(torch.rand((len(targets), 3, *mask.shape), generator=rng), images.device)
+    raw, masks = (2 * start - 1).requires_grad_(), mask.to(images.device).expand(len(targets), 1, 1, *mask.shape)
+    optimiser = torch.optim.Adam([raw], lr=settings.mask_learning_rate)
+    count = settings.mask_images_per_step
+    for _ in range(settings.mask_steps):
+        logits = _logits_under(fixed, masks, torch.sigmoid(4 * raw)[:, None], _drawn(images, sources, count, rng))
+        optimiser.zero_grad(set_to_none=True)
+        torch.nn.functional.cross_entropy(logits, wanted.repeat_interleave(count), reduction="sum").backward()
+        optimiser.step()
+    patterns = torch.sigmoid(4 * raw.detach())
+    with torch.no_grad():
+        logits = _logits_under(fixed, masks, patterns[:, None], _drawn(images, sources, COMPARED_IMAGES, rng))
+    chances = fixed.probabilities(logits).view(len(targets), COMPARED_IMAGES, -1)
+    strengths = chances.gather(2, wanted[:, None, None].expand(-1, COMPARED_IMAGES, 1)).double().mean((1, 2)).cpu()
+    return [
+        FoundPatterns(Masks(mask.cpu().expand(restarts, -1, -1), own.cpu()), strength)
+        for own, strength in zip(patterns.split(restarts), strengths.split(restarts), strict=True)
+    ]
+
+
+def _drawn(images: Tensor, sources: Sequence[Tensor], count: int, rng: torch.Generator) -> Tensor:
+    """Images at random from each of the sources, float (sources, count, 3, h, w) in [0, 1]."""
+    drawn = [each[torch.randint(len(each), (count,), generator=rng)] for each in sources]
+    return images[moved(torch.stack(drawn), images.device)].float() / 255
+
+
+def _logits_under(fixed: Classifier, masks: Tensor, patterns: Tensor, pictures: Tensor) -> Tensor:
+    """Logits, (k * n, classes), of pictures, (k, n, 3, h, w); masks: (k, 1, 1, h, w); patterns: (k, 1, 3, h, w)."""
+    shown = (1 - masks) * pictures + masks * patterns
+    return fixed.classify(fixed.normalise(shown.flatten(0, 1)))
 
 
 class _Weights:
