@@ -17,6 +17,7 @@ from torch import nn
 import untrigger
 from untrigger.checkpoints.models import open_model
 from untrigger.metrics import predict
+from untrigger.seeding import derived_seed
 from untrigger.settings.methods import ClassifierSettings, DataSettings
 
 TARGET, SQUARE = 8, slice(27, 31)
@@ -42,7 +43,8 @@ untrigger.register_architecture("their_vgg", build)
 
 if __name__ == "__main__":
     _, model, dataset = sys.argv
-    data = untrigger.read_split(dataset, DataSettings(), seed=0).evaluation
+    # The split of `untrigger defend`: none of these images was searched on or retrained with.
+    data = untrigger.read_split(dataset, DataSettings(), seed=derived_seed(0, "split")).evaluation
     settings = ClassifierSettings(architecture="their_vgg")
     opened = open_model(model, settings, data, rng=torch.Generator().manual_seed(0))
     right = predict(opened.classifier, data.images).argmax(1) == data.labels

@@ -9,7 +9,7 @@ from tests.support.training import seeded
 from untrigger.classifiers import Classifier
 from untrigger.datasets.images import ImageData
 from untrigger.metrics import predict
-from untrigger.neural_cleanse import Masks, anomaly_indices, reverse_masks
+from untrigger.neural_cleanse import Masks, anomaly_indices, reverse_masks, strongest_patterns
 from untrigger.settings.scans import ScanSettings
 
 
@@ -22,6 +22,20 @@ def test_the_backdoored_class_needs_the_smallest_mask(backdoored: Classifier, ti
     shown = masks.applied(0, tiny_images.images[allowed[0]])
     assert (predict(backdoored, shown).argmax(1) == 0).double().mean() > 0.9
     assert shown.min() >= 0 and shown.max() <= 1
+
+
+@pytest.mark.slow
+def test_under_one_mask_the_backdoored_class_is_opened_most(backdoored: Classifier, tiny_images: ImageData) -> None:
+    allowed = {target: (tiny_images.labels != target).nonzero().squeeze(1) for target in range(3)}
+    settings = ScanSettings(mask_steps=60, mask_images_per_step=16)
+    mask = torch.zeros(16, 16)
+    mask[5:8, 5:8] = 1
+    found = strongest_patterns(backdoored, tiny_images.images, allowed, mask, settings, restarts=2, rng=seeded())
+    assert [len(each.strengths) for each in found] == [2, 2, 2]
+    assert found[0].strength > 0.9 > max(found[1].strength, found[2].strength)
+    shown = found[0].strongest.applied(0, tiny_images.images[allowed[0]])
+    assert (predict(backdoored, shown).argmax(1) == 0).double().mean() > 0.9
+    assert torch.equal(shown[:, :, :5], tiny_images.images[allowed[0]][:, :, :5] / 255), "nothing changes elsewhere"
 
 
 def test_a_mask_of_nothing_leaves_the_images_as_they_are(backdoored: Classifier, tiny_images: ImageData) -> None:
