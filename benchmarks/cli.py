@@ -126,6 +126,7 @@ def known_volumes(seed: int, json_file: Path | None) -> None:
 @main.command()
 @click.argument("run_folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--walkers", default=256, show_default=True, help="Walkers of each repeat that finds the truth.")
+@click.option("--repeats", default=4, show_default=True, help="Repeats that find the truth.")
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a flow setting; may be given several times."
 )
@@ -134,6 +135,7 @@ def known_volumes(seed: int, json_file: Path | None) -> None:
 def fidelity(
     run_folders: tuple[Path, ...],
     walkers: int,
+    repeats: int,
     changes: tuple[str, ...],
     json_file: Path | None,
     panel: Path | None,
@@ -144,9 +146,11 @@ def fidelity(
     truth is kept in the run's folder `fidelity`, where an interrupted search goes on.
     """
     from benchmarks.fidelity import measure_runs
+    from untrigger.settings.methods import TruthSettings
 
     pairs = (change.partition("=") for change in changes)
-    measure_runs(run_folders, walkers, {name: value for name, _, value in pairs}, json_file, panel)
+    truth = TruthSettings.of({"walkers": walkers, "repeats": repeats})
+    measure_runs(run_folders, truth, {name: value for name, _, value in pairs}, json_file, panel)
 
 
 @main.command()

@@ -38,7 +38,7 @@ SINGLES = 20
 
 def measure_runs(
     run_folders: Sequence[Path],
-    walkers: int,
+    truth_settings: TruthSettings,
     changes: Mapping[str, Any],
     json_file: Path | None,
     panel: Path | None = None,
@@ -50,7 +50,7 @@ def measure_runs(
     console, rows = Console(), []
     for run_folder in run_folders:
         drawn = panel if run_folder == run_folders[0] else None
-        rows += measure_run(run_folder, TruthSettings(walkers=walkers), changes, console.print, drawn)
+        rows += measure_run(run_folder, truth_settings, changes, console.print, drawn)
     console.print(_table(rows))
     console.print(description(device()), soft_wrap=True)
     if json_file is not None:
