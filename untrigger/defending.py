@@ -25,6 +25,7 @@ from untrigger.neural_cleanse import (
     joined,
     reverse_masks,
     strongest_patterns,
+    widened,
 )
 from untrigger.retraining import Search, retrain, retrain_in_rounds, search_of_run
 from untrigger.scanning import OnWork
@@ -120,20 +121,22 @@ class MaskTask(Task):
         return reverse_masks(classifier, others, allowed, self.masks, rng=rng, on_step=on_step)
 
     def refilled(self, classifier: Classifier, found: Masks, round: int) -> FoundPatterns:
-        """The strongest patterns under a mask that was found, after so many rounds."""
+        """The strongest patterns where a mask was found, widened, after so many rounds."""
         others, rng = self.others, derived_rng(self.seed, "patterns", round)
         allowed = {self.target_class: torch.arange(len(others))}
         (patterns,) = strongest_patterns(
-            classifier, others, allowed, found.masks[0], self.masks, restarts=PATTERNS, rng=rng
+            classifier, others, allowed, widened(found.masks[0]), self.masks, restarts=PATTERNS, rng=rng
         )
         return patterns
 
     def usual_under(self, classifier: Classifier, found: Masks) -> float:
-        """The median, over the other classes, of the chances that the strongest pattern under that mask gives them."""
+        """The median, over the other classes, of the chances that the strongest pattern at that place gives them."""
         labels, rng = self.data.labels, derived_rng(self.seed, "patterns", "others")
         classes = [number for number in range(classifier.classes) if number != self.target_class]
         allowed = {number: (labels != number).nonzero().squeeze(1).cpu() for number in classes}
-        found_for = strongest_patterns(classifier, self.data.images, allowed, found.masks[0], self.masks, rng=rng)
+        found_for = strongest_patterns(
+            classifier, self.data.images, allowed, widened(found.masks[0]), self.masks, rng=rng
+        )
         return statistics.median(each.strength for each in found_for)
 
     def opens(self, classifier: Classifier) -> Opened:
@@ -200,8 +203,9 @@ def defend_under_mask(
     """Search for the smallest mask; where it is below `level` pixels, retrain a copy under it, in rounds.
 
     A round puts some of the defender's images under all that was found so far, with their true labels. Then two
-    searches tell whether it was the last: for the next smallest mask, and for the strongest patterns under the first
-    one, since a trigger that opens half of the images is no mask that opens nearly all. A bound by search, not a proof.
+    searches tell whether it was the last: for the next smallest mask, and for the strongest patterns where the first
+    one lay, since a trigger that opens half of the images is no mask that opens nearly all. A bound by search, not a
+    proof.
     Source: section VI.B of Wang et al. for one round under one mask.
     """
     settings, seed = task.settings.retraining, task.seed

@@ -21,6 +21,9 @@ from untrigger.settings.methods import MaskSettings
 SUCCESS = 0.99
 """A mask counts where so large a share of the images goes to its class."""
 
+SEEN = 0.1
+"""A pixel counts as covered where the mask lets so much of the pattern through."""
+
 COMPARED_IMAGES = 128
 """Images on which patterns under one mask are compared."""
 
@@ -95,6 +98,14 @@ class FoundPatterns:
 def joined(masks: Sequence[Masks]) -> Masks:
     """All of some masks as one collection."""
     return Masks(torch.cat([each.masks for each in masks]), torch.cat([each.patterns for each in masks]))
+
+
+def widened(mask: Tensor) -> Tensor:
+    """Where a mask, float (h, w), lets anything through, and the pixels around: 0 or 1.
+
+    The smallest mask is a part of the trigger as a rule, a few of its pixels: what was trained on more answers to them.
+    """
+    return torch.nn.functional.max_pool2d((mask > SEEN).float()[None], 3, stride=1, padding=1)[0]
 
 
 class UnderMasks(Attack):
