@@ -120,22 +120,37 @@ class MaskTask(Task):
         on_step = None if on_work is None else partial(on_work, "mask")
         return reverse_masks(classifier, others, allowed, self.masks, rng=rng, on_step=on_step)
 
-    def refilled(self, classifier: Classifier, found: Masks, round: int) -> FoundPatterns:
+    def refilled(
+        self, classifier: Classifier, found: Masks, round: int, on_work: OnWork | None = None
+    ) -> FoundPatterns:
         """The strongest patterns where a mask was found, widened, after so many rounds."""
         others, rng = self.others, derived_rng(self.seed, "patterns", round)
         allowed = {self.target_class: torch.arange(len(others))}
         (patterns,) = strongest_patterns(
-            classifier, others, allowed, widened(found.masks[0]), self.masks, restarts=PATTERNS, rng=rng
+            classifier,
+            others,
+            allowed,
+            widened(found.masks[0]),
+            self.masks,
+            restarts=PATTERNS,
+            rng=rng,
+            on_step=None if on_work is None else partial(on_work, "patterns"),
         )
         return patterns
 
-    def usual_under(self, classifier: Classifier, found: Masks) -> float:
+    def usual_under(self, classifier: Classifier, found: Masks, on_work: OnWork | None = None) -> float:
         """The median, over the other classes, of the chances that the strongest pattern at that place gives them."""
         labels, rng = self.data.labels, derived_rng(self.seed, "patterns", "others")
         classes = [number for number in range(classifier.classes) if number != self.target_class]
         allowed = {number: (labels != number).nonzero().squeeze(1).cpu() for number in classes}
         found_for = strongest_patterns(
-            classifier, self.data.images, allowed, widened(found.masks[0]), self.masks, rng=rng
+            classifier,
+            self.data.images,
+            allowed,
+            widened(found.masks[0]),
+            self.masks,
+            rng=rng,
+            on_step=None if on_work is None else partial(on_work, "patterns of other classes"),
         )
         return statistics.median(each.strength for each in found_for)
 
@@ -213,7 +228,7 @@ def defend_under_mask(
     before = opened_under(classifier, found, task, mask=norm_of(found))
     if norm_of(found) >= level:
         return Defence(before, found)
-    allowed = max(settings.round_level, task.usual_under(classifier, found))
+    allowed = max(settings.round_level, task.usual_under(classifier, found, on_work))
     masks, rounds, retrained, closed = [found], list[float](), classifier, False
     for number in range(1, settings.rounds + 1):
         retrained = retrain(
@@ -226,7 +241,8 @@ def defend_under_mask(
             on_epoch=_told_epochs(on_work, settings.epochs * settings.rounds, settings.epochs * (number - 1)),
             snapshot=snapshot(f"retraining-round-{number}"),
         )
-        patterns, smallest = task.refilled(retrained, found, number), task.search(retrained, number, on_work)
+        patterns = task.refilled(retrained, found, number, on_work)
+        smallest = task.search(retrained, number, on_work)
         masks += [patterns.masks, smallest]
         rounds.append(norm_of(smallest))
         if on_round is not None:

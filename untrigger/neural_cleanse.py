@@ -183,6 +183,7 @@ def strongest_patterns(
     *,
     restarts: int = 1,
     rng: torch.Generator,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> list[FoundPatterns]:
     """What can be found under one mask, float (h, w), for each target class: the patterns that send most images there.
 
@@ -196,11 +197,13 @@ def strongest_patterns(
     raw, masks = (2 * start - 1).requires_grad_(), mask.to(images.device).expand(len(targets), 1, 1, *mask.shape)
     optimiser = torch.optim.Adam([raw], lr=settings.mask_learning_rate)
     count = settings.mask_images_per_step
-    for _ in range(settings.mask_steps):
+    for step in range(1, settings.mask_steps + 1):
         logits = _logits_under(fixed, masks, torch.sigmoid(4 * raw)[:, None], _drawn(images, sources, count, rng))
         optimiser.zero_grad(set_to_none=True)
         torch.nn.functional.cross_entropy(logits, wanted.repeat_interleave(count), reduction="sum").backward()
         optimiser.step()
+        if on_step is not None:
+            on_step(step, settings.mask_steps)
     patterns = torch.sigmoid(4 * raw.detach())
     with torch.no_grad():
         logits = _logits_under(fixed, masks, patterns[:, None], _drawn(images, sources, COMPARED_IMAGES, rng))
