@@ -120,7 +120,7 @@ class MaskTask(Task):
         on_step = None if on_work is None else partial(on_work, "mask")
         return reverse_masks(classifier, others, allowed, self.masks, rng=rng, on_step=on_step)
 
-    def refilled(
+    def patterns_left(
         self, classifier: Classifier, found: Masks, round: int, on_work: OnWork | None = None
     ) -> FoundPatterns:
         """The strongest patterns where a mask was found, widened, after so many rounds."""
@@ -138,7 +138,7 @@ class MaskTask(Task):
         )
         return patterns
 
-    def usual_under(self, classifier: Classifier, found: Masks, on_work: OnWork | None = None) -> float:
+    def usual_there(self, classifier: Classifier, found: Masks, on_work: OnWork | None = None) -> float:
         """The median, over the other classes, of the chances that the strongest pattern at that place gives them."""
         labels, rng = self.data.labels, derived_rng(self.seed, "patterns", "others")
         classes = [number for number in range(classifier.classes) if number != self.target_class]
@@ -220,15 +220,14 @@ def defend_under_mask(
     A round puts some of the defender's images under all that was found so far, with their true labels. Then two
     searches tell whether it was the last: for the next smallest mask, and for the strongest patterns where the first
     one lay, since a trigger that opens half of the images is no mask that opens nearly all. A bound by search, not a
-    proof.
-    Source: section VI.B of Wang et al. for one round under one mask.
+    proof. Source: section VI.B of Wang et al. for one round under one mask.
     """
     settings, seed = task.settings.retraining, task.seed
     found = task.search(classifier, 0, on_work)
     before = opened_under(classifier, found, task, mask=norm_of(found))
     if norm_of(found) >= level:
         return Defence(before, found)
-    allowed = max(settings.round_level, task.usual_under(classifier, found, on_work))
+    allowed = max(settings.round_level, task.usual_there(classifier, found, on_work))
     masks, rounds, retrained, closed = [found], list[float](), classifier, False
     for number in range(1, settings.rounds + 1):
         retrained = retrain(
@@ -241,7 +240,7 @@ def defend_under_mask(
             on_epoch=_told_epochs(on_work, settings.epochs * settings.rounds, settings.epochs * (number - 1)),
             snapshot=snapshot(f"retraining-round-{number}"),
         )
-        patterns = task.refilled(retrained, found, number, on_work)
+        patterns = task.patterns_left(retrained, found, number, on_work)
         smallest = task.search(retrained, number, on_work)
         masks += [patterns.masks, smallest]
         rounds.append(norm_of(smallest))
