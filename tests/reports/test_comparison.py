@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from tests.support.results import finished, swept
+from tests.support.timing import with_cpu_seconds
 from untrigger.artifacts import read_json, write_json
 from untrigger.cli import main
 from untrigger.reports.comparison import compared, differing_settings
@@ -84,10 +83,7 @@ TELLING_MODULES = (
 
 def _compared(*words: str) -> tuple[str, float]:
     """What a command says, and the seconds it takes."""
-    began = time.monotonic()
-    environment = {**os.environ, "COLUMNS": "200"}
-    ended = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
-    return ended.stdout, time.monotonic() - began
+    return with_cpu_seconds(words, {**os.environ, "COLUMNS": "200"})
 
 
 def test_the_command_prints_tables_and_writes_a_page_within_two_seconds(two: tuple[str, str], tmp_path: Path) -> None:
