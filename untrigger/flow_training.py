@@ -124,7 +124,7 @@ class _FlowTraining:
         self.margins = torch.ones(len(betas), self.parts, device=self.device)
         self.worths = torch.zeros_like(self.margins)
         flows = [Flow(judge.dimensions, settings, rng) for rng in rngs for _ in range(self.parts)]
-        self.flows = StackedModules(flows, self.device)
+        self.flows = StackedModules(flows, self.device, fine_grained=True)
         self.optimiser = torch.optim.Adam(self.flows.parameters(), betas=ADAM_BETAS, fused=True)
         self.stand_ins: list[Guess] = []
 

@@ -42,13 +42,21 @@ class Window:
             sizes.append(size)
         return Window(torch.stack(corners, 1), (sizes[0], sizes[1]))
 
+    def places(self) -> tuple[Tensor, Tensor]:
+        """Rows, (n, height), and columns, (n, width), of each image's."""
+        rows, columns = (
+            self.corners[:, axis, None] + torch.arange(length, device=self.corners.device)
+            for axis, length in enumerate(self.size)
+        )
+        return rows, columns
+
     def share(self, height: int, width: int) -> float:
         """How much of a feature map of this height and width it covers."""
         return self.size[0] * self.size[1] / (height * width)
 
 
 class WindowedConvolution(nn.Conv2d):
-    """A frozen 3x3 convolution whose backward pass may be restricted to a window of its input.
+    """A frozen convolution whose backward pass may be restricted to a window of its input.
 
     The window is a part of its state: one thread at a time may use it.
     """
@@ -58,49 +66,63 @@ class WindowedConvolution(nn.Conv2d):
     @classmethod
     def of(cls, convolution: nn.Conv2d) -> WindowedConvolution:
         """The same convolution, sharing its weights; it must be one that `fits`."""
-        made = cls(convolution.in_channels, convolution.out_channels, kernel_size=3, padding=1, device="meta")
+        made = cls(
+            convolution.in_channels,
+            convolution.out_channels,
+            kernel_size=convolution.kernel_size,
+            stride=convolution.stride,
+            padding=convolution.padding,
+            device="meta",
+        )
         made.weight, made.bias = convolution.weight, convolution.bias
         return made
 
     @staticmethod
     def fits(convolution: nn.Conv2d) -> bool:
-        """Whether it is 3x3, of stride 1 and padding 1, and nothing more."""
-        shape = (convolution.kernel_size, convolution.stride, convolution.padding)
+        """Whether it is larger than 1x1, and neither grouped nor dilated nor padded by anything but zeros."""
         plain = (convolution.groups, convolution.dilation, convolution.padding_mode) == (1, (1, 1), "zeros")
-        return plain and shape == ((3, 3), (1, 1), (1, 1))
+        return plain and max(convolution.kernel_size) > 1 and not isinstance(convolution.padding, str)
 
     def forward(self, features: Tensor) -> Tensor:
         if self.window is None:
             return super().forward(features)
-        return _InWindow.apply(features, self.weight, self.bias, self.window.corners, self.window.size)
+        height, width = (_extent(self, axis, features.shape[2 + axis]) for axis in (0, 1))
+        reached = self.window.behind(self, height, width)
+        geometry = (self.stride, self.padding)
+        return _InWindow.apply(features, self.weight, self.bias, *geometry, self.window, reached)
 
 
 class _InWindow(torch.autograd.Function):
-    """A 3x3 convolution, stride 1, padding 1; the gradient of its input is right in the window and 0 elsewhere."""
+    """A convolution; the gradient of its input is right in the window and 0 elsewhere. `reached`: of its outputs."""
 
     @staticmethod
     def forward(
-        context: Any, features: Tensor, weight: Tensor, bias: Tensor, corners: Tensor, size: tuple[int, int]
+        context: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        window: Window,
+        reached: Window,
     ) -> Tensor:
-        context.save_for_backward(weight, corners)
-        context.size = size
-        return functional.conv2d(features, weight, bias, padding=1)
+        context.save_for_backward(weight)
+        context.told = features.shape, stride, padding, window, reached
+        return functional.conv2d(features, weight, bias, stride, padding)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weight, corners = context.saved_tensors
-        height, width = context.size
-        rows, columns = (_positions(corners, axis, length) for axis, length in enumerate((height, width)))
-        behind = _cut(gradient, _positions(corners - 1, 0, height + 2), _positions(corners - 1, 1, width + 2))
-        inside = functional.conv2d(behind, weight.flip(2, 3).transpose(0, 1))
-        channels_last = inside.new_zeros(len(gradient), *gradient.shape[2:], weight.shape[1])
-        which = torch.arange(len(gradient), device=gradient.device)[:, None, None]
+        (weight,) = context.saved_tensors
+        shape, stride, padding, window, reached = context.told
+        back = functional.conv_transpose2d(_cut(gradient, *reached.places()), weight, stride=stride)
+        corners = reached.corners
+        origin = corners * corners.new_tensor(stride) - corners.new_tensor(padding)
+        rows, columns = window.places()
+        inside = _cut(back, rows - origin[:, :1], columns - origin[:, 1:])
+        channels_last = inside.new_zeros(shape[0], shape[2], shape[3], shape[1])
+        which = torch.arange(len(inside), device=inside.device)[:, None, None]
         channels_last[which, rows[:, :, None], columns[:, None, :]] = inside.permute(0, 2, 3, 1)
-        return channels_last.permute(0, 3, 1, 2), None, None, None, None
-
-
-def _positions(corners: Tensor, axis: int, length: int) -> Tensor:
-    return corners[:, axis, None] + torch.arange(length, device=corners.device)
+        return channels_last.permute(0, 3, 1, 2), *[None] * 6
 
 
 def _cut(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

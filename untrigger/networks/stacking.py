@@ -13,19 +13,26 @@ class StackedModules:
     """Modules of one shape, in training mode, with parameters (modules, ...): leaves that an optimiser can step.
 
     On a GPU all run as one batched module (`torch.vmap`), so that kernels are started once; on a CPU one after the
-    other, where a batched product is slower than its parts. Both give the same up to rounding. They compute in
-    `precision`; parameters and outputs are fp32.
+    other, where a batched product is slower than its parts, unless the modules are `fine_grained`: of so many small
+    steps that starting them costs most. Both give the same up to rounding. They compute in `precision`; parameters and
+    outputs are fp32.
     """
 
     def __init__(
-        self, modules: Sequence[nn.Module], device: torch.device, precision: torch.dtype = torch.float32
+        self,
+        modules: Sequence[nn.Module],
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+        *,
+        fine_grained: bool = False,
     ) -> None:
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16)
         self._template = modules[0].to(device).train()
         parameters, buffers = stack_module_state([module.to(device) for module in modules])
         self._parameters = list(parameters.values())
         self._state: dict[str, Tensor] = {**parameters, **buffers}
-        self._call: Callable[..., tuple[Tensor, ...]] = self._batched if device.type == "cuda" else self._one_by_one
+        together = fine_grained or device.type == "cuda"
+        self._call: Callable[..., tuple[Tensor, ...]] = self._batched if together else self._one_by_one
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Each module on its part of the inputs, (modules, n, ...); its outputs, stacked."""
