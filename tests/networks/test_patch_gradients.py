@@ -89,8 +89,9 @@ POOLS: dict[str, Callable[..., Moving]] = {
     "spread": partial(nn.MaxPool2d, dilation=2),
     "average": nn.AvgPool2d,
 }
+SHAPES = ((3, 1), (3, 1), (3, 2), (1, 1), (1, 2), (5, 1), (4, 2), (2, 3))
 KINDS = [
-    *(("convolution", kernel, stride) for kernel, stride in ((3, 1), (3, 1), (3, 2), (1, 1), (1, 2), (5, 1))),
+    *(("convolution", kernel, stride) for kernel, stride in SHAPES),
     *((kind, kernel, stride) for kind in POOLS for kernel, stride in ((2, 2), (3, 2), (3, 1))),
 ]
 

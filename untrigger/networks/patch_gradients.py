@@ -66,20 +66,16 @@ class WindowedConvolution(nn.Conv2d):
     @classmethod
     def of(cls, convolution: nn.Conv2d) -> WindowedConvolution:
         """The same convolution, sharing its weights; it must be one that `fits`."""
-        made = cls(
-            convolution.in_channels,
-            convolution.out_channels,
-            kernel_size=convolution.kernel_size,
-            stride=convolution.stride,
-            padding=convolution.padding,
-            device="meta",
-        )
+        assert not isinstance(convolution.padding, str)
+        told = (convolution.kernel_size, convolution.stride, convolution.padding)
+        kernel, stride, padding = ((pair[0], pair[1]) for pair in told)
+        made = cls(convolution.in_channels, convolution.out_channels, kernel, stride, padding, device="meta")
         made.weight, made.bias = convolution.weight, convolution.bias
         return made
 
     @staticmethod
     def fits(convolution: nn.Conv2d) -> bool:
-        """Whether it is larger than 1x1, and neither grouped nor dilated nor padded by anything but zeros."""
+        """Whether it is larger than 1x1, neither grouped nor dilated, and padded by a number of zeros."""
         plain = (convolution.groups, convolution.dilation, convolution.padding_mode) == (1, (1, 1), "zeros")
         return plain and max(convolution.kernel_size) > 1 and not isinstance(convolution.padding, str)
 
