@@ -12,6 +12,7 @@ from tests.support.training import CLEAN, same, seeded, state
 from untrigger.classifiers import Classifier, new_classifier
 from untrigger.datasets.images import ImageData
 from untrigger.defending import MaskTask, PatchTask, defend, defend_under_mask
+from untrigger.measurements import Left
 from untrigger.metrics import evaluate
 from untrigger.settings.defences import DefenceSettings
 from untrigger.settings.methods import ClassifierSettings, MaskSettings
@@ -50,12 +51,12 @@ def task_of(images: ImageData) -> PatchTask:
 def test_what_opens_a_classifier_is_closed_without_the_true_trigger(
     backdoored: Classifier, tiny_images: ImageData
 ) -> None:
-    before, rounds = state(backdoored), list[tuple[int, float]]()
+    before, rounds = state(backdoored), list[tuple[int, Left]]()
     found = defend(backdoored, task_of(tiny_images), on_round=lambda number, left: rounds.append((number, left)))
     assert found.before.strongest is not None and found.before.strongest > 0.9
     assert found.classifier is not None and found.after is not None and found.after.strongest is not None
     assert found.after.strongest < 0.4 and found.after.accuracy > found.before.accuracy - 0.1
-    assert tuple(left for _, left in rounds) == found.rounds and found.rounds[-1] <= 0.4
+    assert tuple(left.strongest_F for _, left in rounds) == found.rounds and found.rounds[-1] <= 0.4
     rates = evaluate(found.classifier, tiny_images.images, tiny_images.labels, checkerboard(), 0, seeded(9))
     assert rates.attack_success_rate < 0.3, "the attacker's own trigger, which the defence never saw"
     assert same(state(backdoored), before), "the given classifier is left as it is"
@@ -68,7 +69,11 @@ def test_what_a_mask_opens_is_closed_until_it_takes_one_as_large_as_in_a_clean_c
     task = MaskTask(0, patches.data, patches.heldout, SETTINGS, 0, MaskSettings(mask_steps=100))
     level = task.opens(clean).mask
     assert level is not None
-    found = defend_under_mask(backdoored, task, level)
+    rounds = list[Left]()
+    found = defend_under_mask(backdoored, task, level, on_round=lambda _, left: rounds.append(left))
+    assert tuple(left.mask for left in rounds) == found.rounds and found.allowed.mask == level
+    assert rounds[-1].strongest_F is not None and found.allowed.strongest_F is not None
+    assert rounds[-1].strongest_F <= found.allowed.strongest_F
     assert found.before.strongest == 1 and found.before.mask is not None and found.before.mask < level / 4
     assert found.after is not None and found.after.strongest is not None and found.after.mask == found.rounds[-1]
     assert found.after.strongest < 0.1 and found.after.mask >= level and found.after.accuracy > 0.9

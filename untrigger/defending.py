@@ -16,7 +16,7 @@ from untrigger.datasets.images import ImageData
 from untrigger.fidelity import handed_on, judged_samples
 from untrigger.flow_training import train_flows
 from untrigger.judge import Judge, judge_of_run
-from untrigger.measurements import Opened
+from untrigger.measurements import Left, Opened
 from untrigger.metrics import evaluate
 from untrigger.neural_cleanse import (
     FoundPatterns,
@@ -43,17 +43,22 @@ PATTERNS = 4
 OfTraining = Callable[[str], Snapshot]
 """The snapshot of a training, by its name."""
 
+OnRound = Callable[[int, Left], None]
+"""Called after each round of retraining with its number, from 1, and what it left."""
+
 
 @dataclass(frozen=True)
 class Defence:
     """What could be found before and after, triggers or the smallest mask.
 
-    rounds: F of the strongest trigger, or the norm of the mask, that each round of retraining left. Where the search
-    found nothing to close, there is no retrained classifier and nothing after.
+    allowed: what may be found in a class that counts as closed. rounds: F of the strongest trigger, or the norm of the
+    mask, that each round of retraining left. Where the search found nothing to close, there is no retrained classifier
+    and nothing after.
     """
 
     before: Opened
     found_before: FoundTriggers | Masks
+    allowed: Left
     classifier: Classifier | None = None
     after: Opened | None = None
     found_after: FoundTriggers | Masks | None = None
@@ -165,7 +170,7 @@ def defend(
     task: PatchTask,
     *,
     on_work: OnWork | None = None,
-    on_round: Callable[[int, float], None] | None = None,
+    on_round: OnRound | None = None,
     snapshot: OfTraining = lambda _: UNKEPT,
 ) -> Defence:
     """Search for the strongest triggers; where there are some, learn their distribution and retrain a copy against it.
@@ -178,8 +183,9 @@ def defend(
     search = task.search
     found = search(classifier, derived_rng(seed, "strongest before"))
     before = opened_by(classifier, found, task)
+    allowed = Left(strongest_F=settings.retraining.round_level)
     if found.strongest_F <= settings.retraining.round_level:
-        return Defence(before, found)
+        return Defence(before, found, allowed)
     judge = judge_of_run(seed, classifier, task.others, task.target_class, task.patch)
     staircase = learn_staircase(judge, settings, seed, on_work=on_work, snapshot=snapshot)
     rounds: list[float] = []
@@ -187,7 +193,7 @@ def defend(
     def note_round(number: int, strongest_F: float) -> None:
         rounds.append(strongest_F)
         if on_round is not None:
-            on_round(number, strongest_F)
+            on_round(number, Left(strongest_F=strongest_F))
 
     retrained = retrain_in_rounds(
         classifier,
@@ -203,7 +209,7 @@ def defend(
     )
     left = search(retrained, derived_rng(seed, "strongest after"))
     closed = left.strongest_F <= settings.retraining.round_level
-    return Defence(before, found, retrained, opened_by(retrained, left, task), left, tuple(rounds), closed)
+    return Defence(before, found, allowed, retrained, opened_by(retrained, left, task), left, tuple(rounds), closed)
 
 
 def defend_under_mask(
@@ -212,7 +218,7 @@ def defend_under_mask(
     level: float,
     *,
     on_work: OnWork | None = None,
-    on_round: Callable[[int, float], None] | None = None,
+    on_round: OnRound | None = None,
     snapshot: OfTraining = lambda _: UNKEPT,
 ) -> Defence:
     """Search for the smallest mask; where it is below `level` pixels, retrain a copy under it, in rounds.
@@ -226,8 +232,8 @@ def defend_under_mask(
     found = task.search(classifier, 0, on_work)
     before = opened_under(classifier, found, task, mask=norm_of(found))
     if norm_of(found) >= level:
-        return Defence(before, found)
-    allowed = max(settings.round_level, task.usual_there(classifier, found, on_work))
+        return Defence(before, found, Left(mask=level))
+    strongest_F = max(settings.round_level, task.usual_there(classifier, found, on_work))
     masks, rounds, retrained, closed = [found], list[float](), classifier, False
     for number in range(1, settings.rounds + 1):
         retrained = retrain(
@@ -245,12 +251,13 @@ def defend_under_mask(
         masks += [patterns.masks, smallest]
         rounds.append(norm_of(smallest))
         if on_round is not None:
-            on_round(number, rounds[-1])
-        closed = rounds[-1] >= level and patterns.strength <= allowed
+            on_round(number, Left(strongest_F=patterns.strength, mask=rounds[-1]))
+        closed = rounds[-1] >= level and patterns.strength <= strongest_F
         if closed:
             break
     after = opened_under(retrained, patterns.strongest, task, mask=rounds[-1], strongest_F=patterns.strength)
-    return Defence(before, found, retrained, after, smallest, tuple(rounds), closed)
+    allowed = Left(strongest_F=strongest_F, mask=level)
+    return Defence(before, found, allowed, retrained, after, smallest, tuple(rounds), closed)
 
 
 def norm_of(mask: Masks) -> float:

@@ -145,3 +145,13 @@ class Opened(Sparse):
     floor: float | None = None
     strongest_F: float | None = None
     mask: float | None = None
+
+
+class Left(Sparse):
+    """What a search still finds that opens a class, or what it may find in one that counts as closed.
+
+    strongest_F: of the strongest trigger, on the images searched on. mask: the norm of the smallest mask, in pixels.
+    """
+
+    strongest_F: float | None = None
+    mask: float | None = None

@@ -31,7 +31,7 @@ from untrigger.defending import (
     defend_under_mask,
 )
 from untrigger.errors import UserError
-from untrigger.measurements import MASK, Opened
+from untrigger.measurements import MASK, Left, Opened
 from untrigger.metrics import predict
 from untrigger.neural_cleanse import Masks, UnderMasks
 from untrigger.references import NetworkKind, check_alike, reference_places
@@ -111,6 +111,7 @@ class _Closed:
             "before": defence.before,
             "after": defence.after or defence.before,
             "rounds": defence.rounds,
+            "allowed": defence.allowed,
             "usual": self.usual,
         }
 
@@ -131,8 +132,9 @@ class _Work:
         usual = self._usual(patches)
         if usual is not None and usual.strongest_F is not None:
             patches = patches.until(max(config.retraining.round_level, usual.strongest_F))
-        told = self._told_rounds("F of the strongest trigger left {:.3f}")
-        defence = defend(self._suspect, patches, on_work=self.on_work, on_round=told, snapshot=self.snapshot)
+        defence = defend(
+            self._suspect, patches, on_work=self.on_work, on_round=self._tell_round, snapshot=self.snapshot
+        )
         return _Closed(defence, usual)
 
     def against_mask(self, task: Task) -> _Closed:
@@ -146,9 +148,8 @@ class _Work:
         level = _norm_of_others(self.closing.scanned, task.target_class) if usual is None else usual.mask
         if level is None:
             raise UserError("the scan found no masks for other classes to compare with: give --references")
-        told = self._told_rounds("the smallest mask left has {:.0f} pixels")
         defence = defend_under_mask(
-            self._suspect, masks, level, on_work=self.on_work, on_round=told, snapshot=self.snapshot
+            self._suspect, masks, level, on_work=self.on_work, on_round=self._tell_round, snapshot=self.snapshot
         )
         return _Closed(defence, usual)
 
@@ -156,8 +157,11 @@ class _Work:
     def _suspect(self) -> Classifier:
         return self.closing.opened.classifier
 
-    def _told_rounds(self, form: str) -> Callable[[int, float], None]:
-        return lambda number, left: self.say(f"round {number}: {form.format(left)}")
+    def _tell_round(self, number: int, left: Left) -> None:
+        found = f"F of the strongest trigger left {left.strongest_F:.3f}"
+        if left.mask is not None:
+            found = f"the smallest mask left has {left.mask:.0f} pixels; where the first one lay, {found}"
+        self.say(f"round {number}: {found}")
 
     def _usual(self, task: PatchTask | MaskTask) -> Opened | None:
         """The median of what the same search finds in some clean references: networks without a backdoor open, too."""

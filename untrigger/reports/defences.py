@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from untrigger import __version__
-from untrigger.measurements import Opened
+from untrigger.measurements import Left, Opened
 from untrigger.reports.pages import Picture, write_page
 from untrigger.reports.scans import ModelResult
 
@@ -21,7 +21,8 @@ class DefenceResult(ModelResult):
     size: of the patches, None for a mask. rounds: F of the strongest trigger, or the norm of the smallest mask in
     pixels, that each round of retraining left. written: the retrained model, None where nothing was retrained; then
     what is told of it after is what was before. usual: the median of what the same search finds in clean references,
-    where there are some.
+    where there are some. allowed: what may be found after it in a class that counts as closed; early versions did not
+    write it down.
     """
 
     FILE = "defence.json"
@@ -35,6 +36,7 @@ class DefenceResult(ModelResult):
     before: Opened
     after: Opened
     usual: Opened | None = None
+    allowed: Left | None = None
     rounds: tuple[float, ...] = ()
     written: str | None = None
     seconds: float
@@ -51,11 +53,24 @@ class DefenceResult(ModelResult):
             return f"nothing was done: {self.scanned}"
         if self.outcome == "nothing found":
             return f"nothing was done: {self._backdoor} was searched for, and {_strongest(self.before)} is no backdoor"
+        rounds = "1 round" if len(self.rounds) <= 1 else f"{len(self.rounds)} rounds"
         accuracy = f"clean accuracy {100 * self.before.accuracy:.1f} % before, {100 * self.after.accuracy:.1f} % after"
         return (
             f"{self.outcome}: {self._backdoor}, {_strongest(self.before)} before, {_strongest(self.after)} after "
-            f"{len(self.rounds) or 1} rounds; {accuracy}"
+            f"{rounds}{self._short_of}; {accuracy}"
         )
+
+    @property
+    def _short_of(self) -> str:
+        """What is missing where a class is still open."""
+        if self.outcome != "still open" or self.allowed is None:
+            return ""
+        wanted, after = [], self.after
+        if self.allowed.mask is not None and (after.mask or 0) < self.allowed.mask:
+            wanted.append(f"no mask below {self.allowed.mask:.0f} pixels")
+        if self.allowed.strongest_F is not None and (after.strongest_F or 0) > self.allowed.strongest_F:
+            wanted.append(f"no trigger with F above {self.allowed.strongest_F:.2f}")
+        return f" (closed would be: {' and '.join(wanted)})"
 
     @property
     def _backdoor(self) -> str:
