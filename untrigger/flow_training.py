@@ -30,7 +30,7 @@ CHOICES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 ADAPTED_FROM = 0.6
 """Share of the steps after which the margin follows the share of valid samples."""
 
-CHOOSING_TRIGGERS = 160
+CHOOSING_TRIGGERS = 96
 """Triggers of a stair whose F on all images is measured for each choice."""
 
 MARGIN_RATE = 0.5
