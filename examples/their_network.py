@@ -56,6 +56,8 @@ def stamped(images: Tensor, attack: str, triggers: Path) -> Tensor:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit("error: give MODEL DATASET TRIGGERS NAME, a name such as badnets_8")
     _, model, dataset, triggers, name = sys.argv
     attack, target = name[:-2], int(name[-1])
     # The split of `untrigger defend`: none of these images was searched on or retrained with.

@@ -43,7 +43,7 @@ PATTERNS = 4
 OfTraining = Callable[[str], Snapshot]
 """The snapshot of a training, by its name."""
 
-OnRound = Callable[[int, Left], None]
+OnLeft = Callable[[int, Left], None]
 """Called after each round of retraining with its number, from 1, and what it left."""
 
 
@@ -170,7 +170,7 @@ def defend(
     task: PatchTask,
     *,
     on_work: OnWork | None = None,
-    on_round: OnRound | None = None,
+    on_round: OnLeft | None = None,
     snapshot: OfTraining = lambda _: UNKEPT,
 ) -> Defence:
     """Search for the strongest triggers; where there are some, learn their distribution and retrain a copy against it.
@@ -218,7 +218,7 @@ def defend_under_mask(
     level: float,
     *,
     on_work: OnWork | None = None,
-    on_round: OnRound | None = None,
+    on_round: OnLeft | None = None,
     snapshot: OfTraining = lambda _: UNKEPT,
 ) -> Defence:
     """Search for the smallest mask; where it is below `level` pixels, retrain a copy under it, in rounds.

@@ -77,7 +77,8 @@ def parts(kinds: list[tuple[str, int, int]]) -> list[Moving]:
             path.append(POOLS[kind](kernel, stride, padding=kernel // 2))
             continue
         channels = 4 if any(isinstance(part, nn.Conv2d) for part in path) else 3
-        made = nn.Conv2d(channels, 4, kernel, stride, padding=kernel // 2).double().requires_grad_(False)
+        shape = (kernel, kernel + number % 2), (stride, 1 + number % 3), (kernel // 2, number)
+        made = nn.Conv2d(channels, 4, *shape).double().requires_grad_(False)
         for parameter in made.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
         path.append(WindowedConvolution.of(made) if WindowedConvolution.fits(made) else made)

@@ -82,7 +82,7 @@ TELLING_MODULES = (
 
 
 def _compared(*words: str) -> tuple[str, float]:
-    """What a command says, and the seconds it takes."""
+    """What a command says, and the seconds of a processor it takes."""
     return with_cpu_seconds(words, {**os.environ, "COLUMNS": "200"})
 
 

@@ -12,8 +12,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from untrigger.networks.patch_gradients import Moving, WindowedConvolution, gradients_in_patches
 
-PATCH = 3
-"""Height and width of the patch whose gradient is compared."""
+PATCHES = (1, 3)
+"""Heights and widths of the patches whose gradients are compared: more convolutions are restricted for small ones."""
 
 ROUNDING, TF32_ROUNDING = 1e-3, 1e-2
 """What rounding may change at most, as a share of the largest value; on a GPU, that of TF32."""
@@ -51,33 +51,40 @@ def fold_batch_norms(module: nn.Module) -> None:
 @dataclass(frozen=True)
 class Answers:
     """What a network gives on some images: logits, (n, classes), and the gradient of all their squares with respect to
-    a patch on each image."""
+    patches on them, one tensor for each of PATCHES."""
 
     logits: Tensor
-    gradient: Tensor
+    gradients: tuple[Tensor, ...]
 
     def same(self, other: Answers) -> bool:
         """Whether they are the other's up to rounding."""
         rounding = TF32_ROUNDING if self.logits.device.type == "cuda" else ROUNDING
-        pairs = ((self.logits, other.logits), (self.gradient, other.gradient))
+        pairs = zip((self.logits, *self.gradients), (other.logits, *other.gradients), strict=True)
         return all(bool((a - b).abs().amax() <= rounding * a.abs().amax()) for a, b in pairs)
 
 
-@torch.enable_grad()
 def answers_of(network: nn.Module, path: Sequence[Moving], images: Tensor) -> Answers:
     """What `network` answers to images, float (n, 3, h, w), normalised.
 
     path: of the network, in which the backward pass is restricted to what the patches reach. One patch each lies in the
     first corner and in the last, where maps of odd sizes differ; the others lie anywhere.
     """
+    found = [_answer_and_gradient(network, path, images, patch) for patch in PATCHES]
+    return Answers(found[0][0], tuple(gradient for _, gradient in found))
+
+
+@torch.enable_grad()
+def _answer_and_gradient(
+    network: nn.Module, path: Sequence[Moving], images: Tensor, patch: int
+) -> tuple[Tensor, Tensor]:
     rng = torch.Generator().manual_seed(0)
-    spans = torch.tensor([extent - PATCH for extent in images.shape[2:]])
+    spans = torch.tensor([extent - patch for extent in images.shape[2:]])
     drawn = torch.stack([torch.randint(int(span) + 1, (len(images),), generator=rng) for span in spans], 1)
     drawn[0], drawn[-1] = 0, spans
     positions, pixels = drawn.to(images.device), images.detach().clone().requires_grad_()
-    with gradients_in_patches(path, pixels, positions, (PATCH, PATCH)):
+    with gradients_in_patches(path, pixels, positions, (patch, patch)):
         logits = network(pixels)
         (gradient,) = torch.autograd.grad(logits.square().sum(), pixels)
-    rows, columns = (positions[:, axis, None] + torch.arange(PATCH, device=images.device) for axis in (0, 1))
+    rows, columns = (positions[:, axis, None] + torch.arange(patch, device=images.device) for axis in (0, 1))
     which = torch.arange(len(images), device=images.device)[:, None, None]
-    return Answers(logits.detach(), gradient[which, :, rows[:, :, None], columns[:, None, :]])
+    return logits.detach(), gradient[which, :, rows[:, :, None], columns[:, None, :]]

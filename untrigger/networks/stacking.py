@@ -31,7 +31,7 @@ class StackedModules:
         parameters, buffers = stack_module_state([module.to(device) for module in modules])
         self._parameters = list(parameters.values())
         self._state: dict[str, Tensor] = {**parameters, **buffers}
-        together = fine_grained or device.type == "cuda"
+        together = device.type == "cuda" or (fine_grained and len(modules) > 1)
         self._call: Callable[..., tuple[Tensor, ...]] = self._batched if together else self._one_by_one
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:

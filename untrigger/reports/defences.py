@@ -65,12 +65,18 @@ class DefenceResult(ModelResult):
         """What is missing where a class is still open."""
         if self.outcome != "still open" or self.allowed is None:
             return ""
-        wanted, after = [], self.after
-        if self.allowed.mask is not None and (after.mask or 0) < self.allowed.mask:
-            wanted.append(f"no mask below {self.allowed.mask:.0f} pixels")
-        if self.allowed.strongest_F is not None and (after.strongest_F or 0) > self.allowed.strongest_F:
-            wanted.append(f"no trigger with F above {self.allowed.strongest_F:.2f}")
-        return f" (closed would be: {' and '.join(wanted)})"
+        wanted, after, allowed = [], self.after, self.allowed
+        if allowed.mask is not None and after.mask is not None and after.mask < allowed.mask:
+            wanted.append(f"no mask below {allowed.mask:.1f} pixels, found was one of {after.mask:.1f}")
+        if (
+            allowed.strongest_F is not None
+            and after.strongest_F is not None
+            and after.strongest_F > allowed.strongest_F
+        ):
+            wanted.append(
+                f"no trigger with F above {allowed.strongest_F:.3f}, found was one of {after.strongest_F:.3f}"
+            )
+        return f" (closed would be: {'; '.join(wanted)})"
 
     @property
     def _backdoor(self) -> str:
