@@ -45,4 +45,4 @@ def test_higher_stairs_of_flows_weigh_more_and_a_top_stair_goes_by_its_level() -
     top.level = 0.96
     staircase = build_staircase([(top, TOP), (low, 0.5)])
     assert staircase.betas == (0.5, TOP) and staircase.levels == (0.5, 0.96)
-    assert staircase.gammas == pytest.approx((2, 25))
+    assert staircase.gammas == pytest.approx((4, 625))

@@ -92,7 +92,7 @@ class Staircase:
 def build_staircase(stairs: Sequence[tuple[SizedSampler, float]], gammas: tuple[float, ...] | None = None) -> Staircase:
     """The staircase of (generator, beta) pairs in any order.
 
-    gammas: by rising beta; when None, stairs of flows get 1 / (1 - level) and others equal weights: high stairs
+    gammas: by rising beta; when None, stairs of flows get 1 / (1 - level)**2 and others equal weights: high stairs
     cure more at a low dose, as `docs/measurements.md` shows, and the level is what a defender can see.
     """
     ordered = sorted(stairs, key=lambda stair: stair[1])
@@ -105,7 +105,7 @@ def build_staircase(stairs: Sequence[tuple[SizedSampler, float]], gammas: tuple[
 def _weights(generators: Sequence[SizedSampler], levels: Sequence[float]) -> tuple[float, ...]:
     if not all(isinstance(generator, FlowGenerator) for generator in generators):
         return (1.0,) * len(levels)
-    return tuple(1 / max(SMALLEST_SHORTFALL, 1 - level) for level in levels)
+    return tuple(1 / max(SMALLEST_SHORTFALL, 1 - level) ** 2 for level in levels)
 
 
 class _Description(Stored):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.support.files import picture, write_shard
 from untrigger.settings.methods import ClassifierSettings
@@ -63,7 +64,8 @@ def test_a_network_of_others_is_opened_by_the_names_in_its_file(
     torch.save(build(ClassifierSettings(), 10).state_dict(), tmp_path / "model.pth")
     pictures = [picture(20 * label, (32, 32)) for label in range(10)]
     write_shard(tmp_path / "data" / "a.parquet", 16 * pictures, 16 * list(range(10)))
-    told = output_of("their_network.py", tmp_path, "model.pth", "parquet:data")
+    Image.new("RGB", (32, 32), (0, 40, 0)).save(tmp_path / "trojan_wm.png")
+    told = output_of("their_triggers.py", tmp_path, "model.pth", "parquet:data", tmp_path, "trojan_wm_2")
     assert told.startswith("clean accuracy ") and 0 <= success(told) <= 100
 
 

@@ -75,7 +75,7 @@ class CommonConfig(Settings):
     gammas: tuple[float, ...] | None = Field(
         None,
         description="weights of the stairs in the ensemble, in the order of the betas (when not given: equal ones, or "
-        "of flows 1 / (1 - level), since higher stairs cure more)",
+        "of flows 1 / (1 - level) ** 2, since higher stairs cure more)",
     )
     methods: tuple[str, ...] = Field(
         DEFENCES,
