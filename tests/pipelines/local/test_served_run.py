@@ -247,7 +247,7 @@ def test_files_that_the_tracking_server_cannot_store_are_delivered_later(
 
 
 def test_a_stage_that_tracks_by_itself_waits_for_a_server_that_is_away(
-    running: RunningServers, finished: Finished
+    running: RunningServers, finished: Finished, tmp_path: Path
 ) -> None:
     """As on a cluster, where no other process forwards what a stage tracks."""
     stage = (
@@ -261,11 +261,13 @@ def test_a_stage_that_tracks_by_itself_waits_for_a_server_that_is_away(
     )
     environment = {**os.environ, **running.environment, "KFP_RUN_ID": finished.run_id, "PYTHONUNBUFFERED": "1"}
     running.kill("mlflow")
-    process = subprocess.Popen([sys.executable, "-c", stage], env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert "MLflow: warning cannot track in MLflow" in process.stdout.readline()
+    said = tmp_path / "said.txt"
+    with said.open("w") as file:
+        process = subprocess.Popen([sys.executable, "-c", stage], env=environment, stdout=file)
+    wait_for(lambda: "MLflow: warning cannot track in MLflow" in said.read_text())
     running.up()
-    told, _ = process.communicate(timeout=100)
-    assert process.returncode == 0 and "patient: finished" in told and "lost" not in told
+    assert process.wait(timeout=100) == 0
+    told = said.read_text()
+    assert "patient: finished" in told and "answers again" in told and "lost" not in told
     run = tracked(running, finished.run_id)["patient"]
     assert run.info.status == "FINISHED" and run.data.metrics["loss"] == 1.0
