@@ -117,7 +117,7 @@ class _InWindow(torch.autograd.Function):
         # Further out no row or column of the window can lie.
         ends = tuple(max(0, k - s) for k, s in zip(kernel, stride, strict=True))
         inside = functional.conv_transpose2d(_cut(gradient, *reached.places()), weight, stride=stride, padding=ends)
-        if stride != (1, 1):
+        if stride != (1, 1):  # else what comes back is the window already
             steps, cut, padded = (window.corners.new_tensor(pair) for pair in (stride, ends, padding))
             first = reached.corners * steps + cut - padded
             inside = _cut(inside, *Window(window.corners - first, window.size).places())

@@ -68,14 +68,9 @@ class DefenceResult(ModelResult):
         wanted, after, allowed = [], self.after, self.allowed
         if allowed.mask is not None and after.mask is not None and after.mask < allowed.mask:
             wanted.append(f"no mask below {allowed.mask:.1f} pixels, found was one of {after.mask:.1f}")
-        if (
-            allowed.strongest_F is not None
-            and after.strongest_F is not None
-            and after.strongest_F > allowed.strongest_F
-        ):
-            wanted.append(
-                f"no trigger with F above {allowed.strongest_F:.3f}, found was one of {after.strongest_F:.3f}"
-            )
+        most, left = allowed.strongest_F, after.strongest_F
+        if most is not None and left is not None and left > most:
+            wanted.append(f"no trigger with F above {most:.3f}, found was one of {left:.3f}")
         return f" (closed would be: {'; '.join(wanted)})"
 
     @property
