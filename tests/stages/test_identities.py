@@ -26,6 +26,15 @@ def test_the_dockerfile_ends_in_one_target_for_each_image_of_a_stage() -> None:
     assert targets - {name for names in built_upon for name in names} == TARGETS | SERVERS
 
 
+def test_no_target_has_an_instruction_so_that_no_builder_takes_it_and_its_labels_from_a_cache() -> None:
+    stages = re.split(r"^FROM ", (ROOT / "docker/Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    instructions = {
+        lines[0].split()[-1]: [line for line in lines[1:] if line and line[0] != "#"]
+        for lines in (stage.splitlines() for stage in stages)
+    }
+    assert {name for name in TARGETS | SERVERS if instructions[name]} == set()
+
+
 def test_all_of_them_are_built_unless_targets_are_named() -> None:
     listed = re.search(r'targets="([^"]+)"', (ROOT / "docker/build.sh").read_text())
     assert listed is not None and sorted(listed[1].split()) == sorted(TARGETS | SERVERS)
