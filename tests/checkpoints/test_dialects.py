@@ -50,6 +50,15 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     ),
     "VGG-11": (lambda: CifarVgg(11), "pytorch-cifar", "vgg11_bn"),
     "VGG-16": (lambda: CifarVgg(16), "pytorch-cifar", "vgg16_bn"),
+    "narrow": (lambda: CifarNetwork((2, 2, 2, 2), width=8), "pytorch-cifar", "resnet18"),
+    "narrow 34": (lambda: CifarNetwork((3, 4, 6, 3), width=10), "pytorch-cifar", "resnet34"),
+    "narrow pre-activation": (
+        lambda: CifarNetwork((2, 2, 2, 2), preactivated=True, width=16),
+        "pytorch-cifar",
+        "preact_resnet18",
+    ),
+    "wide": (lambda: CifarNetwork((2, 2, 2, 2), width=96), "pytorch-cifar", "resnet18"),
+    "narrow VGG-11": (lambda: CifarVgg(11, width=12), "pytorch-cifar", "vgg11_bn"),
     "TrojanZoo": (trojanzoo_network, "TrojanZoo", "resnet18"),
 }
 
@@ -63,7 +72,8 @@ def test_a_network_of_another_library_answers_as_it_did_there(name: str, tmp_pat
     foreign = read_foreign(tmp_path / "model.pth")
     assert (foreign.match.dialect, foreign.match.classes) == (dialect, CLASSES)
     assert architecture in foreign.match.architectures
-    settings = ClassifierSettings(architecture=architecture, normalisation="identity", precision="fp32")
+    given = ClassifierSettings(normalisation="identity", precision="fp32")
+    settings = foreign.match.read_as(architecture, given)
     images = torch.rand(3, 3, 32, 32, generator=rng)
     with torch.inference_mode():
         found, expected = foreign.classifier(settings, torch.zeros(1))(images), network(images)
@@ -140,7 +150,7 @@ def test_wrong_sizes_and_numbers_are_refused_in_one_sentence(
     assert "\n" not in str(refused.value)
 
 
-def test_a_network_of_another_width_is_told_by_where_it_differs(tmp_path: Path) -> None:
+def test_a_network_whose_widths_follow_no_rule_is_told_by_where_it_differs(tmp_path: Path) -> None:
     narrow = CifarNetwork((2, 2, 2, 2)).state_dict()
     narrow["layer4.1.conv2.weight"] = torch.zeros(100, 512, 3, 3)
     torch.save({"net": narrow}, tmp_path / "model.pt")

@@ -12,10 +12,13 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from tests.support.foreign_networks import torchvision_network
+from tests.support.foreign_networks import CifarNetwork, torchvision_network
+from untrigger.checkpoints.foreign import read_foreign
 from untrigger.classifiers import Classifier, save_classifier
 from untrigger.cli import main
+from untrigger.networks.architectures import build_network
 from untrigger.networks.torchvision_import import models
+from untrigger.settings.methods import ClassifierSettings
 
 
 def inspect(*words: object) -> Result:
@@ -45,10 +48,20 @@ def test_a_file_is_described_without_data_too(tmp_path: Path) -> None:
     assert "network:       resnet34, 7 classes" in output and "names as in torchvision" in output
 
 
+def test_a_width_of_its_own_is_told_as_the_setting_that_trains_references_like_it(tmp_path: Path) -> None:
+    torch.save(CifarNetwork((2, 2, 2, 2), width=8).state_dict(), tmp_path / "model.pth")
+    assert json.loads(inspect(tmp_path / "model.pth", "--json").output)["stem_width"] == 8
+    assert "resnet18 with --classifier.stem-width 8, 7 classes" in inspect(tmp_path / "model.pth").output
+    like_it = build_network(ClassifierSettings(architecture="resnet18", stem_width=8), 7).state_dict()
+    torch.save(like_it, tmp_path / "like-it.pth")
+    assert read_foreign(tmp_path / "like-it.pth").match.read_as("resnet18", ClassifierSettings()).stem_width == 8
+
+
 def test_the_classifier_of_a_run_is_described(tiny_classifier: Classifier, tmp_path: Path) -> None:
     save_classifier(tiny_classifier, tmp_path)
     found = json.loads(inspect(tmp_path, "--json").output)
     assert (found["kind"], found["architecture"], found["classes"]) == ("run", "small_resnet", 3)
+    assert found["width"] == tiny_classifier.settings.width
 
 
 class Hostile:

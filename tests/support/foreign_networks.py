@@ -85,17 +85,17 @@ class CifarBlock(nn.Module):
 class CifarNetwork(nn.Module):
     """Named as the pytorch-cifar lineage names: `shortcut`, `linear`; pooled by a window of 4."""
 
-    def __init__(self, blocks: tuple[int, ...], *, preactivated: bool = False) -> None:
+    def __init__(self, blocks: tuple[int, ...], *, preactivated: bool = False, width: int = 64) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         if not preactivated:
-            self.bn1 = nn.BatchNorm2d(64)
-        widths = (64, 64, 128, 256, 512)
+            self.bn1 = nn.BatchNorm2d(width)
+        widths = (width, width, 2 * width, 4 * width, 8 * width)
         for number, count in enumerate(blocks, start=1):
             first = CifarBlock(widths[number - 1], widths[number], preactivated)
             rest = (CifarBlock(widths[number], widths[number], preactivated) for _ in range(count - 1))
             setattr(self, f"layer{number}", nn.Sequential(first, *rest))
-        self.linear = nn.Linear(512, CLASSES)
+        self.linear = nn.Linear(8 * width, CLASSES)
         self.preactivated = preactivated
 
     def forward(self, images: Tensor) -> Tensor:
@@ -112,17 +112,18 @@ class CifarVgg(nn.Module):
 
     CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, width: int = 64) -> None:
         super().__init__()
         parts: list[nn.Module] = []
         channels = 3
-        for count, width in zip(self.CONVOLUTIONS[depth], (64, 128, 256, 512, 512), strict=True):
+        for count, times in zip(self.CONVOLUTIONS[depth], (1, 2, 4, 8, 8), strict=True):
             for _ in range(count):
-                parts += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-                channels = width
+                wide = times * width
+                parts += [nn.Conv2d(channels, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU()]
+                channels = wide
             parts.append(nn.MaxPool2d(2, 2))
         self.features = nn.Sequential(*parts, nn.AvgPool2d(1, 1))
-        self.classifier = nn.Linear(512, CLASSES)
+        self.classifier = nn.Linear(8 * width, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(self.features(images).flatten(1))

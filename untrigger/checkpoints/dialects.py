@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from untrigger.checkpoints.unwrapping import COUNTERS, without_prefixes
-from untrigger.networks.architectures import build_network
+from untrigger.networks.architectures import STEM_WIDTH, build_network
 from untrigger.networks.graph_network import NetworkGraph
 from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings
 
@@ -36,7 +36,7 @@ DIALECTS: dict[str, Renaming] = {
 """The first that fits is meant. timm names as torchvision, BackdoorBench's pre-activation ResNet as pytorch-cifar."""
 
 SMALL = "small_resnet"
-"""The only one of our own whose width the file tells."""
+"""The one of our own whose width has a setting of its own."""
 
 OWN = "untrigger"
 """Stands for the names that a network of the user's own has."""
@@ -48,7 +48,10 @@ ARCHITECTURES = (
 )
 """The networks of our own that a file may hold, the likeliest first: a max-pool leaves no tensor."""
 
-MOST_CLASSES, WIDEST = 2**16, 512
+STEMS = ("conv1.weight", "features.0.weight")
+"""The first convolution of the networks of our own, whose channels tell how wide they are."""
+
+MOST_CLASSES, NARROWEST, WIDEST = 2**16, 4, 512
 """A file may claim any numbers, and networks are built for as many classes and as wide as it says."""
 
 
@@ -143,11 +146,14 @@ def _fitting(state: Mapping[str, Tensor], named: ClassifierSettings | None, clas
 
 
 def _as_wide(state: Mapping[str, Tensor], settings: ClassifierSettings) -> ClassifierSettings:
-    """The settings with the width that a small network has in a file."""
-    stem = state.get("conv1.weight")
-    if settings.architecture != SMALL or stem is None or stem.ndim != 4 or not len(stem) <= WIDEST:
+    """The settings with the width that a network of our own has in a file."""
+    stem = next((state[name] for name in STEMS if name in state), None)
+    known = settings.architecture in (*ARCHITECTURES, SMALL)
+    if not known or stem is None or stem.ndim != 4 or not NARROWEST <= len(stem) <= WIDEST:
         return settings
-    return settings.model_copy(update={"width": len(stem)})
+    if settings.architecture == SMALL:
+        return settings.model_copy(update={"width": len(stem)})
+    return settings.model_copy(update={"stem_width": None if len(stem) == STEM_WIDTH else len(stem)})
 
 
 def _renamed(name: str, renaming: Renaming) -> str:

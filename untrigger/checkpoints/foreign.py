@@ -152,8 +152,8 @@ def _recognised(path: Path, state: dict[str, Tensor], given: ClassifierSettings 
     told = f"its names are those {difference}" if difference else f"its first tensor: {name} {tuple(tensor.shape)}"
     raise UserError(
         f"{path} holds no network that is known ({told}): ResNet-18, ResNet-34, pre-activation ResNet-18 and small "
-        "VGGs of the usual width are, and yours if you register it in a module that UNTRIGGER_PLUGINS names and give "
-        "its name as --classifier.architecture"
+        "VGGs, of any width that doubles as theirs does, are, and yours if you register it in a module that "
+        "UNTRIGGER_PLUGINS names and give its name as --classifier.architecture"
     )
 
 

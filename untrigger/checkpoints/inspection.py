@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from untrigger.checkpoints.dialects import SMALL
 from untrigger.checkpoints.foreign import Candidate, ForeignModel, read_foreign
 from untrigger.classifiers import ClassifierDescription, load_classifier
 from untrigger.datasets.images import ImageData
@@ -21,6 +22,8 @@ def inspected(
 ) -> dict[str, Any]:
     """sha256, kind, dialect, architecture, classes and normalisations, these by their accuracy on `images`, best first.
 
+    Where the network is not as wide as published, or is a small one, the setting of its width as well.
+
     `settings` may name the architecture and the normalisation of a foreign file. Without images the architecture is the
     likeliest of those that fit, and no normalisation is told for a foreign file.
     """
@@ -32,12 +35,14 @@ def inspected(
 
 
 def _described(foreign: ForeignModel, found: list[Candidate]) -> dict[str, Any]:
-    architecture = found[0].settings.architecture if found else foreign.match.architectures[0]
+    read = found[0].settings if found else foreign.match.read_as(foreign.match.architectures[0], ClassifierSettings())
+    architecture = read.architecture
     return {
         "sha256": sha256(foreign.path),
         "kind": foreign.kind,
         "dialect": foreign.match.dialect,
         "architecture": architecture,
+        **_width(read),
         "classes": foreign.match.classes,
         "normalisation": [
             {"name": candidate.settings.normalisation, "accuracy": candidate.accuracy}
@@ -62,6 +67,14 @@ def _of_a_run(folder: Path, images: ImageData | None) -> dict[str, Any]:
         "kind": "run",
         "dialect": "untrigger",
         "architecture": description.settings.architecture,
+        **_width(description.settings),
         "classes": description.classes,
         "normalisation": found,
     }
+
+
+def _width(settings: ClassifierSettings) -> dict[str, int]:
+    """The setting that makes a network as wide, by its name."""
+    if settings.architecture == SMALL:
+        return {"width": settings.width}
+    return {} if settings.stem_width is None else {"stem_width": settings.stem_width}

@@ -221,7 +221,9 @@ def inspect(
         return
     click.echo(f"SHA-256:       {found['sha256']}")
     click.echo(f"kind:          {found['kind']}, names as in {found['dialect']}")
-    click.echo(f"network:       {found['architecture']}, {found['classes']} classes")
+    options = {name: f"--classifier.{name.replace('_', '-')}" for name in ("width", "stem_width") if name in found}
+    width = "".join(f" with {option} {found[name]}" for name, option in options.items())
+    click.echo(f"network:       {found['architecture']}{width}, {found['classes']} classes")
     for each in found["normalisation"]:
         click.echo(f"normalisation: {each['name']}, {100 * each['accuracy']:.1f} % right")
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Build = Callable[[ClassifierSettings, int], nn.Module]
     """From the settings and the number of classes to a network: float (n, 3, h, w), normalised, to (n, classes)."""
 
+STEM_WIDTH = 64
+"""Channels behind the first convolution, as published."""
+
 
 def _resnet(depth: int, *, wide_stem: bool = False, pooled: bool = False) -> Build:
     """torchvision's, its stem 7x7 and halving for large images or 3x3 for small ones, a max-pool behind it or none."""
@@ -24,11 +27,12 @@ def _resnet(depth: int, *, wide_stem: bool = False, pooled: bool = False) -> Bui
     def build(settings: ClassifierSettings, classes: int) -> nn.Module:
         from torch import nn
 
-        from untrigger.networks.torchvision_import import models
+        from untrigger.networks.torchvision_resnet import resnet
 
-        network = {18: models.resnet18, 34: models.resnet34}[depth](num_classes=classes)
+        width = settings.stem_width or STEM_WIDTH
+        network = resnet({18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}[depth], width, classes)
         if not wide_stem:
-            network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+            network.conv1 = nn.Conv2d(3, width, kernel_size=3, stride=1, padding=1, bias=False)
         if not pooled:
             network.maxpool = nn.Identity()
         return network
@@ -39,7 +43,7 @@ def _resnet(depth: int, *, wide_stem: bool = False, pooled: bool = False) -> Bui
 def _preact_resnet18(settings: ClassifierSettings, classes: int) -> nn.Module:
     from untrigger.networks.preact_resnet import PreActResNet18
 
-    return PreActResNet18(classes)
+    return PreActResNet18(settings.stem_width or STEM_WIDTH, classes)
 
 
 def _vgg(letter: str) -> Build:
@@ -50,8 +54,10 @@ def _vgg(letter: str) -> Build:
 
         from untrigger.networks.torchvision_import import models
 
-        features = models.vgg.make_layers(models.vgg.cfgs[letter], batch_norm=True)
-        parts = {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(512, classes)}
+        width = settings.stem_width or STEM_WIDTH
+        layers = [part if isinstance(part, str) else part * width // STEM_WIDTH for part in models.vgg.cfgs[letter]]
+        features = models.vgg.make_layers(layers, batch_norm=True)
+        parts = {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(8 * width, classes)}
         return nn.Sequential(OrderedDict(features=features, **parts))
 
     return build

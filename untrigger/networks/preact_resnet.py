@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 
 class PreActResNet18(nn.Module):
-    """18 layers, a 3x3 stem, and no norm behind the last block: as research code on CIFAR-10 has it."""
+    """18 layers, a 3x3 stem, no norm behind the last block: as research code on CIFAR-10 has it, 64 channels wide."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, width: int, classes: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
-        self.layer1 = _layer(64, 64, stride=1)
-        self.layer2 = _layer(64, 128, stride=2)
-        self.layer3 = _layer(128, 256, stride=2)
-        self.layer4 = _layer(256, 512, stride=2)
-        self.fc = nn.Linear(512, classes)
+        self.conv1 = nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False)
+        self.layer1 = _layer(width, width, stride=1)
+        self.layer2 = _layer(width, 2 * width, stride=2)
+        self.layer3 = _layer(2 * width, 4 * width, stride=2)
+        self.layer4 = _layer(4 * width, 8 * width, stride=2)
+        self.fc = nn.Linear(8 * width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(images)))))

@@ -46,7 +46,14 @@ class ClassifierSettings(Settings):
         "holds)",
     )
     width: int = Field(
-        32, ge=4, le=512, description="first width of small_resnet: 32 gives 0.3 M parameters; resnet18 ignores it"
+        32, ge=4, le=512, description="first width of small_resnet: 32 gives 0.3 M parameters; others ignore it"
+    )
+    stem_width: int | None = Field(
+        None,
+        ge=4,
+        le=512,
+        description="channels behind the first convolution of the other ResNets and the VGGs, which all further widths "
+        "follow (when not given: 64, as published, or those of the file)",
     )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto",
