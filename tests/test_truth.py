@@ -95,6 +95,8 @@ def test_a_walk_kept_by_another_search_is_refused(tmp_path: Path) -> None:
     for box, betas in ((Box(side=0.5), [0.5, 0.7]), (Box(), [0.5, 0.8])):
         with pytest.raises(UserError, match=r"repeat-1.safetensors was kept by another search"):
             find_truth(box, 6, betas, SETTINGS, rngs=rngs(), folder=tmp_path)
+    with pytest.raises(UserError, match=r"repeat-1.safetensors was kept by another search"):
+        find_truth(Box(), 6, [0.5, 0.7], SETTINGS, rngs=rngs(), folder=tmp_path, origin="another classifier")
 
 
 def interrupted_at_the_fifth_level(folder: Path) -> None:

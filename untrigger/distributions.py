@@ -18,6 +18,7 @@ from untrigger.classifiers import load_classifier
 from untrigger.errors import UserError
 from untrigger.judge import Judge
 from untrigger.staircase import Staircase, load_staircase
+from untrigger.storage.files import sha256
 
 DISTRIBUTION = "distribution"
 """Its folder in a report."""
@@ -38,10 +39,11 @@ def save_distribution(report: Path, *, suspect: Path, staircase: Path, images: T
 
 @dataclass(frozen=True)
 class Distribution:
-    """The staircase that a run found, and the judge by which it was measured."""
+    """The staircase that a run found, and the judge by which it was measured; origin stands for what that looks at."""
 
     staircase: Staircase
     judge: Judge
+    origin: str
 
 
 def load_distribution(report: Path, target_class: int, size: tuple[int, int], device: torch.device) -> Distribution:
@@ -61,7 +63,8 @@ def load_distribution(report: Path, target_class: int, size: tuple[int, int], de
     if sizes != {size} or target_class >= suspect.classes or not _fit(judged, size):
         raise UserError(f"{folder} is damaged, or does not belong to the results beside it: fetch it, or run it, again")
     judge = Judge(suspect, judged["images"].to(device), judged["positions"], target_class, size)
-    return Distribution(staircase, judge)
+    origin = " ".join(sha256(file) for file in (folder / _SUSPECT / "classifier.safetensors", folder / _JUDGED))
+    return Distribution(staircase, judge, f"{origin} {target_class}")
 
 
 def _fit(judged: Mapping[str, Tensor], size: tuple[int, int]) -> bool:

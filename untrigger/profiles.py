@@ -7,9 +7,10 @@ from typing import Any, TypeGuard, TypeVar
 
 from untrigger.errors import UserError
 from untrigger.networks.architectures import check_architecture
+from untrigger.settings.base import Settings
 from untrigger.settings.defences import DefendConfig
 from untrigger.settings.grids import GridConfig
-from untrigger.settings.methods import AS_IN_FILE
+from untrigger.settings.methods import AS_IN_FILE, PixelDescentSettings, StampingSettings
 from untrigger.settings.runs import METHODS, CommonConfig, SweepConfig
 from untrigger.settings.scans import ReferencesConfig
 from untrigger.settings.stairs import TOP
@@ -132,6 +133,9 @@ GRIDS: dict[str, dict[str, Any]] = {
 }
 """What a profile sets besides where attacks are set against defences."""
 
+_ONCE_IN_A_GRID: dict[str, type[Settings]] = {"pixel_sgd": PixelDescentSettings, "retraining": StampingSettings}
+"""Of these a grid takes no restarts and no rounds: each of its cells is one search and one retraining."""
+
 SWEPT: dict[str, dict[str, Any]] = {"paper": {"methods": METHODS}}
 """What a profile sets besides where many triggers are planted: the published table has the control from elsewhere."""
 
@@ -177,6 +181,8 @@ def defence_config(profile: str | None, changes: Mapping[str, Any], kind: type[D
 def grid_config(profile: str | None, changes: Mapping[str, Any], kind: type[Grid]) -> Grid:
     """The same for a grid of attacks by defences."""
     part = laid_over(_part_of(profile, set(GridConfig.model_fields) - {"methods"}), GRIDS.get(profile or "", {}))
+    for name, single in _ONCE_IN_A_GRID.items():
+        part[name] = {key: value for key, value in part.get(name, {}).items() if key in single.model_fields}
     config = kind.of(laid_over(part, changes))
     check_architecture(config.classifier.architecture)
     return config

@@ -15,7 +15,7 @@ from untrigger.datasets.images import ImageData
 from untrigger.judge import judge_of_run
 from untrigger.poisoning import stamping
 from untrigger.settings.base import Sparse, Stored
-from untrigger.settings.methods import RetrainingSettings, StrongestLeftSettings
+from untrigger.settings.methods import RetrainingSettings, StampingSettings, StrongestLeftSettings
 from untrigger.snapshots import UNKEPT, Snapshot
 from untrigger.strongest_triggers import FoundTriggers, find_strongest
 from untrigger.training import Curve, OnEpoch, train
@@ -50,7 +50,7 @@ def retrain(
     images: Tensor,
     labels: Tensor,
     triggers: TriggerSource | Attack | None,
-    settings: RetrainingSettings,
+    settings: StampingSettings,
     *,
     rng: torch.Generator,
     on_epoch: OnEpoch | None = None,

@@ -85,19 +85,21 @@ def find_truth(
     rngs: Sequence[torch.Generator],
     device: torch.device | None = None,
     folder: Path | None = None,
+    origin: str = "",
     on_level: OnLevel | None = None,
 ) -> list[Truth]:
     """The truth about {F >= beta} for each of the rising `betas`, from one independent repeat per source in `rngs`.
 
     With `folder`, each repeat is kept there after every level, and goes on from there when it is found again; results
-    are the same. The betas that not every repeat reaches are left out; raises OutOfReach where that leaves none.
+    are the same. `origin` stands for what F is: UserError for what was kept of another. The betas that not every repeat
+    reaches are left out; raises OutOfReach where that leaves none.
     """
     if len(rngs) < 2:
         raise UserError(f"truth.repeats must be at least 2, to tell the error, got {len(rngs)}")
     betas, repeats = sorted(betas), []
     for number, rng in enumerate(rngs, 1):
         path = folder / f"repeat-{number}.safetensors" if folder is not None else None
-        walk = Splitting(function, dimensions, betas, settings, rng, device or torch.device("cpu"))
+        walk = Splitting(function, dimensions, betas, settings, rng, device or torch.device("cpu"), origin)
         if path is not None and path.exists():
             walk.load(path)
         while not walk.finished:
@@ -137,6 +139,7 @@ class Splitting:
     settings: TruthSettings
     rng: torch.Generator
     device: torch.device
+    origin: str = ""
     level: float = 0.0
     levels: int = 0
     log_volume: float = 0.0
@@ -231,15 +234,17 @@ class Splitting:
                 "strengths": self.strengths,
                 "numbers": torch.tensor(numbers, dtype=torch.float64),
                 "rng": self.rng.get_state(),
+                "origin": torch.tensor(list(self.origin.encode()), dtype=torch.uint8),
                 "log_volumes": torch.tensor([volume for volume, _ in self.reached], dtype=torch.float64),
                 **{f"samples-{index}": samples for index, (_, samples) in enumerate(self.reached)},
             },
         )
 
     def load(self, path: Path) -> None:
-        """Go on from what `save` wrote; UserError when that was another search, by its betas, walkers or F."""
+        """Go on from what `save` wrote; UserError when that was another search, by its betas, walkers, origin or F."""
         kept = read_tensors(path)
         same = kept["points"].shape == self.points.shape and kept["betas"].tolist() == list(self.betas)
+        same = same and bytes(kept.get("origin", torch.zeros(0)).tolist()).decode() == self.origin
         self.points, self.strengths = kept["points"].to(self.device), kept["strengths"].to(self.device)
         if not same or not bool(self._strengths_hold()):
             raise UserError(f"{path} was kept by another search: remove it, or keep this one in another folder")

@@ -157,8 +157,7 @@ class Cluster:
         UserError for a run that goes on, unless its workflow was deleted, and for one that `submit` did not start.
         """
         run = self.run(run_id)
-        if run.state in GOING_ON and not self._is_lost(run):
-            raise UserError(f"the run {run_id} is {run.state}: it is started again when it has ended")
+        self._check_ended(run)
         told = self._ask(f"find the run {run_id}", self._runs.run_service_get_run, run_id=run_id)
         version = told.pipeline_version_reference
         if not run.root or version is None:
@@ -173,10 +172,17 @@ class Cluster:
     def start_whole_again(self, run: WholeRun) -> list[str]:
         """Start again what of a run has not succeeded, or all where all has; the ids of all its parts.
 
-        UserError as `start_again` raises it.
+        UserError as `start_again` raises it, before anything is started where a part goes on.
         """
-        left = [part.id for part in run.parts if run.state == "SUCCEEDED" or part.state != "SUCCEEDED"]
-        return [self.start_again(part.id) if part.id in left else part.id for part in run.parts]
+        left = [part for part in run.parts if run.state == "SUCCEEDED" or part.state != "SUCCEEDED"]
+        for part in left:
+            self._check_ended(part)
+        return [self.start_again(part.id) if part in left else part.id for part in run.parts]
+
+    def _check_ended(self, run: ClusterRun) -> None:
+        """UserError for a run that goes on, unless its workflow was deleted."""
+        if run.state in GOING_ON and not self._is_lost(run):
+            raise UserError(f"the run {run.id} is {run.state}: it is started again when it has ended")
 
     def _is_lost(self, run: ClusterRun) -> bool:
         """Whether the workflow of a run that KFP calls running is gone."""

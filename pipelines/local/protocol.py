@@ -60,13 +60,7 @@ class LocalRun:
 
     def untracked(self) -> str:
         """What MLflow did not take, and the command that delivers it; "" when it has all."""
-        if self.folder.waiting_records():
-            return f"tracking records are not delivered: {self.folder.delivery} delivers them when their server is back"
-        if self._refused_records:
-            return (
-                f"{self._refused_records} tracking records are lost, since MLflow refused them: see {self.folder.log}"
-            )
-        return ""
+        return self.folder.untracked(self._refused_records)
 
     def close(self) -> None:
         """Store what is not stored yet of a finished run, and let others use the folder.

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from tests.support.configs import PLANTING
 from untrigger.cli import main
 from untrigger.runs.kept_parts import MADE
+from untrigger.runs.output_folder import OutputFolder
 from untrigger.settings.base import flattened
 
 pytestmark = pytest.mark.slow
@@ -115,10 +116,14 @@ def test_what_a_method_assumes_is_said_where_it_does_not_hold(tiny_folder: str, 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--methods=ensemble,prayer"], "unknown defence 'prayer': choose one of"),
+        (["--methods=ensemble,prayer"], "unknown method 'prayer': choose one of"),
         (["--attacks=magic"], "the attack must be one of blended, "),
         (["--attacks=patch,patch"], "each once, got patch, patch"),
         (["--profile=large"], "unknown profile 'large'"),
+        (["--json=nowhere/grid.json"], "--json: there is no folder"),
+        (["--blended.goal=one_to_one", "--blended.source-class=0"], "blended.source_class must be another class than"),
+        (["--retraining.rounds=5"], "No such option"),
+        (["--pixel-sgd.restarts=8"], "No such option"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence_before_anything_is_made(
@@ -129,7 +134,34 @@ def test_what_cannot_be_is_refused_in_one_sentence_before_anything_is_made(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--target-class=12"], "target_class must be below the number of classes"),
+        (["--patch.goal=one_to_one", "--patch.source-class=12"], "source_class must be below the number of classes"),
+        (["--trigger-height=40"], "trigger of 40x3 pixels is larger than the images"),
+    ],
+)
+def test_what_the_data_do_not_allow_is_refused_before_anything_is_trained(
+    words: list[str], sentence: str, tiny_folder: str, tmp_path: Path
+) -> None:
+    refused = run_grid(tiny_folder, tmp_path / "out", *words)
+    assert refused.exit_code == 2 and sentence in refused.stderr, refused.output
+    assert not made(tmp_path / "out")
+
+
+def test_records_that_mlflow_did_not_take_end_in_a_status_of_their_own(
+    tiny_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OutputFolder, "untracked", lambda self, refused: "tracking records are not delivered")
+    done = run_grid(tiny_folder, tmp_path / "out", methods="none")
+    assert done.exit_code == 5 and "warning: tracking records are not delivered" in done.stderr
+    assert run_grid(tiny_folder, tmp_path / "out", "--allow-untracked", methods="none").exit_code == 0
+
+
 def test_a_folder_of_another_origin_is_left_alone(tiny_folder: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"format": 1, "run_id": "x", "config": {"dataset": "digits"}}))
     refused = run_grid(tiny_folder, tmp_path)
-    assert refused.exit_code == 2 and "is no grid: choose another --output" in refused.stderr
+    assert (
+        refused.exit_code == 2 and "holds a run of one trigger, not a grid: choose" in refused.stderr
+    )

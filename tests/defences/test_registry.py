@@ -15,6 +15,7 @@ from untrigger.datasets.images import ImageData
 from untrigger.defences.registry import find_defence
 from untrigger.errors import UserError
 from untrigger.plugins import PLUGINS
+from untrigger.settings.grids import GRID_METHODS
 from untrigger.settings.other_defences import FineTuningSettings
 from untrigger.training import OnEpoch
 
@@ -32,9 +33,10 @@ def test_an_own_defence_is_found_by_its_name_and_may_be_registered_again() -> No
         assert (found.defend, found.settings) == (untouched, settings)
 
 
-def test_a_built_in_name_is_refused() -> None:
-    with pytest.raises(UserError, match="'ft_sam' is built in"):
-        register_defence("ft_sam", untouched, FineTuningSettings())
+@pytest.mark.parametrize("name", GRID_METHODS)
+def test_the_name_of_a_built_in_method_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"'{name}' is built in"):
+        register_defence(name, untouched, FineTuningSettings())
 
 
 def test_a_plugin_registers_one_and_what_nobody_registers_is_named(
@@ -45,5 +47,5 @@ def test_a_plugin_registers_one_and_what_nobody_registers_is_named(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv(PLUGINS, "shaken_plugin")
     assert find_defence("shaken").settings is not None
-    with pytest.raises(UserError, match="unknown defence 'prayer': choose one of fine_pruning, ft_sam"):
+    with pytest.raises(UserError, match="unknown method 'prayer': choose one of ensemble, fine_pruning, "):
         find_defence("prayer")

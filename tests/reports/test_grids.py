@@ -73,6 +73,14 @@ def test_differences_are_paired_by_seed_and_their_interval_is_students(found: Gr
     }
 
 
+def test_names_are_escaped_for_latex() -> None:
+    told = {**CONFIG, "attacks": ["a&b#1"], "methods": ["none", "prune 50%", "x_1^2~{y}\\z"]}
+    cells = [cell("a&b#1", method, 0, 0.1) for method in told["methods"]]
+    table = latex_table(grid_result(told, "x", [planted("a&b#1", 0)], cells, {}))
+    assert r"{a\&b\#1}" in table and r"prune 50\% & " in table
+    assert r"x\_1\textasciicircum{}2\textasciitilde{}\{y\}\textbackslash{}z & " in table
+
+
 def test_one_seed_has_no_spread_and_no_interval() -> None:
     cells = [cell("patch", method, 0, each[0]) for method, each in LEFT.items()]
     found = grid_result({**CONFIG, "attacks": ["patch"]}, "x", [planted("patch", 0)], cells, {})

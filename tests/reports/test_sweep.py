@@ -68,3 +68,5 @@ def test_panels_show_where_the_baseline_does_best_middling_and_worst_unless_chos
 def test_a_trigger_gives_its_report_a_folder_of_a_plain_name() -> None:
     assert folder_name("binary:3") == "binary-3"
     assert "/" not in folder_name("../patches/a b.png")
+    alike = ("patches/a_1.png", "patches/a-1.png", "patches-a-1.png", "ä.png", "ö.png", "binary:3", "binary-3")
+    assert len({folder_name(name) for name in alike}) == len(alike)

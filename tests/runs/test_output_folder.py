@@ -78,6 +78,16 @@ def test_resuming_keeps_the_records_of_a_killed_attempt_and_what_they_name(tmp_p
         folder.close()
 
 
+def test_a_run_of_another_kind_is_not_resumed_but_left_as_it_is(tmp_path: Path) -> None:
+    opened(tmp_path, {"attacks": ["patch"]})
+    (tmp_path / "cells").mkdir()
+    others: dict[str, dict[str, object]] = {"a run of one trigger": CONFIG, "a sweep": {"triggers": ["binary:1"]}}
+    for kind, config in others.items():
+        with pytest.raises(UserError, match=f"holds a grid, not {kind}: choose another --output"):
+            opened(tmp_path, config, resume=True)
+    assert OutputFolder(tmp_path).description()["config"] == {"attacks": ["patch"]} and (tmp_path / "cells").exists()
+
+
 def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no run to resume"):
         opened(tmp_path, resume=True)

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from untrigger.cli.messages import debug_option, tell
+from untrigger.cli.messages import EXIT_UNTRACKED, debug_option, tell
 from untrigger.cli.settings import GridSettingsCommand, nested_settings
+from untrigger.errors import UserError
 
 
 @click.command(cls=GridSettingsCommand)
@@ -21,8 +22,11 @@ from untrigger.cli.settings import GridSettingsCommand, nested_settings
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here as well."
 )
+@click.option(
+    "--allow-untracked", is_flag=True, help="End with status 0, not 5, when MLflow did not take every record."
+)
 @debug_option
-def grid(profile: str, output: Path | None, json_file: Path | None, **options: Any) -> None:
+def grid(profile: str, output: Path | None, json_file: Path | None, allow_untracked: bool, **options: Any) -> None:
     """Set every attack against every method of defence, ours and those of others, on the same data and seeds.
 
     A seed is a whole run: one clean classifier is backdoored, each method searches for what it needs and retrains once.
@@ -47,7 +51,9 @@ def grid(profile: str, output: Path | None, json_file: Path | None, **options: A
 
     config = grid_config(profile, nested_settings(options), GridConfig)
     output = output or Path("runs") / f"grid-{profile}"
-    found = run_grid(config, output, say=tell)
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise UserError(f"--json: there is no folder {json_file.absolute().parent}")
+    found, untracked = run_grid(config, output, say=tell)
     console = Console(file=sys.stdout)
     for table in grid_tables(found):
         console.print(table)
@@ -55,3 +61,7 @@ def grid(profile: str, output: Path | None, json_file: Path | None, **options: A
         shutil.copyfile(output / GridResult.FILE, json_file)
     click.echo(f"report:  {output.resolve() / 'report.html'}")
     click.echo(f"tables:  {output.resolve() / 'grid.csv'}, grid.tex")
+    if untracked:
+        tell(f"warning: {untracked}")
+        if not allow_untracked:
+            sys.exit(EXIT_UNTRACKED)

@@ -13,6 +13,7 @@ from untrigger.defences import fine_pruning, ft_sam, i_bau, neural_cleanse
 from untrigger.errors import UserError
 from untrigger.plugins import load_plugins
 from untrigger.settings.base import Settings
+from untrigger.settings.grids import GRID_METHODS
 from untrigger.training import OnEpoch
 
 
@@ -41,23 +42,22 @@ class Defence:
     settings: Settings | None = None
 
 
-_BUILT_IN: dict[str, Defence] = {
+_DEFENCES: dict[str, Defence] = {
     "neural_cleanse": Defence(neural_cleanse.defend),
     "fine_pruning": Defence(fine_pruning.defend),
     "ft_sam": Defence(ft_sam.defend),
     "i_bau": Defence(i_bau.defend),
 }
-_DEFENCES = dict(_BUILT_IN)
 
 
 def register_defence(name: str, defend: Defend, settings: Settings) -> None:
     """Let `name` be a method: `defend(classifier, data, settings, rng=..., on_epoch=...)` gives the closed classifier.
 
-    A name of one's own may be registered again; a built-in one is refused with a UserError. For commands the call
-    stands in a module that UNTRIGGER_PLUGINS names.
+    A name of one's own may be registered again; that of a built-in method of a grid is refused with a UserError. For
+    commands the call stands in a module that UNTRIGGER_PLUGINS names.
     """
-    if name in _BUILT_IN:
-        raise UserError(f"the defence {name!r} is built in: register yours by another name")
+    if name in GRID_METHODS:
+        raise UserError(f"the method {name!r} is built in: register yours by another name")
     _DEFENCES[name] = Defence(defend, settings)
 
 
@@ -67,7 +67,7 @@ def find_defence(name: str) -> Defence:
         load_plugins()
     if name not in _DEFENCES:
         raise UserError(
-            f"unknown defence {name!r}: choose one of {', '.join(sorted(_DEFENCES))}, or register yours in a module "
-            "that UNTRIGGER_PLUGINS names"
+            f"unknown method {name!r}: choose one of {', '.join(sorted({*GRID_METHODS, *_DEFENCES}))}, or register "
+            "yours in a module that UNTRIGGER_PLUGINS names"
         )
     return _DEFENCES[name]

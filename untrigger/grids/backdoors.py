@@ -16,6 +16,7 @@ from untrigger.attacks.goals import Goal, goal_of
 from untrigger.attacks.registry import build_attack
 from untrigger.classifiers import Classifier, frozen
 from untrigger.datasets.images import ImageData
+from untrigger.errors import UserError
 from untrigger.grids.methods import Case, Method, find_method
 from untrigger.measurements import Rates
 from untrigger.metrics import evaluate
@@ -149,9 +150,12 @@ def methods_of(config: GridConfig) -> list[Method]:
 
 
 def check_names(config: GridConfig) -> None:
-    """UserError when there is no attack or no method of a name."""
+    """UserError when there is no attack or no method of a name, or an attack that sends a class to itself."""
     for name in config.attacks:
-        config.attack(name)
+        if config.attack(name).source_class == config.target_class:
+            raise UserError(
+                f"{name}.source_class must be another class than target_class, got {config.target_class} for both"
+            )
     methods_of(config)
 
 

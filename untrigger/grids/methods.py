@@ -20,6 +20,7 @@ from untrigger.retraining import retrain
 from untrigger.seeding import derived_rng
 from untrigger.settings.base import Settings
 from untrigger.settings.grids import GridConfig
+from untrigger.settings.methods import PixelSgdSettings
 from untrigger.triggers import TriggerSource, always
 
 
@@ -81,7 +82,7 @@ def _fine_tune(case: Case) -> Classifier:
 
 def _single_trigger(case: Case) -> Classifier:
     """The baseline of the paper, with one restart."""
-    settings = case.config.pixel_sgd.model_copy(update={"restarts": 1})
+    settings = PixelSgdSettings.of({**case.config.pixel_sgd.record(), "restarts": 1})
     (found,) = reverse_triggers(
         case.classifier, case.searched, case.config.target_class, case.size, settings, rng=case.rng("pixel SGD")
     )

@@ -158,7 +158,9 @@ def latex_table(found: GridResult) -> str:
             row = found.row(attack, method)
             cells += [_latex_cell(row, rate, best[attack, rate]) for rate in LATEX_RATES.values()]
         lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", *(f"% {note}" for note in notes(found)), ""])
+    return "\n".join(
+        [*lines, "\\bottomrule", "\\end{tabular}", *(f"% {' '.join(note.split())}" for note in notes(found)), ""]
+    )
 
 
 def _best(found: GridResult, attack: str, rate: str) -> float | None:
@@ -177,4 +179,12 @@ def _latex_cell(row: GridRow, rate: str, best: float | None) -> str:
 
 
 def _escaped(name: str) -> str:
-    return name.replace("_", r"\_")
+    return "".join(_LATEX.get(letter, letter) for letter in name)
+
+
+_LATEX = {letter: f"\\{letter}" for letter in "_&%#${}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+"""What stands for letters that LaTeX takes as its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import statistics
@@ -154,8 +155,11 @@ def trigger_group(name: str) -> str:
 
 
 def folder_name(trigger: str) -> str:
-    """The trigger's name as that of a folder."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", trigger).strip("-.")
+    """The trigger's name as that of a folder: another for every name."""
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", trigger).strip("-.")
+    if re.fullmatch(r"\w+(:\d+)?", trigger, re.ASCII) and "_" not in trigger:
+        return readable
+    return f"{readable}-{hashlib.sha256(trigger.encode()).hexdigest()[:8]}"
 
 
 def short_name(trigger: str) -> str:

@@ -128,7 +128,7 @@ def results_table(found: Results) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_row("before", "", *_cells(found.before, None, searched), end_section=True)
     for line in found.summary:
-        table.add_row(_broken(line.method), str(line.n), *_cells(line.mean, line.std, searched))
+        table.add_row(_broken(line.method), str(line.n), *_cells(line.mean, line.std if line.n > 1 else None, searched))
     return table
 
 

@@ -20,12 +20,14 @@ class FinishedRun:
     """The report of a run: its output folder, what was fetched of it, or the folder of one trigger in a sweep's.
 
     judge: the one by which the run itself measures its stairs. staircase: its generators. Both are on the device.
+    origin: stands for what the judge judges by.
     """
 
     folder: OutputFolder
     config: DefenseConfig
     judge: Judge
     staircase: Staircase
+    origin: str
 
     @classmethod
     def of(cls, path: Path) -> FinishedRun:
@@ -42,4 +44,4 @@ class FinishedRun:
         config = DefenseConfig.of(Results.load(folder.path).config)
         size = (config.trigger_height, config.trigger_width)
         found = load_distribution(folder.path, config.target_class, size, device())
-        return cls(folder, config, found.judge, found.staircase)
+        return cls(folder, config, found.judge, found.staircase, found.origin)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from untrigger.attacks.fitting import check_attack_fits
 from untrigger.classifiers import Classifier, load_classifier, save_classifier
+from untrigger.datasets.images import Split
 from untrigger.datasets.sources import dataset_source, read_split
-from untrigger.errors import UserError
 from untrigger.grids.backdoors import Backdoor, backdoors, check_names, clean_seed, gathered_grid, methods_of
 from untrigger.grids.methods import Method
 from untrigger.measurements import Rates
@@ -25,13 +26,16 @@ from untrigger.runs.tracked_folders import lay_out_database, tracking_environmen
 from untrigger.seeding import derived_seed
 from untrigger.settings.grids import GridConfig
 from untrigger.settings.tracked import started_now
+from untrigger.tracking.forwarding import Forwarder
 from untrigger.tracking.progress import duration
 from untrigger.tracking.records import TRACKING_URI, close_parent, nested_run, open_parent, parent_run
 from untrigger.triggers import read_trigger
 
 
-def run_grid(config: GridConfig, output: Path, *, say: Callable[[str], None]) -> GridResult:
+def run_grid(config: GridConfig, output: Path, *, say: Callable[[str], None]) -> tuple[GridResult, str]:
     """Plant, search and close whatever of the grid does not lie below `output` yet; write what all of it shows.
+
+    Returns it, and what MLflow did not take of it, "" when it has all.
 
     The same call goes on where an earlier one was interrupted, and more attacks, methods or seeds add to what is there:
     a part is made anew only where something that it depends on has changed. Raises UserError when a name is unknown,
@@ -40,27 +44,25 @@ def run_grid(config: GridConfig, output: Path, *, say: Callable[[str], None]) ->
     check_names(config)
     folder = _opened(output, config)
     try:
-        with _tracked(folder, config):
+        with _tracked(folder, config) as forwarded:
             found = _Grid(config, folder.path / CELLS, say).result()
             write_grid(folder.path, found)
             for name in WRITTEN:
                 parent_run().files(folder.path / name)
     finally:
         folder.close()
-    return found
+    return found, folder.untracked(forwarded.refused)
 
 
 def _opened(output: Path, config: GridConfig) -> OutputFolder:
     """The folder, kept from others; UserError where it holds what is no grid."""
     folder = OutputFolder(output)
-    if folder.holds_run and "attacks" not in folder.description()["config"]:
-        raise UserError(f"{folder.path} holds a run that is no grid: choose another --output")
     folder.open(config.record(), {}, resume=folder.holds_run, overwrite=False)
     return folder
 
 
 @contextlib.contextmanager
-def _tracked(folder: OutputFolder, config: GridConfig) -> Iterator[None]:
+def _tracked(folder: OutputFolder, config: GridConfig) -> Iterator[Forwarder]:
     """A run in MLflow for the grid, in which one for each cell nests."""
     from untrigger.tracking.forwarding import forwarding
 
@@ -69,11 +71,11 @@ def _tracked(folder: OutputFolder, config: GridConfig) -> Iterator[None]:
     try:
         with folder.log.open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
             lay_out_database(folder)
-        with forwarding(folder.tracking_records, os.environ[TRACKING_URI], folder.run_id):
+        with forwarding(folder.tracking_records, os.environ[TRACKING_URI], folder.run_id) as forwarded:
             tags = {"dataset": config.dataset, "attacks": ",".join(config.attacks)}
             open_parent(started_now(f"grid {config.dataset} seed {config.seed}"), config.record(), tags)
             try:
-                yield
+                yield forwarded
             except BaseException:
                 close_parent(succeeded=False)
                 raise
@@ -90,10 +92,22 @@ class _Grid:
         self.config, self.folder, self.methods = config, folder, methods_of(config)
         self.progress = _Progress(say, len(config.attacks) * config.seeds * (1 + len(self.methods)))
         split = read_split(config.dataset, config.data, seed=derived_seed(config.seed, "split"))
+        self._check_attacks_fit(split)
         parts = (split.training, split.defender, split.evaluation)
         self.training, self.defender, self.evaluation = (part.to(device()) for part in parts)
         self.told = {name: getattr(config, name).record() for name in ("data", "classifier", "training")}
         self.told |= {"dataset": dataset_source(config.dataset).identity(), "seed": config.seed}
+
+    def _check_attacks_fit(self, split: Split) -> None:
+        """UserError for an attack that the data do not allow: before anything is trained."""
+        config = self.config
+        searched, planted = (config.trigger_height, config.trigger_width), read_trigger(config.trigger).shape[1:]
+        for name in config.attacks:
+            sizes = [searched, (planted[0], planted[1])] if name == "patch" else [searched]
+            source = config.attack(name).source_class
+            check_attack_fits(
+                config.dataset, split, target_class=config.target_class, source_class=source, patch_sizes=sizes
+            )
 
     def result(self) -> GridResult:
         """All backdoors and cells, made or kept."""

@@ -80,6 +80,8 @@ class OutputFolder:
         if earlier is None:
             self._check_unused(resume)
         elif resume:
+            if (kind := _kind(earlier["config"])) != _kind(config):
+                raise UserError(f"{self.path} holds {kind}, not {_kind(config)}: choose another --output")
             if self.waiting_records():
                 raise UserError(
                     f"the run in {self.path} has tracking records that wait for their server: deliver them first with "
@@ -167,6 +169,12 @@ class OutputFolder:
         with self.tracking_records.open(encoding="utf-8") as file:
             return '"known_runs"' in file.readline()
 
+    def untracked(self, refused: int) -> str:
+        """What MLflow did not take, `refused` records for ever; "" when it has all."""
+        if self.waiting_records():
+            return f"tracking records are not delivered: {self.delivery} delivers them when their server is back"
+        return f"{refused} tracking records are lost, since MLflow refused them: see {self.log}" if refused else ""
+
     @property
     def truth_state(self) -> Path:
         """Where a search for the truth is kept: of a trigger of a sweep beside the reports, which resuming replaces."""
@@ -198,6 +206,11 @@ class OutputFolder:
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """What a run with these settings is called."""
+    return "a grid" if "attacks" in config else "a sweep" if "triggers" in config else "a run of one trigger"
 
 
 def database_uri(path: Path) -> str:

@@ -70,6 +70,7 @@ def _truths(
         rngs=[derived_rng(run.config.seed, "truth", repeat) for repeat in range(settings.repeats)],
         device=device(),
         folder=run.folder.truth_state,
+        origin=run.origin,
         on_level=on_level,
     )
     return {truth.beta: truth for truth in truths}

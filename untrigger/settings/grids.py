@@ -11,9 +11,9 @@ from untrigger.settings.methods import (
     ClassifierSettings,
     CleanTrainingSettings,
     DataSettings,
-    PixelSgdSettings,
+    PixelDescentSettings,
     PoisoningSettings,
-    RetrainingSettings,
+    StampingSettings,
 )
 from untrigger.settings.other_defences import (
     FinePruningSettings,
@@ -58,8 +58,8 @@ class GridConfig(AttackParts, StaircaseSettings):
     classifier: ClassifierSettings = ClassifierSettings()
     training: CleanTrainingSettings = CleanTrainingSettings()
     poisoning: PoisoningSettings = PoisoningSettings()
-    pixel_sgd: PixelSgdSettings = PixelSgdSettings()
-    retraining: RetrainingSettings = RetrainingSettings()
+    pixel_sgd: PixelDescentSettings = PixelDescentSettings()
+    retraining: StampingSettings = StampingSettings()
     neural_cleanse: NeuralCleanseSettings = NeuralCleanseSettings()
     fine_pruning: FinePruningSettings = FinePruningSettings()
     ft_sam: FtSamSettings = FtSamSettings()

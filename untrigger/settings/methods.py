@@ -104,14 +104,19 @@ class PoisoningSettings(TrainingSettings):
     poisoned_share: Share = Field(0.01, description="share of every batch that is stamped and sent to the target")
 
 
-class PixelSgdSettings(Settings):
-    """The baseline: single triggers reversed by gradient descent in pixel space."""
+class PixelDescentSettings(Settings):
+    """The baseline: a single trigger reversed by gradient descent in pixel space."""
 
-    restarts: int = Field(10, ge=1, description="independent restarts, one reversed trigger each")
     steps: int = Field(55, ge=1, description="gradient steps per restart")
     batch_size: int = Field(100, ge=1, description="images per step")
     learning_rate: float = Field(0.1, gt=0, description="SGD learning rate in normalised pixel space")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum")
+
+
+class PixelSgdSettings(PixelDescentSettings):
+    """The baseline: single triggers reversed by gradient descent in pixel space."""
+
+    restarts: int = Field(10, ge=1, description="independent restarts, one reversed trigger each")
 
 
 class ElsewhereSettings(Settings):
@@ -233,10 +238,15 @@ class TruthSettings(Settings):
     max_levels: int = Field(500, ge=1, description="levels after which a beta counts as out of reach")
 
 
-class RetrainingSettings(TrainingSettings):
+class StampingSettings(TrainingSettings):
     """The defence: triggers stamped on clean images, true labels kept."""
 
     stamped_share: Share = Field(0.01, description="share of every batch that carries a trigger")
+
+
+class RetrainingSettings(StampingSettings):
+    """The defence: triggers stamped on clean images, true labels kept; in rounds, if wanted."""
+
     rounds: int = Field(
         1,
         ge=1,

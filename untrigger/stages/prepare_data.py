@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from untrigger.attacks.goals import Goal
+from untrigger.attacks.fitting import check_attack_fits
 from untrigger.datasets.images import DataOrigin, save_images
 from untrigger.datasets.sources import dataset_source, read_split
 from untrigger.errors import UserError
@@ -11,7 +11,6 @@ from untrigger.settings.methods import DataSettings, SearchImages
 from untrigger.stages.log import Log
 from untrigger.stages.reuse import DatasetName
 from untrigger.stages.stage import OutFolder, stage
-from untrigger.triggers import check_fits
 
 
 @stage("prepare_data")
@@ -38,13 +37,7 @@ def run(
     """
     with log.run() as tracked:
         split = read_split(dataset, data, seed=derived_seed(seed, "split"), on_progress=log.every_tenth("image"))
-        classes = len(split.training.class_names)
-        for name, number in (("target_class", target_class), ("source_class", source_class)):
-            if number is not None and number >= classes:
-                raise UserError(f"{name} must be below the number of classes of {dataset} ({classes}), got {number}")
-        goal = Goal(target_class, source_class)
-        if not bool(goal.victims(split.evaluation.labels).any()):
-            raise UserError(f"{goal.nobody}: nothing to attack")
+        check_attack_fits(dataset, split, target_class=target_class, source_class=source_class, patch_sizes=patch_sizes)
         searched = len(split.defender.for_search(target_class, search_images))
         if searched < generator_batch_size:
             raise UserError(
@@ -52,7 +45,6 @@ def run(
                 f"{searched} images to search with: lower it, or raise data.defender_share"
             )
         for size in patch_sizes:
-            check_fits(size, split.training.images)
             if tuple(size) == split.training.images.shape[-2:]:
                 log.reporter.say(
                     "warning",

@@ -38,7 +38,7 @@ _REPORTER = Reporter("MLflow")
 
 
 @contextmanager
-def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[_Forwarder]:
+def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[Forwarder]:
     """Write the records that other processes append to `records` as they come, until the block ends.
 
     Raises UserError when MLflow does not answer at the beginning. When it goes away later, records wait for it; those
@@ -49,7 +49,7 @@ def forwarding(records: Path, uri: str, pipeline_run: str) -> Iterator[_Forwarde
     patience = seconds_from(PATIENCE, 30)
     writer = MlflowWriter(uri, pipeline_run)
     writer.connect()
-    forwarder = _Forwarder(writer, own_folder=records.parent)
+    forwarder = Forwarder(writer, own_folder=records.parent)
     try:
         with following(records, forwarder.take):
             yield forwarder
@@ -73,7 +73,7 @@ def forwarding_own(records: Path, uri: str, pipeline_run: str, *, patiently: boo
             raise
         _REPORTER.say("warning", str(error))
     # The records are this very process's own: their files may lie anywhere.
-    forwarder = _Forwarder(writer, own_folder=None)
+    forwarder = Forwarder(writer, own_folder=None)
     try:
         with following(records, forwarder.take):
             yield
@@ -103,7 +103,7 @@ def deliver(records: Path, uri: str, pipeline_run: str) -> int:
     writer = MlflowWriter(uri, pipeline_run)
     writer.connect()
     writer.take_up(first)
-    forwarder = _Forwarder(writer, own_folder=records.parent)
+    forwarder = Forwarder(writer, own_folder=records.parent)
     for record in waiting:
         forwarder.take(record)
     left = forwarder.finish(patience)
@@ -128,7 +128,7 @@ def _keep(records: Sequence[Mapping[str, Any]], writer: MlflowWriter, path: Path
     )
 
 
-class _Forwarder:
+class Forwarder:
     """Hands records to the writer in their order; keeps them while MLflow is away.
 
     Only files in `own_folder` are sent, if one is given. `refused` counts the records that MLflow will never take.

@@ -618,6 +618,18 @@ def test_a_trigger_that_fails_leaves_the_results_of_the_others(
 
 
 @pytest.mark.server
+@pytest.mark.usefixtures("small_workflows")
+def test_no_part_is_started_again_while_another_goes_on(kubeflow: Kubeflow, store: Minio) -> None:
+    kubeflow.course = [("FAILED", {"poison-training": "FAILED"})]
+    kubeflow.courses = {"all part 2 of 2": [("RUNNING", {"poison-training": "RUNNING"})]}
+    assert invoke(*SWEEP_OF_4).exit_code == 0
+    kubeflow.workflows = set(kubeflow.runs)
+    refused = invoke("resubmit", "all")
+    assert refused.exit_code == 2 and "is RUNNING: it is started again when it has ended" in refused.stderr
+    assert len(kubeflow.runs) == 2, "nothing was started"
+
+
+@pytest.mark.server
 def test_only_what_may_pass_is_tried_again(kubeflow: Kubeflow, store: Minio, tmp_path: Path) -> None:
     failing = ("FAILED", {"prepare-data": "FAILED"})
     kubeflow.course = [failing]

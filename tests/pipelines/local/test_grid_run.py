@@ -35,7 +35,8 @@ def test_a_grid_finds_what_the_command_finds_and_mlflow_has_a_run_for_each_cell(
     tiny_folder: str, tmp_path: Path
 ) -> None:
     told = {**PLANTING, **HARDLY, "dataset": tiny_folder, "methods": METHODS}
-    once = run_grid(grid_config("tiny", told, GridConfig), tmp_path / "once", say=lambda _: None)
+    once, untracked = run_grid(grid_config("tiny", told, GridConfig), tmp_path / "once", say=lambda _: None)
+    assert untracked == ""
     run = tmp_path / "run"
     found = executed(grid_config("tiny", {**told, "methods_per_task": 2}, GridRunConfig), run)
     assert without_times(found) == without_times(once)
