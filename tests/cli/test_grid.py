@@ -162,6 +162,4 @@ def test_records_that_mlflow_did_not_take_end_in_a_status_of_their_own(
 def test_a_folder_of_another_origin_is_left_alone(tiny_folder: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"format": 1, "run_id": "x", "config": {"dataset": "digits"}}))
     refused = run_grid(tiny_folder, tmp_path)
-    assert (
-        refused.exit_code == 2 and "holds a run of one trigger, not a grid: choose" in refused.stderr
-    )
+    assert refused.exit_code == 2 and "holds a run of one trigger, not a grid: choose" in refused.stderr
