@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -29,6 +31,20 @@ def test_a_planted_backdoor_stands_out_with_its_class(scanned: Scan, clean: Clas
     assert scanned.measured.best("3").target_class == 0
     assert scanned.measured.statistics()["3"] > unsuspicious.statistics()["3"] + 0.3
     assert scanned.measured.leading()[1] == 0
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e5, 3e30])
+def test_whoever_made_the_file_cannot_hide_a_backdoor_behind_the_scale_of_the_logits(
+    scale: float, backdoored: Classifier, tiny_images: ImageData, scanned: Scan
+) -> None:
+    scaled = copy.deepcopy(backdoored)
+    with torch.no_grad():
+        for tensor in scaled.network.get_submodule("fc").parameters():
+            tensor *= scale
+    found = scan_classifier(scaled, tiny_images, SETTINGS, rng=seeded()).measured
+    assert found.leading() == scanned.measured.leading()
+    for search, value in scanned.measured.statistics().items():
+        assert found.statistics()[search] == pytest.approx(value, abs=0.1)
 
 
 def test_each_class_and_search_has_an_arm(scanned: Scan) -> None:

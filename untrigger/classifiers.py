@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -30,6 +31,12 @@ from untrigger.triggers import draw_positions, stamp
 
 COMPARED_IMAGES = 4
 
+TEMPERED_BY = 256
+"""Images by which the scale of logits is judged."""
+
+MARGIN = 7.0
+"""A usual median of the difference between the largest logit and the next: that of the demo's classifiers, in nats."""
+
 PIXELS_AT_ONCE = 1024 * 32 * 32
 """Of all pictures in one pass without training: 1,024 of CIFAR's, 20 of 224 pixels."""
 
@@ -44,6 +51,8 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
+    temperature: float = 1.0
+    """What the network's logits are divided by; it is not saved with the weights (see `tempered`)."""
     _windowed_path: Sequence[Moving] = ()
 
     def __init__(
@@ -94,7 +103,7 @@ class Classifier(nn.Module):
 
     def _logits(self, normalised: Tensor) -> Tensor:
         with torch.autocast(normalised.device.type, torch.bfloat16, enabled=normalised.dtype == torch.bfloat16):
-            return self.network(normalised).float()
+            return self.network(normalised).float() / self.temperature
 
     def _logits_patched(self, normalised: Tensor, triggers: Tensor, positions: Tensor) -> Tensor:
         size = (triggers.shape[2], triggers.shape[3])
@@ -134,6 +143,24 @@ class Classifier(nn.Module):
     def compute_type(self) -> torch.dtype:
         """The precision that the network computes in."""
         return torch.bfloat16 if self.settings.precision == "bf16" else torch.float32
+
+
+def tempered(classifier: Classifier, images: Tensor) -> Classifier:
+    """The same classifier with logits of the usual scale, sharing its weights.
+
+    No answer depends on the scale of the logits, but searches do: they descend a cross-entropy, which is flat where the
+    scale is so large that all probabilities are 0 or 1, and where it is next to nothing. Whoever made the file chose
+    the scale, so all models are compared at the same one: the median margin of the logits on the first of the images,
+    uint8 (n, 3, h, w), is MARGIN. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, call what they are
+    divided by a temperature.
+    """
+    scaled = copy.copy(classifier)
+    with torch.inference_mode():
+        first, second = classifier(images[:TEMPERED_BY]).double().topk(min(2, classifier.classes)).values[:, [0, -1]].T
+    margin = (first - second).median().item()
+    if math.isfinite(margin) and margin > 0:
+        scaled.temperature = classifier.temperature * margin / MARGIN
+    return scaled
 
 
 def pictures_at_once(pictures: Tensor) -> int:

@@ -19,7 +19,7 @@ from untrigger.artifacts import write_tensors
 from untrigger.attacks.attack import Attack
 from untrigger.attacks.patch import patch
 from untrigger.checkpoints.models import OpenedModel
-from untrigger.classifiers import Classifier, load_classifier, save_classifier
+from untrigger.classifiers import Classifier, load_classifier, save_classifier, tempered
 from untrigger.datasets.images import ImageData
 from untrigger.defending import (
     Defence,
@@ -155,7 +155,7 @@ class _Work:
 
     @property
     def _suspect(self) -> Classifier:
-        return self.closing.opened.classifier
+        return tempered(self.closing.opened.classifier, self.closing.data.images)
 
     def _tell_round(self, number: int, left: Left) -> None:
         found = f"F of the strongest trigger left {left.strongest_F:.3f}"
@@ -170,7 +170,7 @@ class _Work:
         places, kind = reference_places(self.closing.references)[:COMPARED], NetworkKind.of_classifier(self._suspect)
         found = []
         for number, place in enumerate(places, 1):
-            reference = load_classifier(place, task.data.images.device)
+            reference = tempered(load_classifier(place, task.data.images.device), task.data.images)
             check_alike(f"{place}", NetworkKind.of_classifier(reference), kind)
             found.append(task.opens(reference))
             if self.on_work is not None:

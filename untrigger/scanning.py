@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from untrigger.classifiers import Classifier, frozen
+from untrigger.classifiers import Classifier, frozen, tempered
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
 from untrigger.judge import PICTURES_AT_ONCE
@@ -24,7 +24,6 @@ from untrigger.metrics import predict
 from untrigger.neural_cleanse import Masks, anomaly_indices, reverse_masks
 from untrigger.seeding import derived_rng, forked, moved
 from untrigger.settings.scans import ScanSettings
-from untrigger.strongest_triggers import OUT_OF_REACH
 from untrigger.triggers import draw_positions
 
 COMPARED_IMAGES = 32
@@ -60,7 +59,7 @@ def scan_classifier(
     chunk: stamped images in one pass of the classifier, which bounds the memory and changes nothing else. Raises
     UserError when there are too few images, or when a logit is NaN or infinite.
     """
-    began = time.perf_counter()
+    began, classifier = time.perf_counter(), tempered(classifier, data.images)
     split_rng, patch_rng, mask_rng = forked(rng, "images", "patches", "masks")
     searched, heldout = _divided(data, settings, split_rng)
     targets = [number for number in range(classifier.classes) if number != settings.source_class]
@@ -203,8 +202,7 @@ class PatchSearch:
             for part in torch.arange(len(alive)).split(max(1, self.chunk // count)):
                 logits = self._logits(pixels[part], self.pictures, chosen[part, step], positions[part, step])
                 wanted = moved(targets[part], logits.device)[:, None, None].expand(-1, count, 1)
-                chances = logits.softmax(2).gather(2, wanted)
-                (-(chances + OUT_OF_REACH).log().mean(1).sum()).backward()
+                (-logits.log_softmax(2).gather(2, wanted).mean(1).sum()).backward()
             optimiser.step()
             with torch.no_grad():
                 pixels.clamp_(0, 1)
