@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,8 +30,8 @@ QUICK = {
     "search_images": 20,
     "heldout_images": 20,
 }
-SCAN = ScanConfig.of({"dataset": "digits", "scan": QUICK})
 TINY = {"training": {"epochs": 1}, "data": {"heldout_share": 0.7}}
+SCAN = ScanConfig.of({"dataset": "digits", "scan": QUICK, "data": TINY["data"]})
 
 
 def config(**changes: object) -> ReferencesConfig:
@@ -112,6 +113,17 @@ def test_references_for_other_data_are_refused(trained: Path, data: ImageData) -
     other = ImageData(data.images, data.labels, tuple("abcdefghij"))
     with pytest.raises(UserError, match="were trained on other data than digits"):
         scan_references(trained, load_classifier(trained / "001"), other, SCAN)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 7}, {"data": {"heldout_share": 0.5}}, {"data": {"heldout_share": 0.7, "image_size": 16}}]
+)
+def test_references_of_another_split_or_size_are_refused(
+    change: dict[str, Any], trained: Path, data: ImageData
+) -> None:
+    config = ScanConfig.of({**SCAN.record(), **change})
+    with pytest.raises(UserError, match=r"were trained with .* not .*: give the same"):
+        scan_references(trained, load_classifier(trained / "001"), data, config)
 
 
 def test_a_folder_without_references_is_refused(tmp_path: Path, data: ImageData, tiny_classifier: Classifier) -> None:

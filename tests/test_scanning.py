@@ -40,7 +40,7 @@ def test_whoever_made_the_file_cannot_hide_a_backdoor_behind_the_scale_of_the_lo
     scaled = copy.deepcopy(backdoored)
     with torch.no_grad():
         for tensor in scaled.network.get_submodule("fc").parameters():
-            tensor *= scale
+            tensor.mul_(scale)
     found = scan_classifier(scaled, tiny_images, SETTINGS, rng=seeded()).measured
     assert found.leading() == scanned.measured.leading()
     for search, value in scanned.measured.statistics().items():

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.errors import UserError, UserNotice
-from untrigger.networks.architectures import build_network
+from untrigger.networks.architectures import build_network, is_built_in
 from untrigger.networks.devices import fast_in_bf16
 from untrigger.networks.frozen import answers_of, fold_batch_norms, window_convolutions, window_path
 from untrigger.networks.graph_network import GraphNetwork, NetworkGraph
@@ -273,8 +273,14 @@ def load_classifier(folder: Path, device: torch.device | None = None) -> Classif
     """
     description = ClassifierDescription.load(folder)
     file, settings = folder / "classifier.safetensors", description.settings
-    classifier = Classifier(settings, description.classes, torch.zeros(3), torch.ones(3), description.graph)
     tensors = read_tensors(file)
+    if description.graph is None and is_built_in(settings.architecture):
+        # A description may claim any size: it is held against the tensors before anything of that size is made.
+        with torch.device("meta"):
+            draft = Classifier(settings, description.classes, torch.zeros(3), torch.ones(3))
+        if misfit := _misfit(draft.state_dict(), tensors):
+            raise UserError(f"{file} does not hold a {settings.architecture}: {misfit}")
+    classifier = Classifier(settings, description.classes, torch.zeros(3), torch.ones(3), description.graph)
     if misfit := _misfit(classifier.state_dict(), tensors):
         raise UserError(f"{file} does not hold a {settings.architecture}: {misfit}")
     classifier.load_state_dict(tensors, strict=True)

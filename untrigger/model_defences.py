@@ -5,6 +5,7 @@ A command and a stage do the same with it.
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from torch import Tensor
 from untrigger.artifacts import write_tensors
 from untrigger.attacks.attack import Attack
 from untrigger.attacks.patch import patch
+from untrigger.checkpoints.foreign import FOREIGN_FILES
 from untrigger.checkpoints.models import OpenedModel
 from untrigger.classifiers import Classifier, load_classifier, save_classifier, tempered
 from untrigger.datasets.images import ImageData
@@ -44,8 +46,13 @@ from untrigger.settings.defences import DefendConfig
 from untrigger.snapshots import UNKEPT
 from untrigger.strongest_triggers import FoundTriggers
 
+DRAWN = ("attack.png", "triggers.png", "triggers.safetensors")
+
 SHOWN = 8
 """Images and triggers in the pictures."""
+
+MOST_LOST = 0.1
+"""Of the clean accuracy; a network that answers one class alone is closed for all others."""
 
 COMPARED = 5
 """References in which is searched for what is usual."""
@@ -86,34 +93,46 @@ def close_model(
     if found.target_class is None:
         accuracy = Opened(accuracy=_accuracy(opened.classifier, closing.heldout))
         known |= {"outcome": found.outcome, "before": accuracy, "after": accuracy}
+        _clear(closing.folder)
         return _finished(closing, known, [])
     task = Task(found.target_class, data, closing.heldout, config, config.seed)
     work = _Work(closing, say, on_work, snapshot)
     closed = work.against_mask(task) if found.size is None else work.against_patches(task, found.size)
     known |= {"target_name": data.class_names[found.target_class], **found.named(), **closed.told()}
+    _clear(closing.folder)
+    pictures = _drawn(closing.folder, closed.defence, task)
     known["written"] = None if closed.defence.classifier is None else _write(closing, closed.defence.classifier)
-    return _finished(closing, known, _drawn(closing.folder, closed.defence, task))
+    return _finished(closing, known, pictures)
 
 
 @dataclass(frozen=True)
 class _Closed:
-    """What was done, and what is usual in clean references."""
+    """What was done, and what is usual in clean references. was_found: whether a scan had called it a backdoor."""
 
     defence: Defence
     usual: Opened | None
+    was_found: bool
 
     def told(self) -> dict[str, Any]:
         """As results name it."""
         defence = self.defence
-        outcome: Outcome = "closed" if defence.closed else "still open"
         return {
-            "outcome": outcome if defence.classifier is not None else "nothing found",
+            "outcome": self._outcome,
             "before": defence.before,
             "after": defence.after or defence.before,
             "rounds": defence.rounds,
             "allowed": defence.allowed,
             "usual": self.usual,
         }
+
+    @property
+    def _outcome(self) -> Outcome:
+        before, after = self.defence.before, self.defence.after
+        if after is None:
+            return "not reproduced" if self.was_found else "nothing found"
+        if not self.defence.closed:
+            return "still open"
+        return "spoilt" if before.accuracy - after.accuracy > MOST_LOST else "closed"
 
 
 @dataclass(frozen=True)
@@ -135,7 +154,7 @@ class _Work:
         defence = defend(
             self._suspect, patches, on_work=self.on_work, on_round=self._tell_round, snapshot=self.snapshot
         )
-        return _Closed(defence, usual)
+        return _Closed(defence, usual, self._was_found)
 
     def against_mask(self, task: Task) -> _Closed:
         """Close what a mask opens, until the smallest is as large as in clean references, or as those of other classes.
@@ -151,7 +170,12 @@ class _Work:
         defence = defend_under_mask(
             self._suspect, masks, level, on_work=self.on_work, on_round=self._tell_round, snapshot=self.snapshot
         )
-        return _Closed(defence, usual)
+        return _Closed(defence, usual, self._was_found)
+
+    @property
+    def _was_found(self) -> bool:
+        scanned = self.closing.scanned
+        return scanned is not None and scanned.verdict == "backdoor found"
 
     @property
     def _suspect(self) -> Classifier:
@@ -208,6 +232,13 @@ def _norm_of_others(scanned: ScanResult | None, target: int) -> float | None:
     masks = [] if scanned is None else scanned.measured.by(MASK)
     norms = [arm.norm for arm in masks if arm.norm is not None and arm.target_class != target]
     return statistics.median(norms) if norms else None
+
+
+def _clear(folder: Path) -> None:
+    """Delete what an earlier defence left, so that nothing of it stands beside what this one says."""
+    for name in (DefenceResult.FILE, "report.html", *FOREIGN_FILES, *DRAWN):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "classifier", ignore_errors=True)
 
 
 def _write(closing: Closing, classifier: Classifier) -> str:

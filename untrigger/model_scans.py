@@ -165,6 +165,8 @@ def _write_found(folder: Path, scan: Scan) -> None:
 def _write_trigger(folder: Path, result: ScanResult, scan: Scan) -> None:
     """The leading patch as a trigger that `run --trigger` and `defend` take."""
     search, target = _leading(result)
+    for name in ("trigger.safetensors", "trigger.png"):
+        (folder / name).unlink(missing_ok=True)
     if search != MASK:
         patch = scan.patches[search, target]
         write_tensors(folder / "trigger.safetensors", {"trigger": patch})

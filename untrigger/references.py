@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,9 @@ def scan_references(
     another architecture, class count or dataset than the suspect.
     """
     places = reference_places(folder)
-    check_data(folder, config.dataset, dataset_source(config.dataset).identity(), data)
+    told = flattened(config.record())
+    split = {name: told.get(name) for name in ("seed", "data.image_size", "data.heldout_share")}
+    check_recipe(folder, config.dataset, dataset_source(config.dataset).identity(), data, split)
     kind, found = NetworkKind.of_classifier(suspect), []
     for number, place in enumerate(places, 1):
         reference = load_classifier(place, data.images.device)
@@ -198,10 +201,12 @@ def reference_places(folder: Path) -> list[Path]:
     return places
 
 
-def check_data(folder: Path, dataset: str, identity: str, data: ImageData) -> None:
-    """UserError when the references in `folder` were trained on other data than `dataset`, which `identity` stands for.
+def check_recipe(folder: Path, dataset: str, identity: str, data: ImageData, split: Mapping[str, Any]) -> None:
+    """UserError when the references in `folder` were trained on other data than `dataset`, or on another part of them.
 
-    Folders that do not say how their models came about are taken.
+    identity stands for the content of the dataset. split: the settings that decide which images are trained on, and how
+    they look; of another split references know images that a suspect is searched and measured on. Folders that do not
+    say how their models came about are taken.
     """
     if not (folder / Recipe.FILE).exists():
         return
@@ -211,6 +216,13 @@ def check_data(folder: Path, dataset: str, identity: str, data: ImageData) -> No
             f"the references in {folder} were trained on other data than {dataset}: train some on these, with "
             "`untrigger references`"
         )
+    trained = flattened(recipe.config)
+    for name, ours in split.items():
+        if (theirs := trained.get(name)) != ours:
+            raise UserError(
+                f"the references in {folder} were trained with {name} {theirs}, not {ours}: give the same, or train "
+                "some with `untrigger references`"
+            )
 
 
 def check_alike(place: str, reference: NetworkKind, suspect: NetworkKind) -> None:

@@ -26,7 +26,7 @@ from untrigger.seeding import derived_rng, forked, moved
 from untrigger.settings.scans import ScanSettings
 from untrigger.triggers import draw_positions
 
-COMPARED_IMAGES = 32
+COMPARED_IMAGES = 16
 """Images searched on, on which the patches of a size are compared after each round."""
 
 LEAST_CLASSES = 2
@@ -66,6 +66,8 @@ def scan_classifier(
     floors = _floors(classifier, heldout, targets)
     seed, arms, patches = patch_rng.initial_seed(), [], {}
     sizes = [size for size in settings.sizes if size < min(data.images.shape[2:])]
+    if not sizes and not settings.mask:
+        raise UserError(f"none of scan.sizes is below the size of the images, {min(data.images.shape[2:])} pixels")
     for size in sizes:
         search = PatchSearch(classifier, searched, targets, size, settings, seed, chunk, on_work)
         search.run()
@@ -85,7 +87,9 @@ def scan_classifier(
 
 def _divided(data: ImageData, settings: ScanSettings, rng: torch.Generator) -> tuple[ImageData, ImageData]:
     """The images to search on and those to measure on, at random; of the source class only, where there is one."""
-    chosen = torch.randperm(len(data), generator=rng)
+    chosen, classes = torch.randperm(len(data), generator=rng), len(data.class_names)
+    if settings.source_class is not None and settings.source_class >= classes:
+        raise UserError(f"scan.source_class must be below the {classes} classes, got {settings.source_class}")
     if settings.source_class is not None:
         chosen = chosen[data.labels.cpu()[chosen] == settings.source_class]
     count = min(settings.search_images, len(chosen) // 2)

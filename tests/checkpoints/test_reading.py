@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from untrigger.checkpoints.foreign import read_state
 from untrigger.checkpoints.reading import read_checkpoint
 from untrigger.errors import UserError
 
@@ -269,6 +270,41 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(struct.pack("<Q", 2**40) + b"{}")
     assert "not a valid safetensors file" in refused(path)
+
+
+def zipped(pickled: bytes, path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", pickled)
+        archive.writestr("model/version", "3\n")
+
+
+def test_a_key_that_would_be_hashed_for_ever_is_refused_at_once(tmp_path: Path) -> None:
+    doubled = b"".join(bytes([*b"h", n, *b"h", n, 0x86, *b"q", n + 1]) for n in range(60))
+    zipped(b"\x80\x02}q\xff)q\x00" + doubled + b"K\x01s.", tmp_path / "model.pt")
+    with pytest.raises(UserError, match="nested so deep that it would never be read"):
+        read_checkpoint(tmp_path / "model.pt")
+
+
+def test_bytes_in_a_slow_codec_are_refused_at_once(tmp_path: Path) -> None:
+    text = b"\xc3\xa9" * 100_000
+    encoded = b"X" + len(text).to_bytes(4, "little") + text + b"X\x08\x00\x00\x00punycode\x86R"
+    zipped(b"\x80\x02c_codecs\nencode\n" + encoded + b".", tmp_path / "model.pt")
+    with pytest.raises(UserError, match="written by another codec than latin1"):
+        read_checkpoint(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("name", ["module." * 100_000 + "weight", "a\nnothing found", "\x1b[8mhidden"])
+def test_names_that_no_network_gives_are_refused_and_not_shown_as_they_are(name: str, tmp_path: Path) -> None:
+    torch.save({name: torch.ones(2), f"{name}2": torch.ones(2)}, tmp_path / "model.pt")
+    with pytest.raises(UserError, match="a name that no network gives") as refused:
+        read_state(tmp_path / "model.pt")
+    assert str(refused.value).isprintable() and len(str(refused.value)) < 300
+
+
+def test_a_counter_that_is_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(2), "num_batches_tracked": torch.zeros(1).expand(2**40)}, tmp_path / "model.pt")
+    with pytest.raises(UserError, match="does not hold all of num_batches_tracked"):
+        read_state(tmp_path / "model.pt")
 
 
 def test_a_pickle_nested_a_million_deep_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from untrigger.checkpoints.reading import read_checkpoint
 from untrigger.classifiers import Classifier, ClassifierDescription, save_classifier
 from untrigger.cli import main
 from untrigger.networks.architectures import build_network
+from untrigger.reports.defences import DefenceResult
 
 pytestmark = pytest.mark.slow
 
@@ -191,6 +192,28 @@ def test_the_classifier_of_a_run_comes_back_as_one_and_what_is_left_open_is_told
     assert "after 1 round (closed would be: no trigger with F above 0.400, found was one of " in report
 
 
+def test_a_model_that_the_retraining_destroyed_does_not_count_as_closed(
+    backdoored: Classifier, tiny_folder: str, tmp_path: Path
+) -> None:
+    file = attack_result(backdoored, tmp_path / "model.pt")
+    result = defend(file, tiny_folder, *GIVEN, "--flow.steps=5", "--retraining.learning-rate=5", "--json")
+    assert (result.exit_code, told(result)["outcome"]) == (3, "spoilt")
+    assert (
+        "retraining cost it more than it may, lower --retraining.learning-rate"
+        in DefenceResult.of({name: value for name, value in told(result).items() if name != "format"}).sentence
+    )
+
+
+def test_nothing_of_an_earlier_defence_stands_beside_what_the_next_one_says(
+    backdoored: Classifier, tiny_folder: str, tmp_path: Path
+) -> None:
+    file = attack_result(backdoored, tmp_path / "model.pt")
+    written = Path(told(defend(file, tiny_folder, *GIVEN, *BRIEFLY, "--json"))["written"])
+    assert written.exists()
+    again = told(defend(file, tiny_folder, *GIVEN, "--retraining.round-level=1", "--json"))
+    assert (again["outcome"], again["written"]) == ("nothing found", None) and not written.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -200,6 +223,7 @@ def test_the_classifier_of_a_run_comes_back_as_one_and_what_is_left_open_is_told
         (["--target-class=0", "--patch-size=17"], "larger than the images"),
         (["--profile=large"], "unknown profile 'large'"),
         (["--scan=missing.json"], "cannot read the scan missing.json"),
+        (["--scan=missing.json", *GIVEN], "with --target-class and --patch-size nothing of --scan counts"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def invoke(*words: str) -> Result:
 
 
 def scan(*words: str) -> Result:
-    return invoke("scan", "--dataset", "digits", *QUICK, *words)
+    return invoke("scan", "--dataset", "digits", "--data.heldout-share=0.3", *QUICK, *words)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,42 @@ def test_a_folder_of_models_is_one_table_and_the_gravest_status_counts(
     assert result.exit_code == 3, result.output
     assert "verdicts" in result.stdout
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_its_verdict(
+    references: Path, backdoored_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "[models/]"
+    shutil.copytree(backdoored_file, folder / "found")
+    (folder / "junk.pth.tar").write_bytes(b"junk")
+    (folder / "notes.txt").touch()
+    words = ("--references", f"{references}", "--level", "0.2", "--output", f"{tmp_path / 'out'}")
+    result = scan(f"{folder}", *words)
+    assert result.exit_code == 3, result.output
+    assert "not scanned: " in result.stdout and "junk.pth.tar cannot be read as tensors" in result.stdout
+    assert "not scanned: notes.txt" in result.stderr
+    assert [found["verdict"] for found in json.loads((tmp_path / "out/scans.json").read_text())["results"]] == [
+        "backdoor found"
+    ]
+    shutil.copytree(references / "002", folder / "clean")
+    shutil.rmtree(folder / "found")
+    assert scan(f"{folder}", *words).exit_code == 2, "no backdoor found, and not all was looked at"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--scan.sizes=64", "--no-scan.mask"), "none of scan.sizes is below the size of the images"),
+        (("--scan.source-class=12",), "scan.source_class must be below the 10 classes, got 12"),
+        (("--classifier.architecture=resnet18",), "is the classifier of a run, a small_resnet, and no resnet18"),
+        (("--classifier.normalisation=imagenet",), "normalised as it says"),
+    ],
+)
+def test_what_cannot_be_scanned_is_refused_before_the_search(
+    words: tuple[str, ...], sentence: str, backdoored_file: Path, tmp_path: Path
+) -> None:
+    result = scan(f"{backdoored_file}", "--output", f"{tmp_path}", *words)
+    assert result.exit_code == 2 and sentence in result.stderr, result.output
 
 
 @pytest.mark.parametrize(

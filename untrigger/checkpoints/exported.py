@@ -63,15 +63,17 @@ def read_exported(path: Path) -> dict[str, Tensor]:
         if any(archive.read(name) != b"little" for name in names & {f"{root}/byteorder"}):
             raise UserError(f"{path} was written on a machine of another byte order: save it on this one")
         found = _Weights.of(parse_object(archive.read(configs[0]), f"{path}: {configs[0]}"), str(path))
-        tensors = {}
+        tensors, files = {}, dict[str, bytearray]()
         for name, payload in found.config.items():
-            tensors[name] = _tensor(path, archive, root, name, payload)
+            if payload.path_name not in files:
+                files[payload.path_name] = bytearray(archive.read(f"{root}{FOLDER}{payload.path_name}"))
+            tensors[name] = _tensor(path, files[payload.path_name], name, payload)
             if sum(tensor.nbytes for tensor in tensors.values()) > path.stat().st_size:
                 raise UserError(f"{path} declares more numbers than it has bytes, as a zip bomb does: save it anew")
         return tensors
 
 
-def _tensor(path: Path, archive: zipfile.ZipFile, root: str, name: str, payload: _Payload) -> Tensor:
+def _tensor(path: Path, stored: bytearray, name: str, payload: _Payload) -> Tensor:
     meta = payload.tensor_meta
     if payload.use_pickle or meta is None:
         raise UserError(
@@ -82,9 +84,9 @@ def _tensor(path: Path, archive: zipfile.ZipFile, root: str, name: str, payload:
             f"{path} holds {name} in numbers of kind {meta.dtype}, which no weights are: save it as float32"
         )
     sizes, strides = ([number.as_int for number in numbers] for numbers in (meta.sizes, meta.strides))
-    flat = torch.frombuffer(bytearray(archive.read(f"{root}{FOLDER}{payload.path_name}")), dtype=_TYPES[meta.dtype])
+    flat = torch.frombuffer(stored, dtype=_TYPES[meta.dtype])
     offset = meta.storage_offset.as_int
     last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
     if torch.Size(sizes).numel() > len(flat) or last >= len(flat):
         raise UserError(f"{path} does not hold all of {name}: save it anew")
-    return flat.as_strided(sizes, strides, offset).contiguous()
+    return flat.as_strided(sizes, strides, offset).clone(memory_format=torch.contiguous_format)

@@ -20,6 +20,12 @@ from untrigger.metrics import predict
 from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings
 from untrigger.settings.normalisations import DATA, NORMALISATIONS
 
+FOREIGN_FILES = TENSORS_FILE, GRAPH_FILE = "model.safetensors", "model.onnx"
+"""What a model is written back as."""
+
+LONGEST_NAME = 300
+"""Letters of the name of a tensor."""
+
 COMPARED_IMAGES = 500
 """On so many images normalisations are compared: all on the same ones, so that differences are surer than shares."""
 
@@ -77,9 +83,9 @@ class ForeignModel:
         Returns the file, `model.safetensors` or `model.onnx`.
         """
         if self.match.graph is not None:
-            return write_onnx(self.path, classifier.network.state_dict(), folder / "model.onnx")
-        write_tensors(folder / "model.safetensors", self.rewritten(classifier))
-        return folder / "model.safetensors"
+            return write_onnx(self.path, classifier.network.state_dict(), folder / GRAPH_FILE)
+        write_tensors(folder / TENSORS_FILE, self.rewritten(classifier))
+        return folder / TENSORS_FILE
 
     def rewritten(self, classifier: Classifier) -> dict[str, Tensor]:
         """The tensors of `classifier`, made by this, by the names and in the types of the file; counters stay."""
@@ -100,6 +106,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} holds no state dict: save torch.save(model.state_dict(), FILE)")
     if state.keys() >= {"mean", "std"} and any(name.startswith("network.") for name in state):
         raise UserError(f"{path} is a part of a classifier that a run left: give the folder with its classifier.json")
+    for name, tensor in state.items():
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise UserError(f"{path} holds a tensor by a name that no network gives, {name[:40]!a}...")
+        if not _is_stored(tensor):
+            raise UserError(
+                f"{path} does not hold all of {name} as plain numbers: save the weights dense and unquantised"
+            )
     return state
 
 
@@ -124,9 +137,9 @@ def read_foreign(path: Path, given: ClassifierSettings | None = None, classes: i
         state = read_state(path)
         match = _recognised(path, state, given, classes)
     for name, tensor in match.state.items():
-        if not _is_all_there(tensor):
+        if not _is_stored(tensor) or not tensor.is_floating_point():
             raise UserError(
-                f"{path} does not hold all of {name} as plain numbers: save the weights unquantised and dense"
+                f"{path} does not hold all of {name} as plain numbers: save the weights dense and unquantised"
             )
         if not bool(tensor.float().isfinite().all()):
             raise UserError(f"the weights in {path} are not all finite numbers, {name} is not: they cannot answer")
@@ -157,8 +170,8 @@ def _recognised(path: Path, state: dict[str, Tensor], given: ClassifierSettings 
     )
 
 
-def _is_all_there(tensor: Tensor) -> bool:
+def _is_stored(tensor: Tensor) -> bool:
     """Whether every number of it is stored: a tensor may be expanded from one number to any size."""
-    if tensor.layout != torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

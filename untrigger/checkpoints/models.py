@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from untrigger.checkpoints.foreign import ForeignModel, read_foreign
 from untrigger.classifiers import Classifier, load_classifier, with_precision
 from untrigger.datasets.images import ImageData
 from untrigger.errors import UserError
-from untrigger.settings.methods import ClassifierSettings
+from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings
 from untrigger.storage.files import entries, sha256
-from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, model_place
+from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, has_model_name, model_place
 
 RECOGNISED = 0.5
 """Below this accuracy a model counts as made for other images."""
@@ -55,6 +55,7 @@ def open_model(name: str, settings: ClassifierSettings, images: ImageData, *, rn
     place = model_place(name)
     if place.is_dir():
         model = load_classifier(place, images.images.device)
+        _check_as_given(name, model.settings, settings)
         if model.classes != len(images.class_names):
             raise UserError(
                 f"the classifier {name} has {model.classes} classes, the dataset has {len(images.class_names)}"
@@ -68,19 +69,39 @@ def open_model(name: str, settings: ClassifierSettings, images: ImageData, *, rn
     return OpenedModel(name, model, sha256(place), foreign.kind, foreign.match.dialect, reading, best.accuracy, foreign)
 
 
-def models_in(names: Sequence[str]) -> list[str]:
-    """The models that `names` stand for: a folder that is none itself stands for all models in it, by their names."""
+def _check_as_given(name: str, own: ClassifierSettings, given: ClassifierSettings) -> None:
+    """UserError where a classifier that says itself what it is was given as something else."""
+    if given.architecture not in (AS_IN_FILE, own.architecture):
+        raise UserError(
+            f"{name} is the classifier of a run, a {own.architecture}, and no {given.architecture}, which "
+            "--classifier.architecture names: leave the option out"
+        )
+    if given.normalisation is not None:
+        raise UserError(
+            f"{name} is the classifier of a run, normalised as it says: leave --classifier.normalisation out"
+        )
+
+
+def models_in(names: Sequence[str], say: Callable[[str], None]) -> list[str]:
+    """The models that `names` stand for: a folder that is none itself stands for all models in it, by their names.
+
+    What else lies in such a folder `say` is told. UserError when there is no model in it.
+    """
     found = []
     for name in names:
         folder = Path(name)
         if not folder.is_dir() or (folder / CLASSIFIER_FILES[0]).exists():
             found.append(name)
             continue
-        inside = [f"{path}" for path in entries(folder) if _is_model(path)]
+        models = {path: _is_model(path) for path in entries(folder)}
+        inside = [f"{path}" for path, is_one in models.items() if is_one]
         if not inside:
             raise UserError(
                 f"{folder} holds no models: give model files, folders `classifier` of runs, or a folder of those"
             )
+        if others := [path.name for path, is_one in models.items() if not is_one]:
+            named = ", ".join(others[:5]) + (" and others" if len(others) > 5 else "")
+            say(f"{folder}: no model by its name, and not scanned: {named} (models end in {', '.join(MODEL_SUFFIXES)})")
         found += inside
     return found
 
@@ -88,4 +109,4 @@ def models_in(names: Sequence[str]) -> list[str]:
 def _is_model(path: Path) -> bool:
     if path.is_dir():
         return (path / CLASSIFIER_FILES[0]).exists()
-    return path.suffix.lower() in MODEL_SUFFIXES
+    return has_model_name(path)

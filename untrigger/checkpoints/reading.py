@@ -7,7 +7,6 @@ keeps beside the weights, are read past: numpy is never called.
 
 from __future__ import annotations
 
-import pickletools
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import torch
 from untrigger.artifacts import read_tensors, refuse_pointer
 from untrigger.checkpoints.archives import stored_members
 from untrigger.checkpoints.exported import read_exported
+from untrigger.checkpoints.pickles import ENCODE, names_asked_for
 from untrigger.errors import UserError
 
 ZIP = b"PK\x03\x04"
@@ -35,7 +35,7 @@ _STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Cha
 ALLOWED = frozenset(
     (
         "collections.OrderedDict",
-        "_codecs.encode",  # how bytes are written
+        ENCODE,
         "torch.Size",
         "torch.device",
         "torch.nn.parameter.Parameter",
@@ -111,19 +111,10 @@ def _names_in_zip(path: Path) -> Iterator[str]:
                 f"{path} is a zip, but no state dict of torch.save: save torch.save(model.state_dict(), FILE)"
             )
         with archive.open(pickles[0]) as file:
-            yield from _names(file)
+            yield from names_asked_for(file)
 
 
 def _names_in_legacy(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         for _ in range(LEGACY_PICKLES):
-            yield from _names(file)
-
-
-def _names(file: Any) -> Iterator[str]:
-    """The names that one pickle asks for."""
-    for operation, value, _ in pickletools.genops(file):
-        if operation.name == "GLOBAL":
-            yield str(value).replace(" ", ".")
-        elif operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
-            yield f"a name that is put together ({operation.name})"
+            yield from names_asked_for(file)

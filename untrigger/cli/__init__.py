@@ -75,6 +75,8 @@ class Commands(click.Group):
 def _how_to_go_on(command: str | None) -> str:
     if command in ("run", "sweep", *ALIASES):
         return "add --resume to the same command to go on from the finished stages"
+    if command == "scan":
+        return "what was found in references is kept; give the same command again"
     return "the same command does what is left to do"
 
 

@@ -150,7 +150,7 @@ def submit_scan(models: tuple[str, ...], **options: Any) -> None:
     from untrigger.settings.model_runs import ScanRunConfig
 
     settings = _with_dataset("submit scan", options)
-    _submit_run(ScanRunConfig.of({**settings, "models": models_in(models)}), **_apart(options))
+    _submit_run(ScanRunConfig.of({**settings, "models": models_in(models, tell)}), **_apart(options))
 
 
 @submit.command("references", cls=SubmittedReferencesCommand)

@@ -12,7 +12,10 @@ from untrigger.cli.messages import EXIT_BACKDOOR, EXIT_NOT_CALIBRATED, debug_opt
 from untrigger.cli.settings import DefendSettingsCommand, nested_settings, references_option
 from untrigger.errors import UserError
 
-STATUS = {"still open": EXIT_BACKDOOR, "not calibrated": EXIT_NOT_CALIBRATED}
+STATUS = {
+    **dict.fromkeys(("still open", "spoilt", "not reproduced"), EXIT_BACKDOOR),
+    "not calibrated": EXIT_NOT_CALIBRATED,
+}
 
 
 @click.command(cls=DefendSettingsCommand)
@@ -56,8 +59,9 @@ def defend(
 
     \b
     Status: 0 nothing found, or what was found is closed; 3 still open after the
-    last round; 4 not calibrated, nothing done (no references, or too few); 2 an
-    error.
+    last round, or closed at more than 10 points of clean accuracy, or found by the
+    scan and not found again; 4 not calibrated, nothing done (no references, or too
+    few); 2 an error.
 
     \b
     Examples:
@@ -75,6 +79,8 @@ def defend(
     from untrigger.tracking.watching import showing_work
 
     settings = nested_settings(options)
+    if scanned is not None and {"target_class", "patch_size"} <= settings.keys():
+        raise UserError("with --target-class and --patch-size nothing of --scan counts: leave it out")
     if "dataset" not in settings:
         raise UserError("defend needs --dataset: the data that the model is for")
     config = defence_config(profile, settings, DefendConfig)

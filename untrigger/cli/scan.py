@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from untrigger.cli.messages import EXIT_BACKDOOR, EXIT_NOT_CALIBRATED, debug_option, tell
+from untrigger.cli.messages import EXIT_BACKDOOR, EXIT_NOT_CALIBRATED, EXIT_USER_ERROR, debug_option, tell
 from untrigger.cli.settings import ReferencesSettingsCommand, ScanSettingsCommand, nested_settings, references_option
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
-    from untrigger.reports.scans import ScanResult
+    from untrigger.runs.scans import Scanned
 
 
 @click.command(cls=ScanSettingsCommand)
@@ -43,7 +43,8 @@ def scan(
     "nothing found by this search", never "clean". Without references there is a ranking of the classes only.
 
     \b
-    Status: 0 nothing found, 3 backdoor found, 4 not calibrated (no references, or too few), 2 an error.
+    Status: 0 nothing found, 3 backdoor found, 4 not calibrated (no references, or too few), 2 an error. Of several
+    models the gravest of 3, 2, 4 and 0: one that cannot be scanned keeps no other from its verdict.
 
     \b
     Examples:
@@ -65,7 +66,8 @@ def scan(
         settings.setdefault("scan", {})["budget"] = budget
     config = ScanConfig.of(settings)
     with showing_work(Console(file=sys.stderr)) as on_work:
-        results = scan_models(models, config, references, output, say=tell, on_work=on_work)
+        scanned = scan_models(models, config, references, output, say=tell, on_work=on_work)
+    results = scanned.results
     if as_json:
         for each in results:
             click.echo(each.model_dump_json())
@@ -77,14 +79,19 @@ def scan(
             console.print(verdicts_table(results))
         for each in results:
             click.echo(each.sentence)
-        click.echo(f"report: {output.resolve() / 'report.html'}")
-    sys.exit(_status(results))
+        for name, why in scanned.failures.items():
+            click.echo(f"not scanned: {name}: {why}")
+        if results:
+            click.echo(f"report: {output.resolve() / 'report.html'}")
+    sys.exit(_status(scanned))
 
 
-def _status(results: list[ScanResult]) -> int:
-    verdicts = {each.verdict for each in results}
+def _status(scanned: Scanned) -> int:
+    verdicts = {each.verdict for each in scanned.results}
     if "backdoor found" in verdicts:
         return EXIT_BACKDOOR
+    if scanned.failures:
+        return EXIT_USER_ERROR
     return EXIT_NOT_CALIBRATED if "not calibrated" in verdicts else 0
 
 

@@ -92,6 +92,11 @@ def register_architecture(name: str, build: Build) -> None:
     _BUILDS[name] = build
 
 
+def is_built_in(name: str) -> bool:
+    """Whether it is one of untrigger's own."""
+    return name in _BUILT_IN
+
+
 def check_architecture(name: str) -> None:
     """UserError when no network of that name is registered."""
     if name not in _BUILDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal, Self, get_args
 
@@ -16,7 +17,11 @@ IMAGES = "images"
 """What the first layers take."""
 
 MOST_NUMBERS = 2**28
-"""Parameters of the largest network that is built, and what a layer may give for one image: 1 GB."""
+"""Parameters of the largest network that is built: 1 GB."""
+
+MOST_PER_PIXEL, MOST_WORK_PER_PIXEL = 2**10, 2**24
+"""Numbers that a layer may give, and multiplications that all may do, for each pixel of an image: a wide ResNet for
+32 pixels has 160 and 5 million, a VGG for 224 pixels 64 and 0.3 million."""
 
 Kind = Literal[
     "convolution", "norm", "relu", "max_pool", "average_pool", "global_pool", "flatten", "linear", "add", "affine"
@@ -94,25 +99,54 @@ class GraphNetwork(nn.Module):
     def __init__(self, graph: NetworkGraph) -> None:
         super().__init__()
         with torch.device("meta"):
-            drafts = [_built(layer) for layer in graph.layers]
+            drafts = [_built(layer).eval() for layer in graph.layers]
         if sum(tensor.numel() for draft in drafts for tensor in draft.state_dict().values()) > MOST_NUMBERS:
             raise UserError(f"the network of {len(drafts)} layers has more than {MOST_NUMBERS:,} numbers")
-        self._layers = graph.layers
+        self._layers, self._drafts, self._checked = graph.layers, drafts, set[torch.Size]()
         for layer in graph.layers:
             self.add_module(layer.name, _built(layer))
         last_use = {name: number for number, layer in enumerate(graph.layers) for name in layer.inputs}
         self._done_with = [[name for name, last in last_use.items() if last == n] for n in range(len(graph.layers))]
 
+    def _check_cost(self, size: torch.Size) -> None:
+        """UserError where a layer gives too much for an image of this size, or all do too much: before they do."""
+        pixels, work = size[-2] * size[-1], 0
+        values = {IMAGES: torch.empty((1, *size), device="meta")}
+        for layer, draft in zip(self._layers, self._drafts, strict=True):
+            try:
+                result = values[layer.name] = draft(*(values[name] for name in layer.inputs))
+            except (RuntimeError, ValueError, IndexError) as error:
+                raise UserError(f"the layer {layer.name} does not take what comes to it: {error}") from error
+            work += result.numel() * _work_for_one(draft)
+            if result.numel() > MOST_PER_PIXEL * pixels or work > MOST_WORK_PER_PIXEL * pixels:
+                raise UserError(
+                    f"the layers up to {layer.name} are larger than those of any network for images of {size[-2]}x"
+                    f"{size[-1]} pixels"
+                )
+        self._checked.add(size)
+
     def forward(self, images: Tensor) -> Tensor:
+        if images.shape[1:] not in self._checked:
+            self._check_cost(images.shape[1:])
         values = {IMAGES: images}
         for layer, done_with in zip(self._layers, self._done_with, strict=True):
             result: Tensor = self.get_submodule(layer.name)(*(values[name] for name in layer.inputs))
-            if result.numel() > MOST_NUMBERS * len(images):
-                raise UserError(f"the layer {layer.name} gives {tuple(result.shape[1:])} numbers for one image")
             for name in done_with:
                 del values[name]
             values[layer.name] = result
         return result
+
+
+def _work_for_one(layer: nn.Module) -> int:
+    """Multiplications, or comparisons, for each number that a layer gives."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features
+    if isinstance(layer, nn.Conv2d):
+        return layer.weight[0].numel()
+    if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
+        kernel = layer.kernel_size
+        return int(kernel) ** 2 if isinstance(kernel, int) else math.prod(kernel)
+    return 1
 
 
 def _built(layer: Layer) -> nn.Module:

@@ -12,7 +12,9 @@ from untrigger.measurements import Left, Opened
 from untrigger.reports.pages import Picture, write_page
 from untrigger.reports.scans import ModelResult
 
-Outcome = Literal["closed", "still open", "nothing found", "not calibrated"]
+Outcome = Literal["closed", "still open", "spoilt", "not reproduced", "nothing found", "not calibrated"]
+"""spoilt: nothing opens it any more, and it recognises much less. not reproduced: what a scan found was not found again
+by the defence."""
 
 
 class DefenceResult(ModelResult):
@@ -51,14 +53,25 @@ class DefenceResult(ModelResult):
             return f"nothing was done: {self.scanned}; {remedy}"
         if self.target_class is None:
             return f"nothing was done: {self.scanned}"
-        if self.outcome == "nothing found":
-            return f"nothing was done: {self._backdoor} was searched for, and {_strongest(self.before)} is no backdoor"
+        if self.written is None:
+            scan = "" if self.outcome == "nothing found" else f"{self.scanned}; yet "
+            return (
+                f"nothing was done: {scan}{self._backdoor} was searched for, and no more was found than is usual: "
+                f"{_strongest(self.before)}"
+            )
         rounds = "1 round" if len(self.rounds) <= 1 else f"{len(self.rounds)} rounds"
         accuracy = f"clean accuracy {100 * self.before.accuracy:.1f} % before, {100 * self.after.accuracy:.1f} % after"
         return (
             f"{self.outcome}: {self._backdoor}, {_strongest(self.before)} before, {_strongest(self.after)} after "
-            f"{rounds}{self._short_of}; {accuracy}"
+            f"{rounds}{self._short_of}; {accuracy}{self._spoilt}"
         )
+
+    @property
+    def _spoilt(self) -> str:
+        """What to do where the retraining cost too much."""
+        if self.outcome != "spoilt":
+            return ""
+        return ": retraining cost it more than it may, lower --retraining.learning-rate or --retraining.epochs"
 
     @property
     def _short_of(self) -> str:

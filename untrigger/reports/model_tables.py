@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from untrigger.reports.defences import DefenceResult
@@ -26,7 +27,9 @@ def verdicts_table(results: Sequence[ScanResult]) -> Table:
         seconds = f"{each.seconds + each.mask_seconds:.0f}"
         accuracy = f"{100 * each.accuracy:.1f}"
         search = searched(each.search) if each.search else ""
-        table.add_row(each.model, each.verdict, p_value, f"{each.references}", target, search, accuracy, seconds)
+        table.add_row(
+            escape(each.model), each.verdict, p_value, f"{each.references}", target, search, accuracy, seconds
+        )
     return table
 
 
@@ -37,7 +40,7 @@ def classes_table(result: ScanResult, count: int = RANKED) -> Table:
         box=SIMPLE_HEAD,
         pad_edge=False,
         min_width=72,
-        title=f"{result.model}: images of other classes sent to a class, %",
+        title=f"{escape(result.model)}: images of other classes sent to a class, %",
         caption="mask: its norm in pixels; p: rank among the references, of each search by itself",
     )
     for name in ("class", "without", *map(searched, measured.searches)):
@@ -53,7 +56,7 @@ def classes_table(result: ScanResult, count: int = RANKED) -> Table:
 
 def defence_table(result: DefenceResult) -> Table:
     """Before and after, in per cent."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{result.model}, on images held out, %")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{escape(result.model)}, on images held out, %")
     masked = result.before.mask is not None
     for name in ("", "clean accuracy", "mask found" if masked else "strongest trigger", "without"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)

@@ -13,6 +13,14 @@ from untrigger.reports.pages import Picture, write_page
 from untrigger.settings.base import Stored
 from untrigger.verdicts import Verdict
 
+LONGEST = 50
+"""Letters of a model's name in that of its folder: file systems allow 255 bytes, which any letter may take four of."""
+
+
+def folder_name(model: str, sha256: str) -> str:
+    """What the folder of a model is called."""
+    return f"{Path(model).stem[:LONGEST]}-{sha256[:8]}"
+
 
 class ModelResult(Stored):
     """Which model a result is about: its name, what its file was taken for, and the data that it is for."""
@@ -28,7 +36,7 @@ class ModelResult(Stored):
     @property
     def folder(self) -> str:
         """The name of the folder that all lies in."""
-        return f"{Path(self.model).stem}-{self.sha256[:8]}"
+        return folder_name(self.model, self.sha256)
 
 
 class ScanResult(ModelResult):

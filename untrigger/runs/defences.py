@@ -17,7 +17,8 @@ from untrigger.errors import UserError
 from untrigger.model_defences import Closing, Found, close_model
 from untrigger.networks.devices import device
 from untrigger.reports.defences import DefenceResult
-from untrigger.reports.scans import ScanResult
+from untrigger.reports.scans import ScanResult, folder_name
+from untrigger.runs.output_folder import OutputFolder
 from untrigger.runs.scans import scan_models
 from untrigger.scanning import OnWork
 from untrigger.seeding import derived_rng, derived_seed
@@ -48,14 +49,15 @@ def defend_model(name: str, told: Defending) -> DefenceResult:
     opened = open_model(name, config.classifier, data, rng=derived_rng(config.seed, "normalisation"))
     if opened.reading:
         told.say(f"{name} is taken as {opened.reading}")
-    folder = told.output / f"{Path(name).stem}-{opened.sha256[:8]}"
+    folder = told.output / folder_name(name, opened.sha256)
     closing = Closing(opened, config, data, heldout, None, told.references, folder, began)
     if config.scans:
         closing = replace(closing, scanned=_scanned(name, opened, told))
     found = Found.of(closing.scanned, config, opened.classifier.classes)
-    kept = Snapshots(LocalFolders(folder / ".snapshots"), _call(opened, config, found), told.say)
-    result = close_model(closing, say=told.say, on_work=told.on_work, snapshot=kept.of)
-    kept.clear()
+    with OutputFolder(folder).locked():
+        kept = Snapshots(LocalFolders(folder / ".snapshots"), _call(opened, config, found), told.say)
+        result = close_model(closing, say=told.say, on_work=told.on_work, snapshot=kept.of)
+        kept.clear()
     return result
 
 
@@ -63,8 +65,8 @@ def _scanned(name: str, opened: OpenedModel, told: Defending) -> ScanResult:
     """What a scan says of the model: an earlier one, or one that is made now."""
     if told.scan is None:
         references, output = told.references, told.output / "scan"
-        (found,) = scan_models([name], told.config, references, output, say=told.say, on_work=told.on_work)
-        return found
+        scanned = scan_models([name], told.config, references, output, say=told.say, on_work=told.on_work)
+        return scanned.results[0]
     source = f"the scan {told.scan}"
     content = parse_object(read_text(told.scan, source), source)
     content.pop("format", None)

@@ -20,7 +20,14 @@ from untrigger.settings.methods import DataSettings
 from untrigger.storage.bundles import OnFile, dated, put_content, put_files, put_manifest, quiet
 from untrigger.storage.files import FOLDERS
 from untrigger.storage.objects import Address, ObjectStore
-from untrigger.storage.sources import CLASSIFIER_FILES, MODEL_SUFFIXES, TRIGGER_SUFFIXES, Source, is_address
+from untrigger.storage.sources import (
+    CLASSIFIER_FILES,
+    MODEL_SUFFIXES,
+    TRIGGER_SUFFIXES,
+    Source,
+    has_model_name,
+    is_address,
+)
 from untrigger.storage.tracked_models import is_tracked
 from untrigger.tracking.progress import Reporter
 from untrigger.triggers import TRIGGER_TENSOR, read_trigger
@@ -141,7 +148,7 @@ def _given(source: str) -> Source:
         return source_of("model", source)
     if not is_address(source):
         path = Path(home_expanded(source))
-        if (path / CLASSIFIER_FILES[0]).is_file() or (path.suffix.lower() in MODEL_SUFFIXES and not _is_trigger(path)):
+        if (path / CLASSIFIER_FILES[0]).is_file() or (has_model_name(path) and not _is_trigger(path)):
             return source_of("model", source)
         if any(path.glob(f"*/{CLASSIFIER_FILES[0]}")):
             return source_of("references", source)

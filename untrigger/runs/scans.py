@@ -9,10 +9,12 @@ from pathlib import Path
 from untrigger.checkpoints.models import models_in
 from untrigger.datasets.images import ImageData
 from untrigger.datasets.sources import read_split
+from untrigger.errors import UserError
 from untrigger.model_scans import judge_scan, open_suspect, scan_suspect, write_scan, write_scans
 from untrigger.networks.devices import device
 from untrigger.references import scan_references
 from untrigger.reports.scans import ScanResult
+from untrigger.runs.output_folder import OutputFolder
 from untrigger.scanning import OnWork
 from untrigger.seeding import derived_seed
 from untrigger.settings.scans import ScanConfig, SuspectConfig
@@ -30,6 +32,14 @@ class Scanning:
     on_work: OnWork | None = None
 
 
+@dataclass(frozen=True)
+class Scanned:
+    """What was found in each model, in their order; failures: why others were not scanned, by their names."""
+
+    results: list[ScanResult]
+    failures: dict[str, str]
+
+
 def scan_models(
     names: Sequence[str],
     config: ScanConfig,
@@ -38,16 +48,28 @@ def scan_models(
     *,
     say: Callable[[str], None],
     on_work: OnWork | None = None,
-) -> list[ScanResult]:
+) -> Scanned:
     """Scan each of the models and write what was found below `output`: a folder each, and one report.
 
-    references: a folder that `train_references` filled; without it there is no verdict, only a ranking.
+    references: a folder that `train_references` filled; without it there is no verdict, only a ranking. Of several
+    models one that cannot be scanned keeps no other from its verdict. Raises UserError when the only one cannot be, or
+    when another command is at work in the folder.
     """
-    models = models_in(names)
-    scanning = Scanning(config, defender_images(config), references, output, say, on_work)
-    results = [_scan_model(name, scanning) for name in models]
-    write_scans(output, results, output)
-    return results
+    models = models_in(names, say)
+    results: list[ScanResult] = []
+    failures: dict[str, str] = {}
+    with OutputFolder(output).locked():
+        scanning = Scanning(config, defender_images(config), references, output, say, on_work)
+        for name in models:
+            try:
+                results.append(_scan_model(name, scanning))
+            except UserError as error:
+                if len(models) == 1:
+                    raise
+                say(f"{name} was not scanned: {error}")
+                failures[name] = str(error)
+            write_scans(output, results, output)
+    return Scanned(results, failures)
 
 
 def defender_images(config: SuspectConfig) -> ImageData:

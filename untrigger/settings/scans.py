@@ -17,14 +17,14 @@ class ScanSettings(MaskSettings):
     sizes: tuple[int, ...] = Field(
         (2, 3, 5, 8), description="patch sizes in pixels, squares; those as large as the image are left out"
     )
-    restarts: int = Field(4, ge=1, description="patches per class and size, each from a start of its own")
+    restarts: int = Field(3, ge=1, description="patches per class and size, each from a start of its own")
     rounds: int = Field(
         3, ge=1, description="rounds: after each but the last the better half of classes and patches of a size goes on"
     )
     steps: int = Field(
         16, ge=1, description="gradient steps of every patch in the first round; each next takes twice those"
     )
-    images_per_step: int = Field(8, ge=1, description="images per step and patch, each stamped at a random place")
+    images_per_step: int = Field(4, ge=1, description="images per step and patch, each stamped at a random place")
     learning_rate: float = Field(0.1, gt=0, description="Adam learning rate, in pixels in [0, 1]")
     search_images: int = Field(256, ge=2, description="images searched on; as many of the data at most as are held out")
     heldout_images: int = Field(300, ge=2, description="images that the search does not see, on which is measured")

@@ -9,7 +9,7 @@ from untrigger.networks.devices import device
 from untrigger.references import (
     NetworkKind,
     ScannedReference,
-    check_data,
+    check_recipe,
     found_before,
     references_folder,
     scan_reference,
@@ -41,7 +41,7 @@ def run(
     if not names:
         return
     folder, data = references_folder(references), load_images(defender_data).to(device())
-    check_data(folder, dataset, DataOrigin.load(defender_data).identity, data)
+    check_recipe(folder, dataset, DataOrigin.load(defender_data).identity, data, {"seed": seed})
     config = ScanConfig(scan=scan, seed=seed)
     with log.run():
         for done, name in enumerate(names, 1):

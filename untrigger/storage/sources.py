@@ -112,6 +112,11 @@ class Source:
         return [Path(os.path.commonpath(files)), *links] if files else []
 
 
+def has_model_name(path: Path) -> bool:
+    """Whether a file is a model by its name; that it lies in no tar, `.tar` behind such a name says by custom."""
+    return Path(path.name.lower().removesuffix(".tar")).suffix in MODEL_SUFFIXES
+
+
 def model_place(name: str) -> Path:
     """The folder with the classifier `name`, or the model file; UserError when there is none, or no store to reach."""
     files = Source.of("model", name).files()
@@ -121,7 +126,7 @@ def model_place(name: str) -> Path:
 def _model_files(path: Path) -> list[Path]:
     if path.name == CLASSIFIER_FILES[1] and (path.parent / CLASSIFIER_FILES[0]).is_file():
         path = path.parent
-    named = path.suffix.lower() in MODEL_SUFFIXES
+    named = has_model_name(path)
     if path.is_file() and named:
         return [path]
     if path.is_file() or (named and not path.exists()):
