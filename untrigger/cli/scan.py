@@ -121,6 +121,7 @@ def references(profile: str | None, output: Path, **options: Any) -> None:
     from untrigger.networks.devices import device
     from untrigger.profiles import references_config
     from untrigger.references import train_references
+    from untrigger.runs.output_folder import OutputFolder
     from untrigger.seeding import derived_seed
     from untrigger.settings.scans import ReferencesConfig
     from untrigger.tracking.watching import showing_work
@@ -130,6 +131,6 @@ def references(profile: str | None, output: Path, **options: Any) -> None:
         raise UserError("references need --dataset, the data that the models are for, or --profile")
     config = references_config(profile, settings, ReferencesConfig)
     training = read_split(config.dataset, config.data, seed=derived_seed(config.seed, "split")).training
-    with showing_work(Console(file=sys.stderr)) as on_work:
+    with OutputFolder(output).locked(), showing_work(Console(file=sys.stderr)) as on_work:
         trained = train_references(output, config, training.to(device()), on_work)
     click.echo(f"{trained} trained, {config.count - trained} there already: {output.resolve()}")
