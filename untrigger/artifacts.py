@@ -89,8 +89,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         refuse_pointer(path, str(path))
         raise UserError(f"{path} is not a valid safetensors file: {error}") from error
     for name, tensor in tensors.items():
-        # Numbers of eight bits have no test of their own.
-        if not bool((tensor.float() if tensor.is_floating_point() else tensor).isfinite().all()):
+        # Floating-point numbers of eight bits have no test of their own.
+        if not bool((tensor.float() if tensor.element_size() == 1 else tensor).isfinite().all()):
             raise UserError(f"{path}: the tensor {name} holds numbers that are not finite (NaN or infinite)")
     return tensors
 

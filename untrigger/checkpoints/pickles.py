@@ -62,6 +62,8 @@ class _Machine:
             self.stack.append(self.memory[int(value)])
         elif name in _PUTS or name == "MEMOIZE":
             self.memory[len(self.memory) if value is None else int(value)] = self.stack[-1]
+        elif name == "DUP":
+            self.stack.append(self.stack[-1])
         elif name == "TUPLE":
             self._push_tuple(self._to_mark())
         elif name in _TUPLES:
@@ -95,5 +97,5 @@ class _Machine:
         """What lies above the last mark, which goes as well."""
         taken: list[_Value] = []
         while (value := self.stack.pop()) is not _MARK:
-            taken.insert(0, value)
-        return taken
+            taken.append(value)
+        return taken[::-1]

@@ -170,7 +170,7 @@ class OutputFolder:
             return '"known_runs"' in file.readline()
 
     def untracked(self, refused: int) -> str:
-        """What MLflow did not take, `refused` records for ever; "" when it has all."""
+        """What MLflow did not take, in a sentence; "" when it has all. refused: records that it will never take."""
         if self.waiting_records():
             return f"tracking records are not delivered: {self.delivery} delivers them when their server is back"
         return f"{refused} tracking records are lost, since MLflow refused them: see {self.log}" if refused else ""
