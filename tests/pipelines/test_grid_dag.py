@@ -101,7 +101,7 @@ def test_methods_are_packed_as_asked_for_and_the_grid_itself_knows_nothing_of_it
     ("unknown", "told"),
     [
         ({"attacks": ("magic",)}, "the attack must be one of .*patch.*, got 'magic'"),
-        ({"methods": ("prayer",)}, "unknown defence 'prayer': choose one of"),
+        ({"methods": ("prayer",)}, "unknown method 'prayer': choose one of"),
     ],
 )
 def test_an_unknown_name_is_refused_before_anything_is_planted(unknown: dict[str, Any], told: str) -> None:
