@@ -51,6 +51,9 @@ ARCHITECTURES = (
 STEMS = ("conv1.weight", "features.0.weight")
 """The first convolution of the networks of our own, whose channels tell how wide they are."""
 
+NARROWEST_STEM = 8
+"""Narrower networks are not trained: see `ClassifierSettings.stem_width`."""
+
 MOST_CLASSES, NARROWEST, WIDEST = 2**16, 4, 512
 """A file may claim any numbers, and networks are built for as many classes and as wide as it says."""
 
@@ -153,6 +156,8 @@ def _as_wide(state: Mapping[str, Tensor], settings: ClassifierSettings) -> Class
         return settings
     if settings.architecture == SMALL:
         return settings.model_copy(update={"width": len(stem)})
+    if len(stem) < NARROWEST_STEM:
+        return settings
     return settings.model_copy(update={"stem_width": None if len(stem) == STEM_WIDTH else len(stem)})
 
 

@@ -50,7 +50,7 @@ class ClassifierSettings(Settings):
     )
     stem_width: int | None = Field(
         None,
-        ge=4,
+        ge=8,  # with 4 torch's backward pass was seen to crash on a CPU
         le=512,
         description="channels behind the first convolution of the other ResNets and the VGGs, which all further widths "
         "follow (when not given: 64, as published, or those of the file)",
