@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Literal
 
@@ -184,6 +185,19 @@ def test_a_description_of_a_classifier_that_makes_no_sense_is_told_by_file_and_f
     with pytest.raises(UserError) as refused:
         load_classifier(tmp_path)
     assert str(refused.value).startswith(f"{file}: {told}") and "\n" not in str(refused.value)
+
+
+def test_a_description_of_a_network_larger_than_its_tensors_is_refused_before_that_is_made(
+    tmp_path: Path, tiny_classifier: Classifier
+) -> None:
+    save_classifier(tiny_classifier, tmp_path)
+    settings = {"architecture": "small_resnet", "width": 512}
+    told = {**json.loads((tmp_path / "classifier.json").read_text()), "classes": 2**20, "settings": settings}
+    (tmp_path / "classifier.json").write_text(json.dumps(told))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="does not hold a small_resnet"):
+        load_classifier(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20, "in KiB: it would take 8 GiB"
 
 
 def test_a_field_that_a_description_lacks_is_named_and_a_byte_order_mark_is_skipped(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from untrigger.errors import UserError
+from untrigger.errors import UserError, shown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +91,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         # Floating-point numbers of eight bits have no test of their own.
         if not bool((tensor.float() if tensor.element_size() == 1 else tensor).isfinite().all()):
-            raise UserError(f"{path}: the tensor {name} holds numbers that are not finite (NaN or infinite)")
+            told = f"the tensor {shown_name(name)} holds numbers that are not finite (NaN or infinite)"
+            raise UserError(f"{path}: {told}")
     return tensors
 
 

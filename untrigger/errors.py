@@ -37,3 +37,12 @@ def notices_told(tell: Callable[[str], None]) -> Iterator[None]:
 def without_credentials(address: str) -> str:
     """`address` as it may be shown: user and password in it are left out."""
     return re.sub(r"//[^/@]*@", "//", address)
+
+
+LONGEST_NAME = 300
+"""Letters; that of no tensor is longer."""
+
+
+def shown_name(name: str) -> str:
+    """A name out of a file as it may stand in a sentence: without what a terminal obeys, and not without end."""
+    return name if name.isprintable() and len(name) <= LONGEST_NAME else f"{name[:40]!a}..."

@@ -128,6 +128,8 @@ def test_the_scan_among_references_finds_what_is_closed(
     assert (found["target_class"], found["size"]) == (0, 3) and found["scanned"].startswith("backdoor found")
     assert found["usual"]["strongest"] < 0.4, "what opens the reference"
     (scan,) = (tmp_path / "out" / "scan").glob("*/scan.json")
+    again = defend(file, tiny_folder, "--scan", scan, "--retraining.round-level=1", "--json")
+    assert (again.exit_code, told(again)["outcome"]) == (3, "not reproduced"), "the scan found what this did not"
     other = defend(attack_result(clean, tmp_path / "other.pt"), tiny_folder, "--scan", scan)
     assert other.exit_code == 2 and "is the scan of another model" in other.stderr
 

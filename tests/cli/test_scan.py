@@ -17,6 +17,7 @@ from untrigger.datasets.sources import read_split
 from untrigger.poisoning import plant_backdoor
 from untrigger.profiles import references_config
 from untrigger.references import reference_places
+from untrigger.runs.output_folder import OutputFolder
 from untrigger.seeding import derived_seed
 from untrigger.settings.methods import PoisoningSettings
 from untrigger.settings.scans import ReferencesConfig
@@ -132,6 +133,15 @@ def test_a_file_that_cannot_be_read_keeps_no_other_from_its_verdict(
     shutil.copytree(references / "002", folder / "clean")
     shutil.rmtree(folder / "found")
     assert scan(f"{folder}", *words).exit_code == 2, "no backdoor found, and not all was looked at"
+
+
+def test_another_command_is_kept_out_of_a_folder_in_which_one_is_at_work(
+    references: Path, backdoored_file: Path, tmp_path: Path
+) -> None:
+    training = ("references", "--profile", "tiny", "--count", "4", "--output", f"{references}")
+    with OutputFolder(tmp_path).locked(), OutputFolder(references).locked():
+        for refused in (scan(f"{backdoored_file}", "--output", f"{tmp_path}"), invoke(*training)):
+            assert refused.exit_code == 2 and "another run is at work in" in refused.stderr
 
 
 @pytest.mark.parametrize(

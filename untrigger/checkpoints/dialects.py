@@ -13,7 +13,7 @@ from torch import Tensor
 from untrigger.checkpoints.unwrapping import COUNTERS, without_prefixes
 from untrigger.networks.architectures import STEM_WIDTH, build_network
 from untrigger.networks.graph_network import NetworkGraph
-from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings
+from untrigger.settings.methods import AS_IN_FILE, NARROWEST_STEM, ClassifierSettings
 
 Renaming = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 """Patterns and what takes their place, one after the other."""
@@ -51,10 +51,7 @@ ARCHITECTURES = (
 STEMS = ("conv1.weight", "features.0.weight")
 """The first convolution of the networks of our own, whose channels tell how wide they are."""
 
-NARROWEST_STEM = 8
-"""Narrower networks are not trained: see `ClassifierSettings.stem_width`."""
-
-MOST_CLASSES, NARROWEST, WIDEST = 2**16, 4, 512
+MOST_CLASSES, WIDEST = 2**16, 512
 """A file may claim any numbers, and networks are built for as many classes and as wide as it says."""
 
 
@@ -151,14 +148,12 @@ def _fitting(state: Mapping[str, Tensor], named: ClassifierSettings | None, clas
 def _as_wide(state: Mapping[str, Tensor], settings: ClassifierSettings) -> ClassifierSettings:
     """The settings with the width that a network of our own has in a file."""
     stem = next((state[name] for name in STEMS if name in state), None)
-    known = settings.architecture in (*ARCHITECTURES, SMALL)
-    if not known or stem is None or stem.ndim != 4 or not NARROWEST <= len(stem) <= WIDEST:
-        return settings
-    if settings.architecture == SMALL:
-        return settings.model_copy(update={"width": len(stem)})
-    if len(stem) < NARROWEST_STEM:
-        return settings
-    return settings.model_copy(update={"stem_width": None if len(stem) == STEM_WIDTH else len(stem)})
+    width = 0 if stem is None or stem.ndim != 4 or len(stem) > WIDEST else len(stem)
+    if settings.architecture == SMALL and width:
+        return settings.model_copy(update={"width": width})
+    if settings.architecture in ARCHITECTURES and width >= NARROWEST_STEM:
+        return settings.model_copy(update={"stem_width": None if width == STEM_WIDTH else width})
+    return settings
 
 
 def _renamed(name: str, renaming: Renaming) -> str:

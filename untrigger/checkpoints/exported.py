@@ -11,7 +11,7 @@ from torch import Tensor
 
 from untrigger.artifacts import parse_object
 from untrigger.checkpoints.archives import stored_members
-from untrigger.errors import UserError
+from untrigger.errors import UserError, shown_name
 from untrigger.settings.base import Frozen
 
 CONFIG = "_weights_config.json"
@@ -77,16 +77,16 @@ def _tensor(path: Path, stored: bytearray, name: str, payload: _Payload) -> Tens
     meta = payload.tensor_meta
     if payload.use_pickle or meta is None:
         raise UserError(
-            f"{path} holds {name} as a pickle, which was not run: save torch.save(model.state_dict(), FILE)"
+            f"{path} holds {shown_name(name)} as a pickle, which was not run: save torch.save(model.state_dict(), FILE)"
         )
     if meta.dtype not in _TYPES:
         raise UserError(
-            f"{path} holds {name} in numbers of kind {meta.dtype}, which no weights are: save it as float32"
+            f"{path} holds {shown_name(name)} in numbers of kind {meta.dtype}, which no weights are: save it as float32"
         )
     sizes, strides = ([number.as_int for number in numbers] for numbers in (meta.sizes, meta.strides))
     flat = torch.frombuffer(stored, dtype=_TYPES[meta.dtype])
     offset = meta.storage_offset.as_int
     last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
     if torch.Size(sizes).numel() > len(flat) or last >= len(flat):
-        raise UserError(f"{path} does not hold all of {name}: save it anew")
+        raise UserError(f"{path} does not hold all of {shown_name(name)}: save it anew")
     return flat.as_strided(sizes, strides, offset).clone(memory_format=torch.contiguous_format)

@@ -15,16 +15,13 @@ from untrigger.checkpoints.reading import file_kind, read_checkpoint
 from untrigger.checkpoints.unwrapping import state_of
 from untrigger.classifiers import Classifier, normalisation
 from untrigger.datasets.images import ImageData
-from untrigger.errors import UserError
+from untrigger.errors import UserError, shown_name
 from untrigger.metrics import predict
 from untrigger.settings.methods import AS_IN_FILE, ClassifierSettings
 from untrigger.settings.normalisations import DATA, NORMALISATIONS
 
 FOREIGN_FILES = TENSORS_FILE, GRAPH_FILE = "model.safetensors", "model.onnx"
 """What a model is written back as."""
-
-LONGEST_NAME = 300
-"""Letters of the name of a tensor."""
 
 COMPARED_IMAGES = 500
 """On so many images normalisations are compared: all on the same ones, so that differences are surer than shares."""
@@ -107,8 +104,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if state.keys() >= {"mean", "std"} and any(name.startswith("network.") for name in state):
         raise UserError(f"{path} is a part of a classifier that a run left: give the folder with its classifier.json")
     for name, tensor in state.items():
-        if not name.isprintable() or len(name) > LONGEST_NAME:
-            raise UserError(f"{path} holds a tensor by a name that no network gives, {name[:40]!a}...")
+        if name != shown_name(name):
+            raise UserError(f"{path} holds a tensor by a name that no network gives: {shown_name(name)}")
         if not _is_stored(tensor):
             raise UserError(
                 f"{path} does not hold all of {name} as plain numbers: save the weights dense and unquantised"
@@ -165,7 +162,7 @@ def _recognised(path: Path, state: dict[str, Tensor], given: ClassifierSettings 
     told = f"its names are those {difference}" if difference else f"its first tensor: {name} {tuple(tensor.shape)}"
     raise UserError(
         f"{path} holds no network that is known ({told}): ResNet-18, ResNet-34, pre-activation ResNet-18 and small "
-        "VGGs, of any width that doubles as theirs does, are, and yours if you register it in a module that "
+        "VGGs, of 8 channels or more that double as theirs do, are, and yours if you register it in a module that "
         "UNTRIGGER_PLUGINS names and give its name as --classifier.architecture"
     )
 

@@ -19,9 +19,12 @@ IMAGES = "images"
 MOST_NUMBERS = 2**28
 """Parameters of the largest network that is built: 1 GB."""
 
-MOST_PER_PIXEL, MOST_WORK_PER_PIXEL = 2**10, 2**24
-"""Numbers that a layer may give, and multiplications that all may do, for each pixel of an image: a wide ResNet for
-32 pixels has 160 and 5 million, a VGG for 224 pixels 64 and 0.3 million."""
+MOST_PER_PIXEL, MOST_WORK = 2**10, 2**35
+"""Numbers that a layer may give for each pixel of an image, and multiplications that all may do for an image: a wide
+ResNet for 32 pixels has 160 and 5 thousand million, a VGG for 224 pixels 64 and 20 thousand million."""
+
+COMPARISON = 16
+"""Multiplications that take as long as one comparison in a pool."""
 
 Kind = Literal[
     "convolution", "norm", "relu", "max_pool", "average_pool", "global_pool", "flatten", "linear", "add", "affine"
@@ -118,7 +121,7 @@ class GraphNetwork(nn.Module):
             except (RuntimeError, ValueError, IndexError) as error:
                 raise UserError(f"the layer {layer.name} does not take what comes to it: {error}") from error
             work += result.numel() * _work_for_one(draft)
-            if result.numel() > MOST_PER_PIXEL * pixels or work > MOST_WORK_PER_PIXEL * pixels:
+            if result.numel() > MOST_PER_PIXEL * pixels or work > MOST_WORK:
                 raise UserError(
                     f"the layers up to {layer.name} are larger than those of any network for images of {size[-2]}x"
                     f"{size[-1]} pixels"
@@ -138,14 +141,14 @@ class GraphNetwork(nn.Module):
 
 
 def _work_for_one(layer: nn.Module) -> int:
-    """Multiplications, or comparisons, for each number that a layer gives."""
+    """Multiplications, or what takes as long, for each number that a layer gives."""
     if isinstance(layer, nn.Linear):
         return layer.in_features
     if isinstance(layer, nn.Conv2d):
         return layer.weight[0].numel()
     if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
         kernel = layer.kernel_size
-        return int(kernel) ** 2 if isinstance(kernel, int) else math.prod(kernel)
+        return COMPARISON * (kernel**2 if isinstance(kernel, int) else math.prod(kernel))
     return 1
 
 

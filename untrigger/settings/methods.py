@@ -36,6 +36,10 @@ class DataSettings(Settings):
     )
 
 
+NARROWEST_STEM = 8
+"""With 4 channels torch's backward pass was seen to crash on a CPU."""
+
+
 class ClassifierSettings(Settings):
     """The classifier under attack."""
 
@@ -50,7 +54,7 @@ class ClassifierSettings(Settings):
     )
     stem_width: int | None = Field(
         None,
-        ge=8,  # with 4 torch's backward pass was seen to crash on a CPU
+        ge=NARROWEST_STEM,
         le=512,
         description="channels behind the first convolution of the other ResNets and the VGGs, which all further widths "
         "follow (when not given: 64, as published, or those of the file)",
