@@ -15,8 +15,9 @@ from rich.table import Table
 
 from benchmarks.machine import description
 from benchmarks.zoo_networks import PLANTED, Kind, trained_network
-from untrigger.artifacts import write_json
-from untrigger.classifiers import save_classifier
+from untrigger.artifacts import read_json, write_json
+from untrigger.classifiers import Classifier, load_classifier, save_classifier
+from untrigger.datasets.images import Split
 from untrigger.datasets.sources import read_split
 from untrigger.errors import UserError
 from untrigger.measurements import MASK, Measured
@@ -76,29 +77,40 @@ def measure_zoo(
 
 
 def _scanned(config: ReferencesConfig, settings: ScanSettings, numbers: Mapping[Kind, int], folder: Path) -> list[Line]:
-    """A line per network of the plan, from the folder where it is there already."""
+    """A line per network of the plan, from the folder where this search of it is there already."""
     settled = {"config": config.record(), "scan": settings.record()}
     path = folder / "networks.jsonl"
     kept = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    if kept and {name: kept[0][name] for name in settled} != settled:
-        raise UserError(f"{path} was measured with other settings: choose another folder")
-    known = {(line["kind"], line["number"]): line for line in kept}
+    known = {(line["kind"], line["number"]): line for line in kept if settled.items() <= line.items()}
     split = read_split(config.dataset, config.data, seed=derived_seed(config.seed, "split"))
     lines = []
     for kind, count in numbers.items():
         for number in range(count):
             if (kind, number) not in known:
-                model, told = trained_network(kind, number, config, split)
-                save_classifier(model, folder / f"{kind}-{number:02d}")
+                model, told = _network(kind, number, config, split, folder / f"{kind}-{number:02d}")
                 scan = scan_classifier(model, split.defender, settings, rng=derived_rng(config.seed, "scan"))
                 line = {"kind": kind, "number": number, **settled, "told": told, "measured": scan.measured.model_dump()}
-                path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 known[kind, number] = json.loads(json.dumps(line))
                 print(f"{kind} {number + 1} of {count}: {_short(scan.measured)} {told}", flush=True)
             lines.append(known[kind, number])
     return lines
+
+
+def _network(
+    kind: Kind, number: int, config: ReferencesConfig, split: Split, folder: Path
+) -> tuple[Classifier, dict[str, Any]]:
+    """The network of this kind and number and what is known of it, from its folder where it was trained already."""
+    note = folder / "told.json"
+    if not note.exists():
+        model, told = trained_network(kind, number, config, split)
+        save_classifier(model, folder)
+        write_json(note, {"config": config.record(), "told": told})
+    kept = read_json(note)
+    if kept["config"] != config.record():
+        raise UserError(f"{folder} was trained with other settings: choose another folder")
+    return load_classifier(folder), kept["told"]
 
 
 def _short(measured: Measured) -> str:

@@ -25,6 +25,21 @@ def test_the_backdoored_class_needs_the_smallest_mask(backdoored: Classifier, ti
 
 
 @pytest.mark.slow
+def test_more_classes_than_memory_is_meant_for_are_searched_in_parts(clean: Classifier, tiny_images: ImageData) -> None:
+    allowed = {target: (tiny_images.labels != target).nonzero().squeeze(1) for target in range(3)}
+    settings = ScanSettings(mask_steps=20, mask_images_per_step=1400)
+    told: list[tuple[int, int]] = []
+    every = reverse_masks(
+        clean, tiny_images.images, allowed, settings, rng=seeded(), on_step=lambda *step: told.append(step)
+    )
+    first = {target: allowed[target] for target in range(2)}
+    alone = reverse_masks(clean, tiny_images.images, first, settings, rng=seeded())
+    assert torch.equal(every.masks[:2], alone.masks) and torch.equal(every.patterns[:2], alone.patterns)
+    assert every.masks.shape == (3, 16, 16)
+    assert told == [(step, 40) for step in range(1, 41)]
+
+
+@pytest.mark.slow
 def test_under_one_mask_the_backdoored_class_is_opened_most(backdoored: Classifier, tiny_images: ImageData) -> None:
     allowed = {target: (tiny_images.labels != target).nonzero().squeeze(1) for target in range(3)}
     settings = ScanSettings(mask_steps=60, mask_images_per_step=16)

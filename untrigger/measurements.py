@@ -83,13 +83,17 @@ class Arm(Sparse):
 
 
 class Measured(Stored):
-    """What a scan measured of one classifier."""
+    """What a scan measured of one classifier.
+
+    accuracy: on some of the defender's images, the same for all classifiers; early versions did not measure it.
+    """
 
     FILE = "measured.json"
 
     arms: tuple[Arm, ...]
     seconds: float
     mask_seconds: float = 0.0
+    accuracy: float | None = None
 
     def by(self, search: str) -> list[Arm]:
         """The arms of one search, one per class."""

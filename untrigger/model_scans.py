@@ -15,7 +15,6 @@ from untrigger.artifacts import read_tensors, write_tensors
 from untrigger.checkpoints.models import DOUBT, RECOGNISED, OpenedModel, open_model
 from untrigger.datasets.images import ImageData
 from untrigger.measurements import MASK, Measured
-from untrigger.metrics import predict
 from untrigger.neural_cleanse import Masks
 from untrigger.pictures import write_picture
 from untrigger.references import NetworkKind
@@ -42,16 +41,18 @@ SHOWN_IMAGES = 8
 SHOWN_CLASSES = 20
 """Classes whose patches are drawn, those that stand out most."""
 
+BEYOND = 0.03
+"""So far outside the accuracies of its references a model was not trained as they were."""
+
 FOUND = "found.safetensors"
 """All patches and masks of a scan."""
 
 
 class ScannedModel(ModelResult):
-    """What a scan measured of a model, before anything is said of it; accuracy: on the defender's images."""
+    """What a scan measured of a model, before anything is said of it."""
 
     FILE = "model.json"
 
-    accuracy: float
     network: NetworkKind
     measured: Measured
 
@@ -78,33 +79,20 @@ class ModelScan:
         return cls(model, Scan(model.measured, patches, masks))
 
 
-@dataclass(frozen=True)
-class Suspect:
-    """A model that was opened, and its accuracy on the defender's images."""
-
-    opened: OpenedModel
-    accuracy: float
-
-
-def open_suspect(name: str, config: ScanConfig, data: ImageData, say: Callable[[str], None]) -> Suspect:
-    """Open the model `name`, and tell `say` what it was taken for and whether it knows the defender's `data`."""
+def open_suspect(name: str, config: ScanConfig, data: ImageData, say: Callable[[str], None]) -> OpenedModel:
+    """Open the model `name`, and tell `say` what it was taken for."""
     opened = open_model(name, config.classifier, data, rng=derived_rng(config.seed, "normalisation"))
     if opened.reading:
         say(f"{name} is taken as {opened.reading}")
-    accuracy = (predict(opened.classifier, data.images).argmax(1) == data.labels).double().mean().item()
-    if accuracy < RECOGNISED:
-        say(f"{name} recognises {100 * accuracy:.1f} % of {config.dataset} only: {DOUBT}")
-    return Suspect(opened, accuracy)
+    return opened
 
 
-def scan_suspect(suspect: Suspect, config: ScanConfig, data: ImageData, on_work: OnWork | None = None) -> ModelScan:
+def scan_suspect(opened: OpenedModel, config: ScanConfig, data: ImageData, on_work: OnWork | None = None) -> ModelScan:
     """Search for whatever opens the model."""
-    opened = suspect.opened
     scan = scan_classifier(opened.classifier, data, config.scan, rng=derived_rng(config.seed, "scan"), on_work=on_work)
     model = ScannedModel(
         **opened.identity(),
         dataset=config.dataset,
-        accuracy=suspect.accuracy,
         network=NetworkKind.of_classifier(opened.classifier),
         measured=scan.measured,
     )
@@ -122,9 +110,23 @@ def judge_scan(
         verdict_on(found.scan.measured.statistics(), others, config.level),
         class_names,
         **told,
-        accuracy=found.model.accuracy,
+        doubts=tuple(doubts(found.scan.measured, references, config.dataset)),
         config=config.record(),
     )
+
+
+def doubts(suspect: Measured, references: Sequence[Measured], dataset: str) -> list[str]:
+    """Why the rate of false alarms may not be the stated one: by accuracies that models trained alike do not have."""
+    found, accuracy = [], suspect.accuracy
+    if accuracy is not None and accuracy < RECOGNISED:
+        found.append(f"it recognises {100 * accuracy:.1f} % of {dataset} only: {DOUBT}")
+    others = [each.accuracy for each in references if each.accuracy is not None]
+    if accuracy is not None and others and not min(others) - BEYOND <= accuracy <= max(others) + BEYOND:
+        found.append(
+            f"it recognises {100 * accuracy:.1f} % of {dataset}, its references {100 * min(others):.1f} to "
+            f"{100 * max(others):.1f} %: models trained alike differ less, so train references by its recipe"
+        )
+    return found
 
 
 def write_scan(folders: Path, result: ScanResult, scan: Scan, data: ImageData) -> None:
@@ -136,11 +138,11 @@ def write_scan(folders: Path, result: ScanResult, scan: Scan, data: ImageData) -
     _draw(folder, result, scan, data)
 
 
-def write_scans(output: Path, results: Sequence[ScanResult], folders: Path) -> None:
+def write_scans(output: Path, report: ScanReport, folders: Path) -> None:
     """Write the verdicts and the page over all models into `output`, after `write_scan` of each into `folders`."""
-    ScanReport(results=tuple(results)).save(output)
-    if results:
-        write_scan_report(output / "report.html", results, [_pictures(folders / each.folder) for each in results])
+    report.save(output)
+    if report.results:
+        write_scan_report(output / "report.html", report, [_pictures(folders / each.folder) for each in report.results])
 
 
 def _leading(result: ScanResult) -> tuple[str, int]:

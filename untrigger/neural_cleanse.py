@@ -14,9 +14,13 @@ import torch
 from torch import Tensor
 
 from untrigger.attacks.attack import Attack
-from untrigger.classifiers import Classifier, frozen
+from untrigger.classifiers import Classifier, frozen, pictures_at_once
 from untrigger.seeding import moved
 from untrigger.settings.methods import MaskSettings
+from untrigger.settings.plans import batched
+
+OnStep = Callable[[int, int], None]
+"""Told which step of how many is done."""
 
 SUCCESS = 0.99
 """A mask counts where so large a share of the images goes to its class."""
@@ -138,14 +142,41 @@ def reverse_masks(
     settings: MaskSettings,
     *,
     rng: torch.Generator,
-    on_step: Callable[[int, int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Masks:
-    """The smallest mask found per class that sends images to it; all classes go through the network together.
+    """The smallest mask found per class that sends images to it.
 
     images: uint8 (n, 3, h, w); allowed: per target class the images to search on, int64 (m,). Where none succeeds
-    the mask is the whole image.
+    the mask is the whole image. As many classes go through the network together as memory is meant for.
     """
-    fixed, classes = frozen(classifier, images), list(allowed)
+    fixed, parts = frozen(classifier, images), _parts(images, allowed, settings.mask_images_per_step)
+    found: list[Masks] = []
+    for part in parts:
+        tell = _part_of(on_step, len(found), len(parts))
+        found.append(_reversed_together(fixed, images, part, settings, rng, tell))
+    return joined(found)
+
+
+def _parts(images: Tensor, allowed: Mapping[int, Tensor], count: int) -> list[dict[int, Tensor]]:
+    """`allowed` in parts of as many classes as go through a network together with `count` images each."""
+    classes = batched(list(allowed), max(1, pictures_at_once(images) // count))
+    return [{target: allowed[target] for target in part} for part in classes]
+
+
+def _part_of(on_step: OnStep | None, done: int, parts: int) -> OnStep | None:
+    """What tells the steps of one of the parts as steps of all."""
+    return None if on_step is None else lambda step, steps: on_step(done * steps + step, parts * steps)
+
+
+def _reversed_together(
+    fixed: Classifier,
+    images: Tensor,
+    allowed: Mapping[int, Tensor],
+    settings: MaskSettings,
+    rng: torch.Generator,
+    on_step: OnStep | None,
+) -> Masks:
+    classes = list(allowed)
     height, width = images.shape[2:]
     start = moved(torch.rand((len(classes), 4, height, width), generator=rng), images.device)
     raw = (2 * start - 1).requires_grad_()
@@ -183,14 +214,31 @@ def strongest_patterns(
     *,
     restarts: int = 1,
     rng: torch.Generator,
-    on_step: Callable[[int, int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> list[FoundPatterns]:
     """What can be found under one mask, float (h, w), for each target class: the patterns that send most images there.
 
-    images and allowed: as in `reverse_masks`. Each restart begins at random and descends the cross-entropy by Adam; all
-    classes and restarts go through the network together.
+    images and allowed: as in `reverse_masks`. Each restart begins at random and descends the cross-entropy by Adam. As
+    many classes, with all their restarts, go through the network together as memory is meant for.
     """
-    fixed = frozen(classifier, images)
+    fixed, parts = frozen(classifier, images), _parts(images, allowed, restarts * settings.mask_images_per_step)
+    found: list[FoundPatterns] = []
+    for number, part in enumerate(parts):
+        tell = _part_of(on_step, number, len(parts))
+        found += _patterns_together(fixed, images, part, mask, settings, restarts, rng, tell)
+    return found
+
+
+def _patterns_together(
+    fixed: Classifier,
+    images: Tensor,
+    allowed: Mapping[int, Tensor],
+    mask: Tensor,
+    settings: MaskSettings,
+    restarts: int,
+    rng: torch.Generator,
+    on_step: OnStep | None,
+) -> list[FoundPatterns]:
     targets = [target for target in allowed for _ in range(restarts)]
     sources, wanted = [allowed[target] for target in targets], torch.tensor(targets, device=images.device)
     start = moved(torch.rand((len(targets), 3, *mask.shape), generator=rng), images.device)

@@ -18,7 +18,7 @@ from untrigger.errors import UserError
 from untrigger.measurements import Measured
 from untrigger.scanning import OnWork, scan_classifier
 from untrigger.seeding import derived_rng, derived_seed
-from untrigger.settings.base import Frozen, Stored, flattened
+from untrigger.settings.base import Frozen, Settings, Stored, flattened
 from untrigger.settings.methods import ClassifierSettings, CleanTrainingSettings
 from untrigger.settings.scans import ReferencesConfig, ScanConfig
 from untrigger.snapshots import UNKEPT, Snapshot
@@ -141,9 +141,8 @@ def scan_references(
     another architecture, class count or dataset than the suspect.
     """
     places = reference_places(folder)
-    told = flattened(config.record())
-    split = {name: told.get(name) for name in ("seed", "data.image_size", "data.heldout_share")}
-    check_recipe(folder, config.dataset, dataset_source(config.dataset).identity(), data, split)
+    check_recipe(folder, config.dataset, dataset_source(config.dataset).identity(), data)
+    check_split(folder, split_of(config))
     kind, found = NetworkKind.of_classifier(suspect), []
     for number, place in enumerate(places, 1):
         reference = load_classifier(place, data.images.device)
@@ -201,28 +200,43 @@ def reference_places(folder: Path) -> list[Path]:
     return places
 
 
-def check_recipe(folder: Path, dataset: str, identity: str, data: ImageData, split: Mapping[str, Any]) -> None:
-    """UserError when the references in `folder` were trained on other data than `dataset`, or on another part of them.
+def check_recipe(folder: Path, dataset: str, identity: str, data: ImageData) -> None:
+    """UserError when the references in `folder` were trained on other data than `dataset`.
 
-    identity stands for the content of the dataset. split: the settings that decide which images are trained on, and how
-    they look; of another split references know images that a suspect is searched and measured on. Folders that do not
-    say how their models came about are taken.
+    identity stands for the content of the dataset. Folders that do not say how their models came about are taken.
     """
-    if not (folder / Recipe.FILE).exists():
-        return
-    recipe = Recipe.load(folder)
-    if recipe.dataset != identity or recipe.class_names != data.class_names:
+    recipe = _recipe(folder)
+    if recipe is not None and (recipe.dataset != identity or recipe.class_names != data.class_names):
         raise UserError(
             f"the references in {folder} were trained on other data than {dataset}: train some on these, with "
             "`untrigger references`"
         )
-    trained = flattened(recipe.config)
+
+
+def split_of(config: Settings) -> dict[str, Any]:
+    """The settings that decide which images are trained on, and how they look."""
+    told = flattened(config.record())
+    return {name: told.get(name) for name in ("seed", "data.image_size", "data.heldout_share")}
+
+
+def check_split(folder: Path, split: Mapping[str, Any]) -> None:
+    """UserError when the references in `folder` were trained on another part of the data than `split_of` tells.
+
+    They would know images that a suspect is searched and measured on. Folders that do not say how their models came
+    about are taken.
+    """
+    recipe = _recipe(folder)
+    trained = {} if recipe is None else flattened(recipe.config)
     for name, ours in split.items():
-        if (theirs := trained.get(name)) != ours:
+        if recipe is not None and (theirs := trained.get(name)) != ours:
             raise UserError(
                 f"the references in {folder} were trained with {name} {theirs}, not {ours}: give the same, or train "
                 "some with `untrigger references`"
             )
+
+
+def _recipe(folder: Path) -> Recipe | None:
+    return Recipe.load(folder) if (folder / Recipe.FILE).exists() else None
 
 
 def check_alike(place: str, reference: NetworkKind, suspect: NetworkKind) -> None:

@@ -93,6 +93,17 @@ def test_a_clean_model_has_nothing_found_and_is_never_called_clean(references: P
     assert "is clean" not in result.stdout
 
 
+def test_a_model_that_does_not_know_the_images_is_doubtful(references: Path, tmp_path: Path) -> None:
+    mistaken = load_classifier(references / "001")
+    with torch.no_grad():
+        for tensor in mistaken.network.get_submodule("fc").parameters():
+            tensor.copy_(tensor.roll(1, 0))
+    save_classifier(mistaken, tmp_path / "mistaken")
+    result = scan(f"{tmp_path / 'mistaken'}", "--references", f"{references}", "--output", f"{tmp_path / 'out'}")
+    assert "doubtful: it recognises" in result.stdout and "of digits only: are --dataset" in result.stdout
+    assert "Doubtful: it recognises" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_without_references_nothing_is_calibrated(backdoored_file: Path, tmp_path: Path) -> None:
     result = scan(f"{backdoored_file}", "--output", f"{tmp_path}")
     assert result.exit_code == 4
@@ -127,6 +138,7 @@ def test_a_file_that_cannot_be_read_keeps_no_other_from_its_verdict(
     assert result.exit_code == 3, result.output
     assert "not scanned: " in result.stdout and "junk.pth.tar cannot be read as tensors" in result.stdout
     assert "not scanned: notes.txt" in result.stderr
+    assert "junk.pth.tar</b>: " in (tmp_path / "out" / "report.html").read_text()
     assert [found["verdict"] for found in json.loads((tmp_path / "out/scans.json").read_text())["results"]] == [
         "backdoor found"
     ]

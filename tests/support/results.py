@@ -81,10 +81,10 @@ def swept(folder: Path, ensemble: Mapping[str, float], **changes: Any) -> str:
 def scanned(model: str) -> ScanResult:
     """The scan of a model of two classes that nothing opens, without references."""
     arms = tuple(Arm(search="3", target_class=target, success=0.1, floor=0.1) for target in (0, 1))
-    measured = Measured(arms=arms, seconds=1.0)
+    measured = Measured(arms=arms, seconds=1.0, accuracy=0.9)
     told = dict.fromkeys(ModelResult.model_fields, "") | {"model": model, "sha256": "ab" * 32}
     verdict = verdict_on(measured.statistics(), [], 0.05)
-    return scan_result(measured, verdict, ("cat", "dog"), **told, accuracy=0.9, config=ScanConfig().record())
+    return scan_result(measured, verdict, ("cat", "dog"), **told, config=ScanConfig().record())
 
 
 def planted(attack: str, seed: int, success: float = 0.99, accuracy: float = 0.93) -> Planted:

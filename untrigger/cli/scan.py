@@ -13,7 +13,7 @@ from untrigger.cli.settings import ReferencesSettingsCommand, ScanSettingsComman
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
-    from untrigger.runs.scans import Scanned
+    from untrigger.reports.scans import ScanReport
 
 
 @click.command(cls=ScanSettingsCommand)
@@ -77,16 +77,14 @@ def scan(
             console.print(classes_table(each))
         if len(results) > 1:
             console.print(verdicts_table(results))
-        for each in results:
-            click.echo(each.sentence)
-        for name, why in scanned.failures.items():
-            click.echo(f"not scanned: {name}: {why}")
+        for sentence in scanned.sentences:
+            click.echo(sentence)
         if results:
             click.echo(f"report: {output.resolve() / 'report.html'}")
     sys.exit(_status(scanned))
 
 
-def _status(scanned: Scanned) -> int:
+def _status(scanned: ScanReport) -> int:
     verdicts = {each.verdict for each in scanned.results}
     if "backdoor found" in verdicts:
         return EXIT_BACKDOOR

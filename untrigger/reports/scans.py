@@ -40,7 +40,10 @@ class ModelResult(Stored):
 
 
 class ScanResult(ModelResult):
-    """What a scan says of one model. Classes are told where a backdoor was found, or where there is only a ranking."""
+    """What a scan says of one model. Classes are told where a backdoor was found, or where there is only a ranking.
+
+    accuracy: on some of the defender's images. doubts: why the rate of false alarms may not be the stated one.
+    """
 
     FILE = "scan.json"
 
@@ -60,13 +63,20 @@ class ScanResult(ModelResult):
     arms: tuple[Arm, ...]
     seconds: float
     mask_seconds: float
+    doubts: tuple[str, ...] = ()
     version: str = __version__
     config: dict[str, Any]
 
     @property
     def measured(self) -> Measured:
         """The arms as they were measured."""
-        return Measured(arms=self.arms, seconds=self.seconds, mask_seconds=self.mask_seconds)
+        told = Measured.model_fields.keys()
+        return Measured(**{name: value for name, value in self if name in told})
+
+    @property
+    def sentences(self) -> list[str]:
+        """The verdict, and what casts doubt on it."""
+        return [self.sentence, *(f"doubtful: {doubt}" for doubt in self.doubts)]
 
     @property
     def sentence(self) -> str:
@@ -98,11 +108,33 @@ class ScanResult(ModelResult):
 
 
 class ScanReport(Stored):
-    """What the scan of several models says of each, in their order."""
+    """What the scan of several models says of each, in their order; failures: why others were not scanned, by name."""
 
     FILE = "scans.json"
 
     results: tuple[ScanResult, ...]
+    failures: dict[str, str] = {}
+
+    @property
+    def sentences(self) -> list[str]:
+        """All that is said of all models."""
+        told = [sentence for each in self.results for sentence in each.sentences]
+        return [*told, *(f"not scanned: {name}: {why}" for name, why in self.failures.items())]
+
+
+def joined_scans(parts: Sequence[ScanReport]) -> ScanReport:
+    """The scan of which these are parts."""
+    results = tuple(result for part in parts for result in part.results)
+    return ScanReport(results=results, failures={name: why for part in parts for name, why in part.failures.items()})
+
+
+class Unscanned(Stored):
+    """Why a model was not scanned."""
+
+    FILE = "unscanned.json"
+
+    model: str
+    why: str
 
 
 def scan_result(measured: Measured, verdict: Verdict, class_names: Sequence[str], **told: Any) -> ScanResult:
@@ -148,15 +180,16 @@ def ranking(result: ScanResult) -> list[tuple[int, Mapping[str, Arm]]]:
     return sorted(by_class.items(), key=lambda item: -max(measured.standing_out(arm) for arm in item[1].values()))
 
 
-def write_scan_report(path: Path, results: Sequence[ScanResult], pictures: Sequence[Mapping[str, Picture]]) -> None:
+def write_scan_report(path: Path, report: ScanReport, pictures: Sequence[Mapping[str, Picture]]) -> None:
     """Write the page over all models; per model the pictures `attack` and `patches`."""
     write_page(
         path,
         "scan",
-        found=list(zip(results, pictures, strict=True)),
+        found=list(zip(report.results, pictures, strict=True)),
+        failures=report.failures,
         ranking=ranking,
         searched=searched,
         shown=shown,
-        config=json.dumps(results[0].config, indent=2),
+        config=json.dumps(report.results[0].config, indent=2),
         version=__version__,
     )

@@ -27,7 +27,7 @@ SPREAD_SHOWN = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
 def final_lines(found: RunResults) -> list[str]:
     """What is said below the tables of a finished run."""
     if isinstance(found, ScanReport):
-        return [each.sentence for each in found.results]
+        return found.sentences
     if isinstance(found, DefenceResult):
         return [found.sentence]
     if isinstance(found, GatheredReferences):

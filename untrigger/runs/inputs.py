@@ -8,7 +8,7 @@ from pathlib import Path
 from untrigger.checkpoints.foreign import check_foreign
 from untrigger.classifiers import load_classifier
 from untrigger.datasets.sources import check_dataset, source_of
-from untrigger.references import reference_places, references_folder
+from untrigger.references import check_split, reference_places, references_folder, split_of
 from untrigger.settings.methods import DataSettings
 from untrigger.settings.pipelines import RunConfig
 from untrigger.storage.sources import Source, model_place
@@ -45,9 +45,11 @@ class RunInputs:
 
     @classmethod
     def of(cls, config: RunConfig) -> RunInputs:
-        """UserError as `check_input` raises it."""
+        """UserError as `check_input` raises it, or when references were trained on another part of the data."""
         sources = input_sources(config)
         for source in sources:
             check_input(source, config.data)
+            if source.kind == "references":
+                check_split(references_folder(source.name), split_of(config))
         contents = {source.name: source.identity() for source in sources}
         return cls(contents, [place for source in sources for place in source.places()])

@@ -13,7 +13,7 @@ from untrigger.errors import UserError
 from untrigger.model_scans import judge_scan, open_suspect, scan_suspect, write_scan, write_scans
 from untrigger.networks.devices import device
 from untrigger.references import scan_references
-from untrigger.reports.scans import ScanResult
+from untrigger.reports.scans import ScanReport, ScanResult
 from untrigger.runs.output_folder import OutputFolder
 from untrigger.scanning import OnWork
 from untrigger.seeding import derived_seed
@@ -32,14 +32,6 @@ class Scanning:
     on_work: OnWork | None = None
 
 
-@dataclass(frozen=True)
-class Scanned:
-    """What was found in each model, in their order; failures: why others were not scanned, by their names."""
-
-    results: list[ScanResult]
-    failures: dict[str, str]
-
-
 def scan_models(
     names: Sequence[str],
     config: ScanConfig,
@@ -48,7 +40,7 @@ def scan_models(
     *,
     say: Callable[[str], None],
     on_work: OnWork | None = None,
-) -> Scanned:
+) -> ScanReport:
     """Scan each of the models and write what was found below `output`: a folder each, and one report.
 
     references: a folder that `train_references` filled; without it there is no verdict, only a ranking. Of several
@@ -68,8 +60,9 @@ def scan_models(
                     raise
                 say(f"{name} was not scanned: {error}")
                 failures[name] = str(error)
-            write_scans(output, results, output)
-    return Scanned(results, failures)
+            report = ScanReport(results=tuple(results), failures=failures)
+            write_scans(output, report, output)
+    return report
 
 
 def defender_images(config: SuspectConfig) -> ImageData:
@@ -83,7 +76,7 @@ def _scan_model(name: str, scanning: Scanning) -> ScanResult:
     suspect = open_suspect(name, config, data, scanning.say)
     references = []
     if scanning.references is not None:
-        references = scan_references(scanning.references, suspect.opened.classifier, data, config, on_work)
+        references = scan_references(scanning.references, suspect.classifier, data, config, on_work)
     found = scan_suspect(suspect, config, data, on_work)
     result = judge_scan(found, references, config, data.class_names)
     write_scan(scanning.output, result, found.scan, data)

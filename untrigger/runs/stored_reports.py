@@ -20,7 +20,7 @@ from untrigger.reports.endings import ENDINGS, RunResults
 from untrigger.reports.grid_tables import write_grid
 from untrigger.reports.grids import CELLS, GridResult, joined_grids
 from untrigger.reports.results import Results
-from untrigger.reports.scans import ScanReport, ScanResult
+from untrigger.reports.scans import ScanReport, joined_scans
 from untrigger.reports.sweep import SweepResults
 from untrigger.reports.sweep_report import bring_together
 from untrigger.settings.runs import SweepConfig
@@ -119,7 +119,7 @@ def fetch_parts(
     UserError when one has no report, or when the folder holds something else.
     """
     _mark(folder, ", ".join(map(str, runs)))
-    scans: list[ScanResult] = []
+    scans: list[ScanReport] = []
     grids: list[GridResult] = []
     for run in runs:
         with tempfile.TemporaryDirectory() as temporary:
@@ -130,13 +130,14 @@ def fetch_parts(
             if (part / GridResult.FILE).exists():
                 grids.append(GridResult.load(part))
             else:
-                scans += ScanReport.load(part).results
+                scans.append(ScanReport.load(part))
     if grids:
         found = joined_grids(grids)
         write_grid(folder, found)
         return found
-    write_scans(folder, scans, folder / MODELS)
-    return ScanReport(results=tuple(scans))
+    scanned = joined_scans(scans)
+    write_scans(folder, scanned, folder / MODELS)
+    return scanned
 
 
 def trigger_reports(store: ObjectStore, run: Address) -> list[StoredReport]:

@@ -22,12 +22,12 @@ class ScanSettings(MaskSettings):
         3, ge=1, description="rounds: after each but the last the better half of classes and patches of a size goes on"
     )
     steps: int = Field(
-        16, ge=1, description="gradient steps of every patch in the first round; each next takes twice those"
+        12, ge=1, description="gradient steps of every patch in the first round; each next takes twice those"
     )
     images_per_step: int = Field(4, ge=1, description="images per step and patch, each stamped at a random place")
     learning_rate: float = Field(0.1, gt=0, description="Adam learning rate, in pixels in [0, 1]")
     search_images: int = Field(256, ge=2, description="images searched on; as many of the data at most as are held out")
-    heldout_images: int = Field(300, ge=2, description="images that the search does not see, on which is measured")
+    heldout_images: int = Field(200, ge=2, description="images that the search does not see, on which is measured")
     mask: bool = Field(True, description="search for a mask and a pattern on the whole image, too (Neural Cleanse)")
     source_class: int | None = Field(
         None, ge=0, description="look for a backdoor that answers to images of this class only (when not given: all)"

@@ -10,6 +10,7 @@ from untrigger.references import (
     NetworkKind,
     ScannedReference,
     check_recipe,
+    check_split,
     found_before,
     references_folder,
     scan_reference,
@@ -41,7 +42,8 @@ def run(
     if not names:
         return
     folder, data = references_folder(references), load_images(defender_data).to(device())
-    check_recipe(folder, dataset, DataOrigin.load(defender_data).identity, data, {"seed": seed})
+    check_recipe(folder, dataset, DataOrigin.load(defender_data).identity, data)
+    check_split(folder, {"seed": seed})
     config = ScanConfig(scan=scan, seed=seed)
     with log.run():
         for done, name in enumerate(names, 1):

@@ -706,7 +706,7 @@ def leave_scan(store: Minio, run: V2beta1Run, folder: Path) -> None:
         for name in ("attack.png", "patches.png"):
             (folder / MODELS / each.folder).mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (4, 4)).save(folder / MODELS / each.folder / name)
-    write_scans(folder, found, folder / MODELS)
+    write_scans(folder, ScanReport(results=tuple(found)), folder / MODELS)
     leave_folder(store, run, "scan/{}/verdicts", folder)
 
 

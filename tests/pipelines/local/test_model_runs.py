@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from tests.support.local_runs import executed
 from untrigger.classifiers import load_classifier
 from untrigger.datasets.sources import read_split
+from untrigger.errors import UserError
 from untrigger.profiles import references_config
 from untrigger.references import Recipe, reference_places, train_references
 from untrigger.reports.defences import DefenceResult
@@ -105,6 +107,26 @@ def test_a_scan_finds_what_the_command_finds_and_mlflow_can_compare(trained: Pat
         tracked = runs[f"scan of {each.model}"]
         assert tracked.params["sha256"] == each.sha256 and tracked.params["verdict"] == each.verdict
         assert tracked.metrics["p_value"] == each.p_value
+
+
+def test_a_model_that_cannot_be_scanned_keeps_no_other_from_its_verdict(trained: Path, tmp_path: Path) -> None:
+    unknown = tmp_path / "unknown.pth"
+    torch.save({"weight": torch.ones(3, 3)}, unknown)
+    model = str(reference_places(trained)[0])
+    told = {**SCAN, "models": (str(unknown), model), "models_per_task": 2, "references": str(trained)}
+    found = executed(ScanRunConfig.of(told), tmp_path / "run")
+    assert [each.model for each in found.results] == [model]
+    assert list(found.failures) == [str(unknown)] and "holds no network that is known" in found.failures[str(unknown)]
+    with pytest.raises(UserError, match=r"unknown.pth was not scanned: .* holds no network that is known"):
+        executed(ScanRunConfig.of({**told, "models": (str(unknown),)}), tmp_path / "none")
+
+
+def test_references_of_another_split_are_refused_before_anything_is_done(trained: Path, tmp_path: Path) -> None:
+    told = {**SCAN, "models": (str(reference_places(trained)[0]),), "references": str(trained)}
+    other = ScanRunConfig.of({**told, "data": {**SCAN["data"], "heldout_share": 0.5}})
+    with pytest.raises(UserError, match=r"were trained with data.heldout_share .* not 0.5: give the same"):
+        executed(other, tmp_path / "run")
+    assert not (tmp_path / "run" / "stages").exists()
 
 
 def test_a_defence_does_what_the_command_does(trained: Path, tmp_path: Path) -> None:
