@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from untrigger.trigger_parts import find_parts
     from untrigger.triggers import read_trigger
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 """The one place where it stands: whatever else names it is held to it by a test."""
 
 __all__ = [
