@@ -22,6 +22,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from tests.support.configs import SMALL, STEADY, tiny_config
+from tests.support.processes import processes_of
 from tests.support.servers import RunningServers
 from tests.support.waiting import wait_for
 from untrigger.errors import UserError
@@ -111,17 +112,6 @@ def killed_and_resumed(config: Path, output: Path, moments: list[float], rng: ra
 
 def _have_ended(session: int) -> bool:
     return not list(processes_of(session))
-
-
-def processes_of(session: int) -> Iterator[int]:
-    """The living processes of a session."""
-    for folder in sorted(Path("/proc").glob("[0-9]*")):
-        try:
-            state, _, _, its_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(its_session) == session and state not in "ZX":
-            yield int(folder.name)
 
 
 def served_through_stops(

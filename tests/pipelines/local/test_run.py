@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from tests.support.configs import SMALL, STEADY, tiny_config, tiny_sweep
 from tests.support.files import picture, write_shard
 from tests.support.golden import Golden
+from tests.support.processes import processes_of
 from tests.support.waiting import wait_for
 from untrigger.stages.usage import USED
 
@@ -162,22 +163,17 @@ def test_a_run_whose_records_are_not_delivered_ends_with_5_unless_that_is_allowe
     assert results(output)["before"] == results(finished[0])["before"]
 
 
-def kill_stage(function: str, number: signal.Signals = signal.SIGKILL) -> None:
-    """Send a signal to the process that executes the component `function`: its name is the process's."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (folder / "comm").read_text().strip() == function:
-                os.kill(int(folder.name), number)
-
-
 def test_a_killed_stage_is_named_and_resume_gives_the_results_of_an_undisturbed_run(
     finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, config: Path
 ) -> None:
     output = tmp_path / "disturbed"
-    process = subprocess.Popen(command(output, config), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(output, config), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     progress = output / "progress.jsonl"
     wait_for(lambda: progress.exists() and '"stage": "pixel SGD", "kind": "started"' in progress.read_text())
-    kill_stage("pixel_sgd")
+    for stage in processes_of(process.pid, "pixel_sgd"):
+        os.kill(stage, signal.SIGKILL)
     _, errors = process.communicate(timeout=400)
     assert process.returncode == 2
     assert errors.startswith("error: stage pixel SGD was killed before it could finish")
