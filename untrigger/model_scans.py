@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from untrigger.artifacts import read_tensors, write_tensors
@@ -41,8 +42,11 @@ SHOWN_IMAGES = 8
 SHOWN_CLASSES = 20
 """Classes whose patches are drawn, those that stand out most."""
 
-BEYOND = 0.03
-"""So far outside the accuracies of its references a model was not trained as they were."""
+FAR_OUT = 3.0
+"""Quartile ranges beyond the quartiles: Tukey's outer fences ("Exploratory Data Analysis", 1977, section 2E)."""
+
+LEAST_FENCE = 0.01
+"""Accuracies that are no further apart tell nothing of a recipe, however alike the references are."""
 
 FOUND = "found.safetensors"
 """All patches and masks of a scan."""
@@ -121,12 +125,19 @@ def doubts(suspect: Measured, references: Sequence[Measured], dataset: str) -> l
     if accuracy is not None and accuracy < RECOGNISED:
         found.append(f"it recognises {100 * accuracy:.1f} % of {dataset} only: {DOUBT}")
     others = [each.accuracy for each in references if each.accuracy is not None]
-    if accuracy is not None and others and not min(others) - BEYOND <= accuracy <= max(others) + BEYOND:
+    if accuracy is not None and others and _far_out(accuracy, others):
         found.append(
             f"it recognises {100 * accuracy:.1f} % of {dataset}, its references {100 * min(others):.1f} to "
             f"{100 * max(others):.1f} %: models trained alike differ less, so train references by its recipe"
         )
     return found
+
+
+def _far_out(accuracy: float, others: Sequence[float]) -> bool:
+    """Whether an accuracy lies beyond the outer fences of others."""
+    low, high = (float(quartile) for quartile in np.quantile(others, (0.25, 0.75)))
+    fence = max(FAR_OUT * (high - low), LEAST_FENCE)
+    return not low - fence <= accuracy <= high + fence
 
 
 def write_scan(folders: Path, result: ScanResult, scan: Scan, data: ImageData) -> None:
