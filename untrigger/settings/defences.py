@@ -16,7 +16,8 @@ class RoundsSettings(RetrainingSettings):
     """The defence: triggers stamped on clean images, true labels kept, in rounds until the search finds nothing.
 
     The dose is that of the profiles for small networks: how little poison was planted nobody knows, and a dose that
-    cures no backdoor does not pay.
+    cures no backdoor does not pay. A model of somebody else is to be used afterwards, so less may be left than in an
+    experiment.
     """
 
     learning_rate: float = Field(5e-3, gt=0, description="SGD learning rate (its peak, with one_cycle)")
@@ -27,6 +28,7 @@ class RoundsSettings(RetrainingSettings):
         description="retrainings one after the other, at most: after each the strongest triggers left are searched for "
         "(--strongest-left.*), and stamped beside those of the flows in the next; 1: no search in between",
     )
+    round_level: Share = Field(0.05, description="no further round is made where no trigger with F above this is found")
 
 
 class StaircaseSettings(Settings):
