@@ -78,12 +78,13 @@ def swept(folder: Path, ensemble: Mapping[str, float], **changes: Any) -> str:
     return str(folder)
 
 
-def scanned(model: str) -> ScanResult:
-    """The scan of a model of two classes that nothing opens, without references."""
-    arms = tuple(Arm(search="3", target_class=target, success=0.1, floor=0.1) for target in (0, 1))
+def scanned(model: str, success: float = 0.1, references: int = 0) -> ScanResult:
+    """The scan of a model of two classes that opens so often, beside references that nothing opens."""
+    arms = tuple(Arm(search="3", target_class=target, success=success, floor=0.1) for target in (0, 1))
     measured = Measured(arms=arms, seconds=1.0, accuracy=0.9)
+    others = [{"3": 0.01 * number} for number in range(references)]
     told = dict.fromkeys(ModelResult.model_fields, "") | {"model": model, "sha256": "ab" * 32}
-    verdict = verdict_on(measured.statistics(), [], 0.05)
+    verdict = verdict_on(measured.statistics(), others, 0.05)
     return scan_result(measured, verdict, ("cat", "dog"), **told, config=ScanConfig().record())
 
 

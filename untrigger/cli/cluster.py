@@ -24,12 +24,14 @@ from untrigger.cli.settings import (
     nested_settings,
     read_config,
 )
+from untrigger.cli.statuses import status_of
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
     from untrigger.pipelines.cluster.api import Cluster
     from untrigger.pipelines.cluster.submission import Submission
     from untrigger.pipelines.cluster.whole import ClusterRun, WholeRun
+    from untrigger.reports.endings import RunResults
     from untrigger.settings.pipelines import RunConfig
     from untrigger.storage.objects import ObjectStore
     from untrigger.tracking.progress import Event
@@ -139,8 +141,9 @@ def submit_planted(profile: str, config_file: Path | None, **options: Any) -> No
 def submit_scan(models: tuple[str, ...], **options: Any) -> None:
     """Submit a scan of MODELs, which is what `untrigger scan` takes: each in a task of its own.
 
-    Models, data and references of this machine are put into the store first. The status with --wait is that of the
-    run, whatever it finds: the verdicts stand in its table, in MLflow, and in what `untrigger fetch` brings.
+    Models, data and references of this machine are put into the store first. With --wait the status is that of
+    `untrigger scan`, or 1 where the run failed; the verdicts stand in MLflow, too, and in what `untrigger fetch`
+    brings.
 
     \b
     Example:
@@ -178,6 +181,8 @@ def submit_references(profile: str | None, **options: Any) -> None:
 @_submitting_options
 def submit_defend(model: str, profile: str | None, **options: Any) -> None:
     """Submit the defence of a MODEL, as `untrigger defend` does it; `untrigger fetch` brings the retrained model.
+
+    With --wait the status is that of `untrigger defend`, or 1 where the run failed.
 
     \b
     Example:
@@ -506,7 +511,8 @@ def _check_attempts(attempts: int, wait: bool) -> None:
 
 
 def _wait(cluster: Cluster, run_ids: Sequence[str], attempts: int = 1) -> None:
-    """Follow the run, or all parts of one, and what is started in its place; show results, end with its status."""
+    """Follow the run, or all parts of one, and what is started in its place; show results, end with their status."""
+    from untrigger.pipelines.cluster.artifacts import read_results
     from untrigger.pipelines.cluster.whole import WholeRun
     from untrigger.storage.objects import ObjectStore
 
@@ -530,9 +536,11 @@ def _wait(cluster: Cluster, run_ids: Sequence[str], attempts: int = 1) -> None:
     if whole.state != "SUCCEEDED":
         sys.exit(EXIT_FAILURE)
     try:
-        _show_results(store, whole)
+        found = read_results(store, whole)
     except UserError as error:
-        tell(f"warning: the run succeeded, but its results cannot be shown: {error}")
+        raise UserError(f"the run {whole.id} succeeded, but its results cannot be read: {error}") from error
+    _show_results(found, store, whole)
+    sys.exit(status_of(found))
 
 
 def _tell_failure(cluster: Cluster, run: ClusterRun, more: bool) -> bool:
@@ -547,13 +555,12 @@ def _tell_failure(cluster: Cluster, run: ClusterRun, more: bool) -> bool:
     return not lasting and run.state == "FAILED"
 
 
-def _show_results(store: ObjectStore, run: WholeRun) -> None:
+def _show_results(found: RunResults, store: ObjectStore, run: WholeRun) -> None:
     from rich.console import Console
 
-    from untrigger.pipelines.cluster.artifacts import read_results, run_artifacts
+    from untrigger.pipelines.cluster.artifacts import run_artifacts
     from untrigger.reports.tables import final_lines, final_tables
 
-    found = read_results(store, run)
     for table in final_tables(found):
         Console(file=sys.stdout).print(table)
     for line in final_lines(found):

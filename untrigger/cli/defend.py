@@ -8,14 +8,10 @@ from typing import Any
 
 import click
 
-from untrigger.cli.messages import EXIT_BACKDOOR, EXIT_NOT_CALIBRATED, debug_option, tell
+from untrigger.cli.messages import debug_option, tell
 from untrigger.cli.settings import DefendSettingsCommand, nested_settings, references_option
+from untrigger.cli.statuses import status_of
 from untrigger.errors import UserError
-
-STATUS = {
-    **dict.fromkeys(("still open", "spoilt", "not reproduced"), EXIT_BACKDOOR),
-    "not calibrated": EXIT_NOT_CALIBRATED,
-}
 
 
 @click.command(cls=DefendSettingsCommand)
@@ -94,4 +90,4 @@ def defend(
         for line in result.loading():
             click.echo(f"  {line}")
         click.echo(f"report: {(output / result.folder / 'report.html').resolve()}")
-    sys.exit(STATUS.get(result.outcome, 0))
+    sys.exit(status_of(result))

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from untrigger.cli.messages import EXIT_BACKDOOR, EXIT_NOT_CALIBRATED, EXIT_USER_ERROR, debug_option, tell
+from untrigger.cli.messages import debug_option, tell
 from untrigger.cli.settings import ReferencesSettingsCommand, ScanSettingsCommand, nested_settings, references_option
+from untrigger.cli.statuses import status_of
 from untrigger.errors import UserError
 
 if TYPE_CHECKING:
-    from untrigger.reports.scans import ScanReport
+    pass
 
 
 @click.command(cls=ScanSettingsCommand)
@@ -81,16 +82,7 @@ def scan(
             click.echo(sentence)
         if results:
             click.echo(f"report: {output.resolve() / 'report.html'}")
-    sys.exit(_status(scanned))
-
-
-def _status(scanned: ScanReport) -> int:
-    verdicts = {each.verdict for each in scanned.results}
-    if "backdoor found" in verdicts:
-        return EXIT_BACKDOOR
-    if scanned.failures:
-        return EXIT_USER_ERROR
-    return EXIT_NOT_CALIBRATED if "not calibrated" in verdicts else 0
+    sys.exit(status_of(scanned))
 
 
 @click.command(cls=ReferencesSettingsCommand)

@@ -698,15 +698,16 @@ def test_what_a_scan_takes_is_checked_and_told_before_anything_is_sent(
     assert kubeflow.requests == []
 
 
-def leave_scan(store: Minio, run: V2beta1Run, folder: Path) -> None:
-    """What the verdicts of a scan leave in the store, a clean model each."""
+def leave_scan(store: Minio, run: V2beta1Run, folder: Path, scans: ScanReport | None = None) -> None:
+    """What the verdicts of a scan leave in the store, where nothing is told of models that nothing opens."""
     parameters = run.runtime_config.parameters
-    found = [scanned(name) for names in parameters["model_plan"] for name in names.splitlines()]
-    for each in found:
+    names = [name for names in parameters["model_plan"] for name in names.splitlines()]
+    scans = scans or ScanReport(results=tuple(map(scanned, names)))
+    for each in scans.results:
         for name in ("attack.png", "patches.png"):
             (folder / MODELS / each.folder).mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (4, 4)).save(folder / MODELS / each.folder / name)
-    write_scans(folder, ScanReport(results=tuple(found)), folder / MODELS)
+    write_scans(folder, scans, folder / MODELS)
     leave_folder(store, run, "scan/{}/verdicts", folder)
 
 
@@ -728,7 +729,7 @@ def test_models_and_references_go_into_the_store_and_the_verdicts_come_back(
     suspect, references = models
     words = ("submit", "scan", suspect, "--dataset", "digits", "--allow-unpinned", "--wait")
     ended = invoke(*words, "--references", references)
-    assert ended.exit_code == 0, ended.output
+    assert ended.exit_code == 4 and "not calibrated" in ended.output
     (run,) = kubeflow.runs.values()
     told = run.runtime_config.parameters
     address = told["reference_scan_task"]["references"]
@@ -737,12 +738,48 @@ def test_models_and_references_go_into_the_store_and_the_verdicts_come_back(
     (model,) = told["model_plan"]
     assert model.startswith("s3://untrigger/models/") and told["tracking"]["names"][model] == str(suspect)
     assert run.display_name.startswith("scan of ")
-    assert "not calibrated" in ended.output
     fetched = invoke("fetch", run.run_id, "--output", "fetched")
     assert fetched.exit_code == 0 and len(ScanReport.load(Path("fetched")).results) == 1, fetched.output
     again = invoke(*words, "--references", address)
-    assert again.exit_code == 0, again.output
+    assert again.exit_code == 4, again.output
     assert list(kubeflow.runs.values())[1].runtime_config.parameters["reference_plan"] == ["001\n002"]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("success", "failures", "status", "sentence"),
+    [
+        (0.1, {}, 0, "nothing found in model.pth"),
+        (0.9, {}, 3, "backdoor found"),
+        (0.9, {"other.pth": "no such file"}, 3, "not scanned: other.pth: no such file"),
+        (0.1, {"other.pth": "no such file"}, 2, "not scanned: other.pth: no such file"),
+    ],
+)
+def test_waiting_for_a_scan_ends_with_the_status_of_its_gravest_verdict(
+    kubeflow: Kubeflow,
+    store: Minio,
+    models: tuple[Path, Path],
+    tmp_path: Path,
+    success: float,
+    failures: dict[str, str],
+    status: int,
+    sentence: str,
+) -> None:
+    scans = ScanReport(results=(scanned("model.pth", success, references=19),), failures=failures)
+    kubeflow.course = [("SUCCEEDED", {"verdicts": "SUCCEEDED"})]
+    kubeflow.on_start = lambda run: leave_scan(store, run, tmp_path / "report", scans)
+    ended = invoke("submit", "scan", models[0], "--dataset", "digits", "--allow-unpinned", "--name", "gate", "--wait")
+    assert ended.exit_code == status and sentence in ended.output, ended.output
+    assert invoke("runs", "gate", "--wait").exit_code == status
+
+
+@pytest.mark.server
+def test_a_scan_whose_verdicts_cannot_be_read_does_not_end_as_one_that_found_nothing(
+    kubeflow: Kubeflow, store: Minio, models: tuple[Path, Path]
+) -> None:
+    kubeflow.course = [("SUCCEEDED", {"verdicts": "SUCCEEDED"})]
+    ended = invoke("submit", "scan", models[0], "--dataset", "digits", "--allow-unpinned", "--wait")
+    assert ended.exit_code == 2 and "succeeded, but its results cannot be read: " in ended.stderr
 
 
 @pytest.mark.server
@@ -754,7 +791,7 @@ def test_the_parts_of_a_divided_scan_are_one_run(
     kubeflow.on_start = lambda run: leave_scan(store, run, tmp_path / "report")
     words = ("submit", "scan", *models, "--dataset", "digits", "--allow-unpinned", "--name", "all", "--wait")
     ended = invoke(*words)
-    assert ended.exit_code == 0, ended.output
+    assert ended.exit_code == 4 and "not calibrated" in ended.output
     assert [run.display_name for run in kubeflow.runs.values()] == [f"all part {number} of 3" for number in (1, 2, 3)]
     fetched = invoke("fetch", "all", "--output", "whole")
     assert fetched.exit_code == 0 and len(ScanReport.load(Path("whole")).results) == 3, fetched.output
