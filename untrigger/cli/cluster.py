@@ -104,7 +104,7 @@ def _submitting_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done."),
         debug_option,
-        click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results."),
+        click.option("--wait", is_flag=True, help="Follow the stages to the end, show the results, and end with their status."),
         _ATTEMPTS,
     )
     for option in reversed(options):
@@ -349,7 +349,7 @@ def _config(profile: str, config_file: Path | None, options: Mapping[str, Any]) 
 @click.option("--experiment", help="Only the runs of this experiment.")
 @click.option("--count", type=click.IntRange(1, 200), default=20, show_default=True, help="How many are listed.")
 @debug_option
-@click.option("--wait", is_flag=True, help="Follow RUN to its end, and show its results.")
+@click.option("--wait", is_flag=True, help="Follow RUN to its end, show its results, and end with their status.")
 @click.option("--logs", metavar="STAGE", help="Print what this stage of RUN wrote, also when its pod is gone.")
 def runs(
     run: str | None,
@@ -486,7 +486,7 @@ def fetch(run: str, folder: Path | None, output: Path | None, endpoint: str, nam
 @_ENDPOINT
 @_NAMESPACE
 @debug_option
-@click.option("--wait", is_flag=True, help="Follow the stages to the end, and show the results.")
+@click.option("--wait", is_flag=True, help="Follow the stages to the end, show the results, and end with their status.")
 @_ATTEMPTS
 def resubmit(run: str, endpoint: str, namespace: str, wait: bool, attempts: int) -> None:
     """Start RUN, an id or a name, again with the same inputs: what it finished comes from KFP's cache.
