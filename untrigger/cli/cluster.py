@@ -104,7 +104,9 @@ def _submitting_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--dry-run", is_flag=True, help="Check all that needs no cluster, and say what would be done."),
         debug_option,
-        click.option("--wait", is_flag=True, help="Follow the stages to the end, show the results, and end with their status."),
+        click.option(
+            "--wait", is_flag=True, help="Follow the stages to the end, show the results, and end with their status."
+        ),
         _ATTEMPTS,
     )
     for option in reversed(options):
