@@ -81,6 +81,8 @@ def _scanned(config: ReferencesConfig, settings: ScanSettings, numbers: Mapping[
     settled = {"config": config.record(), "scan": settings.record()}
     path = folder / "networks.jsonl"
     kept = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if any(line["config"] != settled["config"] for line in kept):
+        raise UserError(f"{path} was measured on networks of other settings: choose another folder")
     known = {(line["kind"], line["number"]): line for line in kept if settled.items() <= line.items()}
     split = read_split(config.dataset, config.data, seed=derived_seed(config.seed, "split"))
     lines = []

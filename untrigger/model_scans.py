@@ -45,6 +45,9 @@ SHOWN_CLASSES = 20
 FAR_OUT = 3.0
 """Quartile ranges beyond the quartiles: Tukey's outer fences ("Exploratory Data Analysis", 1977, section 2E)."""
 
+FEWEST = 4
+"""References whose quartiles tell something."""
+
 LEAST_FENCE = 0.01
 """Accuracies that are no further apart tell nothing of a recipe, however alike the references are."""
 
@@ -125,19 +128,19 @@ def doubts(suspect: Measured, references: Sequence[Measured], dataset: str) -> l
     if accuracy is not None and accuracy < RECOGNISED:
         found.append(f"it recognises {100 * accuracy:.1f} % of {dataset} only: {DOUBT}")
     others = [each.accuracy for each in references if each.accuracy is not None]
-    if accuracy is not None and others and _far_out(accuracy, others):
+    low, high = _outer_fences(others) if len(others) >= FEWEST else (0.0, 1.0)
+    if accuracy is not None and not low <= accuracy <= high:
         found.append(
-            f"it recognises {100 * accuracy:.1f} % of {dataset}, its references {100 * min(others):.1f} to "
-            f"{100 * max(others):.1f} %: models trained alike differ less, so train references by its recipe"
+            f"it recognises {100 * accuracy:.1f} % of {dataset}, and models trained as its references were "
+            f"{100 * low:.1f} to {100 * min(high, 1.0):.1f} %: train references by its recipe"
         )
     return found
 
 
-def _far_out(accuracy: float, others: Sequence[float]) -> bool:
-    """Whether an accuracy lies beyond the outer fences of others."""
-    low, high = (float(quartile) for quartile in np.quantile(others, (0.25, 0.75)))
+def _outer_fences(accuracies: Sequence[float]) -> tuple[float, float]:
+    low, high = (float(quartile) for quartile in np.quantile(accuracies, (0.25, 0.75)))
     fence = max(FAR_OUT * (high - low), LEAST_FENCE)
-    return not low - fence <= accuracy <= high + fence
+    return low - fence, high + fence
 
 
 def write_scan(folders: Path, result: ScanResult, scan: Scan, data: ImageData) -> None:

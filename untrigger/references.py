@@ -69,6 +69,19 @@ class Recipe(Stored):
         settled = {name: value for name, value in config.record().items() if name in told}
         return cls.of({"dataset": dataset, "class_names": class_names, "config": settled})
 
+    def check_split(self, place: str, split: Mapping[str, Any]) -> None:
+        """UserError when the references at `place` were trained on another part of the data than `split_of` tells.
+
+        They would know images that a suspect is searched and measured on.
+        """
+        trained = flattened(self.config)
+        for name, ours in split.items():
+            if (theirs := trained.get(name)) != ours:
+                raise UserError(
+                    f"the references in {place} were trained with {name} {theirs}, not {ours}: give the same, or train "
+                    "some with `untrigger references`"
+                )
+
 
 def train_references(folder: Path, config: ReferencesConfig, training: ImageData, on_work: OnWork | None = None) -> int:
     """Train what is missing of `config.count` clean models, each from an initialisation and a stream of its own.
@@ -220,19 +233,9 @@ def split_of(config: Settings) -> dict[str, Any]:
 
 
 def check_split(folder: Path, split: Mapping[str, Any]) -> None:
-    """UserError when the references in `folder` were trained on another part of the data than `split_of` tells.
-
-    They would know images that a suspect is searched and measured on. Folders that do not say how their models came
-    about are taken.
-    """
-    recipe = _recipe(folder)
-    trained = {} if recipe is None else flattened(recipe.config)
-    for name, ours in split.items():
-        if recipe is not None and (theirs := trained.get(name)) != ours:
-            raise UserError(
-                f"the references in {folder} were trained with {name} {theirs}, not {ours}: give the same, or train "
-                "some with `untrigger references`"
-            )
+    """As `Recipe.check_split`; a folder that does not say how its models came about is taken."""
+    if recipe := _recipe(folder):
+        recipe.check_split(f"{folder}", split)
 
 
 def _recipe(folder: Path) -> Recipe | None:

@@ -19,6 +19,7 @@ from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.cluster.size import Size, size_of
 from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
 from untrigger.plugins import refuse_plugins
+from untrigger.references import Recipe, check_split, references_folder, split_of
 from untrigger.runs.inputs import check_input, input_sources
 from untrigger.runs.stored_reports import PIPELINE_ROOT
 from untrigger.settings.pipelines import RunConfig
@@ -124,6 +125,14 @@ def check_stored_inputs(submission: Submission) -> None:
     for source in input_sources(submission.config):
         if source.stored and (found := read_manifest(store, Address.parse(source.name)).kind) != source.kind:
             raise UserError(f"{source.name} is a {found}, not a {source.kind}")
+        if source.stored and source.kind == "references":
+            _check_stored_split(store, source.name, submission.config)
+
+
+def _check_stored_split(store: ObjectStore, references: str, config: RunConfig) -> None:
+    content = store.read(Address.parse(references) / Recipe.FILE)
+    if content is not None:
+        Recipe.parse(content, references).check_split(references, split_of(config))
 
 
 def submit(
@@ -179,6 +188,8 @@ def _check_inputs(config: RunConfig) -> None:
         raise UserError("--download is for this machine: `untrigger store put` the dataset, and give its address")
     for source in here:
         check_input(source, config.data)
+        if source.kind == "references":
+            check_split(references_folder(source.name), split_of(config))
 
 
 def _store_inputs(submission: Submission, tell: Callable[[str], None], on_file: OnFile) -> dict[str, str]:

@@ -535,6 +535,8 @@ def _wait(cluster: Cluster, run_ids: Sequence[str], attempts: int = 1) -> None:
             run_ids[run_ids.index(run.id)] = again
             click.echo(f"again:     {again}, since the cause may pass ({cluster.link(again)})")
     whole = WholeRun(tuple(runs))
+    if whole.missing:
+        tell(f"error: {whole.missing} parts of the run {whole.id} were never started: submit it again")
     if whole.state != "SUCCEEDED":
         sys.exit(EXIT_FAILURE)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,9 +12,6 @@ from untrigger.cli.messages import debug_option, tell
 from untrigger.cli.settings import ReferencesSettingsCommand, ScanSettingsCommand, nested_settings, references_option
 from untrigger.cli.statuses import status_of
 from untrigger.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(cls=ScanSettingsCommand)

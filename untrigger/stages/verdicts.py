@@ -39,7 +39,7 @@ def run(
     Models from a store are called as they were before they were put there. One that could not be scanned, or is of
     another architecture or class count than a reference, keeps no other from its verdict.
 
-    Raises UserError when there is none that could be judged.
+    Raises UserError when there is none that could be judged, unless other parts of the scan have verdicts of theirs.
     """
     settings, data = ScanConfig.of(config), load_images(defender_data)
     references = [ScannedReference.read(file) for file in _files(reference_scans, ScannedReference)]
@@ -58,7 +58,7 @@ def run(
             results.append(result)
             with log.run(f"scan of {result.model}") as scanned:
                 _track(scanned, result)
-        if failures and not results:
+        if failures and not results and tracking.sweep is None:
             raise UserError("; ".join(f"{name} was not scanned: {why}" for name, why in failures.items()))
         scans = ScanReport(results=tuple(results), failures=failures)
         write_scans(report, scans, report / MODELS)

@@ -20,7 +20,8 @@ from untrigger.pipelines.cluster import api
 
 pytestmark = pytest.mark.server
 
-ENDED = {"FAILED": 1, "SUCCEEDED": 0}
+ENDED = {"FAILED": 1, "SUCCEEDED": 2}
+"""How `--wait` ends; the results of what succeeded were not recorded with it."""
 LOG = "".join(f"line {number}\n" for number in range(1, 21)) + "\n"
 
 
@@ -75,6 +76,8 @@ def test_a_recorded_run_is_followed_to_its_end_with_every_state_and_cause(
     kubeflow.replay(run, moments[:: max(1, len(moments) // 8)])
     ended = invoke(run.run_id, "--wait")
     assert ended.exit_code == ENDED[run.v2beta1["state"]], ended.output
+    lost = f"the run {run.run_id} succeeded, but its results cannot be read: "
+    assert (lost in ended.stderr) == (run.v2beta1["state"] == "SUCCEEDED"), "the recording has no artifacts"
     lines = ended.output.splitlines()
     for stage, told in EXPECTED[name].items():
         last = [line for line in lines if line.startswith(f"{stage}: ")][-1]
