@@ -130,6 +130,10 @@ def test_the_scan_among_references_finds_what_is_closed(
     (scan,) = (tmp_path / "out" / "scan").glob("*/scan.json")
     again = defend(file, tiny_folder, "--scan", scan, "--retraining.round-level=1", "--json")
     assert (again.exit_code, told(again)["outcome"]) == (3, "not reproduced"), "the scan found what this did not"
+    scan.write_text(json.dumps({**json.loads(scan.read_text()), "doubts": ["trained otherwise"]}))
+    doubtful = defend(file, tiny_folder, "--scan", scan, "--retraining.round-level=1", "--json")
+    assert "warning: the verdict of the scan is doubtful: trained otherwise" in doubtful.stderr
+    assert told(doubtful)["scanned"].endswith("; doubtful: trained otherwise")
     other = defend(attack_result(clean, tmp_path / "other.pt"), tiny_folder, "--scan", scan)
     assert other.exit_code == 2 and "is the scan of another model" in other.stderr
 

@@ -101,7 +101,8 @@ def test_a_model_that_does_not_know_the_images_is_doubtful(references: Path, tmp
     save_classifier(mistaken, tmp_path / "mistaken")
     result = scan(f"{tmp_path / 'mistaken'}", "--references", f"{references}", "--output", f"{tmp_path / 'out'}")
     assert "doubtful: it recognises" in result.stdout and "of digits only: are --dataset" in result.stdout
-    assert "Doubtful: it recognises" in (tmp_path / "out" / "report.html").read_text()
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert ", doubtful</h1>" in report and "Doubtful: it recognises" in report
 
 
 def test_without_references_nothing_is_calibrated(backdoored_file: Path, tmp_path: Path) -> None:

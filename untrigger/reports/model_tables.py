@@ -28,7 +28,7 @@ def verdicts_table(results: Sequence[ScanResult]) -> Table:
         accuracy = f"{100 * each.accuracy:.1f}"
         search = searched(each.search) if each.search else ""
         table.add_row(
-            escape(each.model), each.verdict, p_value, f"{each.references}", target, search, accuracy, seconds
+            escape(each.model), each.marked_verdict, p_value, f"{each.references}", target, search, accuracy, seconds
         )
     return table
 

@@ -74,6 +74,11 @@ class ScanResult(ModelResult):
         return Measured(**{name: value for name, value in self if name in told})
 
     @property
+    def marked_verdict(self) -> str:
+        """The verdict, marked where it is doubtful."""
+        return f"{self.verdict}, doubtful" if self.doubts else self.verdict
+
+    @property
     def sentences(self) -> list[str]:
         """The verdict, and what casts doubt on it."""
         return [self.sentence, *(f"doubtful: {doubt}" for doubt in self.doubts)]

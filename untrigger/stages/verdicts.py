@@ -87,7 +87,8 @@ def _files(parts: InFolders, kind: type[Stored]) -> list[Path]:
 def _track(run: TrackedRun, result: ScanResult) -> None:
     """What scans are compared by."""
     told = {*ModelResult.model_fields, "verdict", "target_class", "target_name", "size", "search"} - {"dataset"}
-    run.parameters({name: value for name in sorted(told) if (value := getattr(result, name)) is not None})
+    parameters = {name: value for name in sorted(told) if (value := getattr(result, name)) is not None}
+    run.parameters({**parameters, "doubtful": bool(result.doubts)})
     numbers = {name: getattr(result, name) for name in ("p_value", "lead", "references", "accuracy", "seconds")}
     numbers |= {f"statistic.{search}": value for search, value in result.statistics.items()}
     run.metrics({name: value for name, value in numbers.items() if value is not None})

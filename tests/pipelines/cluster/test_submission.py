@@ -38,11 +38,13 @@ from untrigger.pipelines.arguments import COMPILED, pipeline_arguments
 from untrigger.pipelines.cluster import api, division
 from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.images import images_in
+from untrigger.references import Recipe
 from untrigger.reports.grid_tables import write_grid
 from untrigger.reports.grids import CELLS, GridResult, Planted
 from untrigger.reports.scans import ScanReport
 from untrigger.reports.sweep import SweepResults
 from untrigger.reports.tsne import REVERSED_GROUP, Embedding
+from untrigger.settings.scans import ReferencesConfig
 from untrigger.settings.tracked import TrackedAs
 from untrigger.stages.verdicts import MODELS
 from untrigger.tracking.mlflow import MlflowWriter
@@ -698,6 +700,24 @@ def test_what_a_scan_takes_is_checked_and_told_before_anything_is_sent(
     assert kubeflow.requests == []
 
 
+@pytest.mark.server
+def test_references_of_another_part_of_the_data_are_not_submitted(
+    kubeflow: Kubeflow, store: Minio, models: tuple[Path, Path]
+) -> None:
+    suspect, references = models
+    config = ReferencesConfig.of({"dataset": "digits", "data": {"heldout_share": 0.4}})
+    Recipe.of_training(config, "digits-of-these-names", ("0", "1")).save(references)
+    stored = invoke("store", "put", references, "s3://untrigger")
+    assert stored.exit_code == 0, stored.output
+    words = ("submit", "scan", suspect, "--dataset", "digits", "--allow-unpinned", "--data.heldout-share", "0.5")
+    for place in (str(references), stored.stdout.strip()):
+        refused = invoke(*words, "--references", place)
+        assert refused.exit_code == 2 and f"the references in {place} were trained with data.heldout_share 0.4" in (
+            refused.stderr
+        )
+    assert kubeflow.runs == {}
+
+
 def leave_scan(store: Minio, run: V2beta1Run, folder: Path, scans: ScanReport | None = None) -> None:
     """What the verdicts of a scan leave in the store, where nothing is told of models that nothing opens."""
     parameters = run.runtime_config.parameters
@@ -796,6 +816,24 @@ def test_the_parts_of_a_divided_scan_are_one_run(
     fetched = invoke("fetch", "all", "--output", "whole")
     assert fetched.exit_code == 0 and len(ScanReport.load(Path("whole")).results) == 3, fetched.output
     assert "3 models scanned" in Path("whole/report.html").read_text()
+    kubeflow.runs.popitem()
+    partly = invoke("runs", "all", "--wait")
+    assert partly.exit_code == 1 and "1 parts of the run" in partly.stderr and "never started" in partly.stderr
+
+
+@pytest.mark.server
+def test_a_part_of_a_scan_without_verdicts_keeps_those_of_the_others(
+    kubeflow: Kubeflow, store: Minio, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(division, "MOST_NODES", 62)
+    kubeflow.course = [("SUCCEEDED", {"verdicts": "SUCCEEDED"})]
+    parts = iter((None, ScanReport(results=(), failures={"odd.pth": "of another kind"}), None))
+    kubeflow.on_start = lambda run: leave_scan(store, run, tmp_path / "report", next(parts))
+    ended = invoke("submit", "scan", *models, "--dataset", "digits", "--allow-unpinned", "--name", "all", "--wait")
+    assert ended.exit_code == 2 and "not scanned: odd.pth: of another kind" in ended.output, ended.output
+    assert ended.output.count("not calibrated: without --references") == 2
+    fetched = invoke("fetch", "all", "--output", "whole")
+    assert fetched.exit_code == 0 and list(ScanReport.load(Path("whole")).failures) == ["odd.pth"], fetched.output
 
 
 GRID = ("submit", "grid", "--profile", "tiny", "--seeds", "2", "--methods", "none,ensemble,ideal", "--allow-unpinned")

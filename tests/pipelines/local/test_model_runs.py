@@ -106,6 +106,7 @@ def test_a_scan_finds_what_the_command_finds_and_mlflow_can_compare(trained: Pat
     for each in found.results:
         tracked = runs[f"scan of {each.model}"]
         assert tracked.params["sha256"] == each.sha256 and tracked.params["verdict"] == each.verdict
+        assert tracked.params["doubtful"] == str(bool(each.doubts))
         assert tracked.metrics["p_value"] == each.p_value
 
 
