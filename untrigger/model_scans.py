@@ -43,7 +43,7 @@ SHOWN_CLASSES = 20
 """Classes whose patches are drawn, those that stand out most."""
 
 FAR_OUT = 3.0
-"""Quartile ranges beyond the quartiles: Tukey's outer fences ("Exploratory Data Analysis", 1977, section 2E)."""
+"""Quartile ranges beyond the quartiles: Tukey's outer fences ("Exploratory Data Analysis", 1977, chapter 2)."""
 
 FEWEST = 4
 """References whose quartiles tell something."""
@@ -132,7 +132,7 @@ def doubts(suspect: Measured, references: Sequence[Measured], dataset: str) -> l
     if accuracy is not None and not low <= accuracy <= high:
         found.append(
             f"it recognises {100 * accuracy:.1f} % of {dataset}, and models trained as its references were "
-            f"{100 * low:.1f} to {100 * min(high, 1.0):.1f} %: train references by its recipe"
+            f"{100 * max(low, 0.0):.1f} to {100 * min(high, 1.0):.1f} %: train references by its recipe"
         )
     return found
 
