@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.zoo import auroc, summary
+from benchmarks.zoo import auroc, measure_zoo, summary
 from benchmarks.zoo_networks import Kind, drawn_attack
 from tests.support.training import seeded
+from untrigger.errors import UserError
 from untrigger.measurements import MASK, Arm, Measured
 
 
@@ -88,3 +90,11 @@ def test_networks_that_are_never_confused_leave_an_interval_that_more_networks_n
     assert few["low"] is not None and many["low"] is not None and 0.5 < few["low"] < many["low"] < 1
     none = auroc([1.0] * 5, [0.0] * 5)
     assert none["low"] == 0.0 and none["high"] == pytest.approx(1 - few["low"])
+
+
+def test_a_folder_with_networks_of_other_settings_is_left_alone(tmp_path: Path) -> None:
+    kept = {**line("reference", 0, 0.0), "config": {"seed": 7}, "scan": {}}
+    (tmp_path / "networks.jsonl").write_text(json.dumps(kept) + "\n")
+    with pytest.raises(UserError, match=r"was measured on networks of other settings: choose another folder"):
+        measure_zoo("digits", None, {}, tmp_path, "quick", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["networks.jsonl"]

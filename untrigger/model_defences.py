@@ -88,9 +88,10 @@ def close_model(
     """Close what was found, and write all that came of it; where nothing was found that is all that is written."""
     opened, config, data = closing.opened, closing.config, closing.data
     known: dict[str, Any] = {"config": config.record(), "dataset": config.dataset}
-    known["scanned"] = None if closing.scanned is None else "; ".join(closing.scanned.sentences)
-    for doubt in () if closing.scanned is None else closing.scanned.doubts:
-        say(f"warning: the verdict of the scan is doubtful: {doubt}")
+    if closing.scanned is not None:
+        known["scanned"] = "; ".join(closing.scanned.sentences)
+        for doubt in closing.scanned.doubts:
+            say(f"warning: the verdict of the scan is doubtful: {doubt}")
     found = Found.of(closing.scanned, config, opened.classifier.classes)
     if found.target_class is None:
         accuracy = Opened(accuracy=_accuracy(opened.classifier, closing.heldout))

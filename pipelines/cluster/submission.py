@@ -19,8 +19,8 @@ from untrigger.pipelines.cluster.placement import Placement, with_placement
 from untrigger.pipelines.cluster.size import Size, size_of
 from untrigger.pipelines.images import PINS, images_in, is_pinned, with_pins
 from untrigger.plugins import refuse_plugins
-from untrigger.references import Recipe, check_split, references_folder, split_of
-from untrigger.runs.inputs import check_input, input_sources
+from untrigger.references import Recipe, split_of
+from untrigger.runs.inputs import check_input_of_run, input_sources
 from untrigger.runs.stored_reports import PIPELINE_ROOT
 from untrigger.settings.pipelines import RunConfig
 from untrigger.settings.tracked import RUN_ID, SweepPart, TrackedAs
@@ -187,9 +187,7 @@ def _check_inputs(config: RunConfig) -> None:
     if config.data.download and any(source.kind == "dataset" for source in here):
         raise UserError("--download is for this machine: `untrigger store put` the dataset, and give its address")
     for source in here:
-        check_input(source, config.data)
-        if source.kind == "references":
-            check_split(references_folder(source.name), split_of(config))
+        check_input_of_run(source, config)
 
 
 def _store_inputs(submission: Submission, tell: Callable[[str], None], on_file: OnFile) -> dict[str, str]:

@@ -36,6 +36,13 @@ def check_input(source: Source, data: DataSettings) -> None:
         read_trigger(source.name)
 
 
+def check_input_of_run(source: Source, config: RunConfig) -> None:
+    """As `check_input`; UserError, too, when references were trained on another part of the data than the run takes."""
+    check_input(source, config.data)
+    if source.kind == "references":
+        check_split(references_folder(source.name), split_of(config))
+
+
 @dataclass(frozen=True)
 class RunInputs:
     """`contents` stands for what each name gives, as a resumed run must find it; `places` are to be read from."""
@@ -45,11 +52,9 @@ class RunInputs:
 
     @classmethod
     def of(cls, config: RunConfig) -> RunInputs:
-        """UserError as `check_input` raises it, or when references were trained on another part of the data."""
+        """UserError as `check_input_of_run` raises it."""
         sources = input_sources(config)
         for source in sources:
-            check_input(source, config.data)
-            if source.kind == "references":
-                check_split(references_folder(source.name), split_of(config))
+            check_input_of_run(source, config)
         contents = {source.name: source.identity() for source in sources}
         return cls(contents, [place for source in sources for place in source.places()])

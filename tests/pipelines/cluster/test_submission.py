@@ -802,15 +802,25 @@ def test_a_scan_whose_verdicts_cannot_be_read_does_not_end_as_one_that_found_not
     assert ended.exit_code == 2 and "succeeded, but its results cannot be read: " in ended.stderr
 
 
-@pytest.mark.server
-def test_the_parts_of_a_divided_scan_are_one_run(
+@pytest.fixture
+def divided_scan(
     kubeflow: Kubeflow, store: Minio, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Callable[..., Result]:
+    """Submits a scan in three workflows and waits for it; each leaves the next of the given reports, or its own."""
     monkeypatch.setattr(division, "MOST_NODES", 62)
-    kubeflow.course = [("SUCCEEDED", {"verdicts": "SUCCEEDED"})]
-    kubeflow.on_start = lambda run: leave_scan(store, run, tmp_path / "report")
-    words = ("submit", "scan", *models, "--dataset", "digits", "--allow-unpinned", "--name", "all", "--wait")
-    ended = invoke(*words)
+
+    def submitted(*reports: ScanReport | None) -> Result:
+        left = iter(reports)
+        kubeflow.course = [("SUCCEEDED", {"verdicts": "SUCCEEDED"})]
+        kubeflow.on_start = lambda run: leave_scan(store, run, tmp_path / "report", next(left))
+        return invoke("submit", "scan", *models, "--dataset", "digits", "--allow-unpinned", "--name", "all", "--wait")
+
+    return submitted
+
+
+@pytest.mark.server
+def test_the_parts_of_a_divided_scan_are_one_run(kubeflow: Kubeflow, divided_scan: Callable[..., Result]) -> None:
+    ended = divided_scan(None, None, None)
     assert ended.exit_code == 4 and "not calibrated" in ended.output
     assert [run.display_name for run in kubeflow.runs.values()] == [f"all part {number} of 3" for number in (1, 2, 3)]
     fetched = invoke("fetch", "all", "--output", "whole")
@@ -822,14 +832,8 @@ def test_the_parts_of_a_divided_scan_are_one_run(
 
 
 @pytest.mark.server
-def test_a_part_of_a_scan_without_verdicts_keeps_those_of_the_others(
-    kubeflow: Kubeflow, store: Minio, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(division, "MOST_NODES", 62)
-    kubeflow.course = [("SUCCEEDED", {"verdicts": "SUCCEEDED"})]
-    parts = iter((None, ScanReport(results=(), failures={"odd.pth": "of another kind"}), None))
-    kubeflow.on_start = lambda run: leave_scan(store, run, tmp_path / "report", next(parts))
-    ended = invoke("submit", "scan", *models, "--dataset", "digits", "--allow-unpinned", "--name", "all", "--wait")
+def test_a_part_of_a_scan_without_verdicts_keeps_those_of_the_others(divided_scan: Callable[..., Result]) -> None:
+    ended = divided_scan(None, ScanReport(results=(), failures={"odd.pth": "of another kind"}), None)
     assert ended.exit_code == 2 and "not scanned: odd.pth: of another kind" in ended.output, ended.output
     assert ended.output.count("not calibrated: without --references") == 2
     fetched = invoke("fetch", "all", "--output", "whole")
